@@ -1,0 +1,1 @@
+"""How objects are served: verbs, watch, patch, discovery, tables, authentication, streams."""

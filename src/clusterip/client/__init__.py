@@ -1,0 +1,1 @@
+"""How objects are followed: REST, reflector, informer, lister, work queue, leases, events."""

@@ -1,0 +1,1 @@
+"""Who completes objects: one module a controller; reconcile is a pure function."""

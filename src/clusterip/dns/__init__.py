@@ -1,0 +1,1 @@
+"""Service -> names: questions in, finished answers out."""

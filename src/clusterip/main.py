@@ -1,0 +1,67 @@
+"""The `clusterip` command: find the module of a command and run it.
+
+Rules: a command's module is imported only when it is asked for, since the command line is called in loops.
+Exit codes: 0 done, 1 failed with one line that says what, why and what to do, 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from clusterip import __version__
+from clusterip.failure import Failure
+
+# command -> (module, one line of help)
+COMMANDS: dict[str, tuple[str, str]] = {
+    "up": ("clusterip.cli.up", "start a cluster"),
+    "down": ("clusterip.cli.down", "stop a cluster and remove all that it made"),
+    "status": ("clusterip.cli.status", "say what runs"),
+    "kubeconfig": ("clusterip.cli.kubeconfig", "print the administrator's kubeconfig"),
+    "kubectl": ("clusterip.cli.kubectl", "run kubectl against a cluster"),
+    "shell": ("clusterip.cli.shell", "a shell on a node, or on a machine of the LAN"),
+    "demo": ("clusterip.cli.demo", "the ClusterIP lesson, on the running cluster"),
+    "image": ("clusterip.cli.image", "build, list and load images"),
+    "apiserver": ("clusterip.cli.apiserver", "the API server alone"),
+    "controllers": ("clusterip.cli.controllers", "the controllers and the scheduler, against any Kubernetes API"),
+    "proxy": ("clusterip.cli.proxy", "kube-proxy, against any Kubernetes API"),
+    "dns": ("clusterip.cli.dns", "cluster DNS, against any Kubernetes API"),
+    "node": ("clusterip.cli.node", "a node agent, against any Kubernetes API"),
+}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one command; the exit code."""
+    parser = argparse.ArgumentParser(prog="clusterip", description="Kubernetes Services on one machine, for real.")
+    parser.add_argument("--version", action="version", version=f"clusterip {__version__}")
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    chosen = next((word for word in argv if word in COMMANDS), None)
+    for name, (module, text) in COMMANDS.items():
+        if name != chosen:
+            subparsers.add_parser(name, help=text)
+            continue
+        command = importlib.import_module(module)
+        sub = subparsers.add_parser(name, help=text, description=command.DESCRIPTION)
+        command.add_arguments(sub)
+        sub.set_defaults(run=command.run)
+    args = parser.parse_args(argv)
+    return int(args.run(args))
+
+
+def console() -> None:
+    """The entry point: what went wrong is one line on stderr."""
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except Failure as failure:
+        print(f"clusterip: {failure}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    console()

@@ -1,0 +1,1 @@
+"""Service -> packets: snapshot, plan, decide, compile, commit."""

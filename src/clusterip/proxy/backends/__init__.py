@@ -1,0 +1,1 @@
+"""One module a proxy mode; a backend is compile, read, commit."""

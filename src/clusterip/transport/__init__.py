@@ -1,0 +1,1 @@
+"""How bytes travel: TLS and certificates, HTTP listeners, stream channels, logging set-up."""
