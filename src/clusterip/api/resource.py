@@ -1,0 +1,148 @@
+"""One declarative record per resource: all that the API server knows about a kind.
+
+Stage: none; a table of values and pure functions.  In: trees.  Out: trees changed in place, field errors, cells, texts.
+Rules: no clock, no randomness, no store; a record is the only thing a new kind needs.
+Order of the write path that calls these hooks (the names in brackets are not in this record):
+  create: default, prepare_create, [name, uid, time, allocation], the errors of
+          `validation.creation_errors`, warnings
+  update: default, prepare_update(new, old), the errors of `validation.update_errors`, warnings
+  status: default, prepare_status(new, old), the errors of `validation.status_errors`
+Truth: kube-apiserver's registry strategies and `k8s.io/api/*/types.go` of 1.36.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from clusterip.api.meta import Tree
+
+if TYPE_CHECKING:
+    from clusterip.api.errors import FieldError
+
+VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+
+Cell = Callable[[Tree, datetime], Any]
+"""What a table shows of an object at a moment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of `kubectl get`; priority 1 is shown by `-o wide` only."""
+
+    name: str
+    cell: Cell
+    type: str = "string"
+    format: str = ""
+    description: str = ""
+    priority: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subresource:
+    """A path below an object: its own kind and verbs. `group` and `version` are empty when they are the parent's."""
+
+    kind: str
+    verbs: tuple[str, ...] = ("get", "patch", "update")
+    group: str = ""
+    version: str = ""
+    schema: str = ""
+
+
+def _nothing(tree: Tree) -> None:
+    """The hook of a kind without such a step."""
+
+
+def _keep(new: Tree, old: Tree) -> None:
+    """The hook of a kind whose updates are taken as they are."""
+
+
+def _no_errors(tree: Tree) -> list[FieldError]:
+    return []
+
+
+def _no_update_errors(new: Tree, old: Tree) -> list[FieldError]:
+    return []
+
+
+def _no_warnings(new: Tree, old: Tree | None) -> list[str]:
+    return []
+
+
+def no_name_rule(name: str, prefix: bool) -> list[str]:
+    """Any name will do (a path segment it must still be)."""
+    return []
+
+
+def _keep_all_but_status(new: Tree, old: Tree) -> None:
+    """A write of the status leaves everything else as it was; labels and annotations it may change, as upstream lets it."""
+    written = {key: new[key] for key in ("metadata", "status") if key in new}
+    new.clear()
+    new.update({key: value for key, value in old.items() if key not in ("metadata", "status")})
+    new.update(written)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resource:
+    """All that is known about one kind in one version."""
+
+    group: str
+    version: str
+    kind: str
+    plural: str
+    singular: str
+    namespaced: bool = True
+    short_names: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    schema: str
+    """The name of its definition, as io.k8s.api.core.v1.ConfigMap."""
+    verbs: tuple[str, ...] = VERBS
+    columns: tuple[Column, ...] = ()
+    """Empty: Name and Age, the columns of any kind."""
+    subresources: Mapping[str, Subresource] = field(default_factory=dict)
+    default: Callable[[Tree], None] = _nothing
+    prepare_create: Callable[[Tree], None] = _nothing
+    prepare_update: Callable[[Tree, Tree], None] = _keep
+    prepare_status: Callable[[Tree, Tree], None] = _keep_all_but_status
+    validate: Callable[[Tree], list[FieldError]] = _no_errors
+    validate_update: Callable[[Tree, Tree], list[FieldError]] = _no_update_errors
+    validate_status: Callable[[Tree, Tree], list[FieldError]] = _no_update_errors
+    warnings: Callable[[Tree, Tree | None], list[str]] = _no_warnings
+    name_rule: Callable[[str, bool], list[str]] = no_name_rule
+    """What is wrong with a name (or, second argument, with a generateName prefix), in upstream's words."""
+    fields: Mapping[str, Callable[[Tree], str]] = field(default_factory=dict)
+    """Field selectors beyond metadata.name and metadata.namespace."""
+    storage: str = ""
+    """Where objects are kept: `group/plural` of the kind that owns the storage; empty: its own."""
+    from_storage: Callable[[Tree], Tree] | None = None
+    """This version's form of a kept object; None: kept as it is."""
+    to_storage: Callable[[Tree], Tree] | None = None
+    default_graceful_seconds: Callable[[Tree], int] | None = None
+    """Seconds between a delete without gracePeriodSeconds and the removal; None: objects go at once."""
+    create_on_update: bool = False
+    """PUT of a name that is not there creates it."""
+    unconditional_update: bool = True
+    """PUT without a resourceVersion is taken."""
+    default_propagation: str = "Background"
+    """What a delete without propagationPolicy does to dependents."""
+
+    @property
+    def api_version(self) -> str:
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    @property
+    def prefix(self) -> str:
+        """The path of its group and version."""
+        return f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
+
+    @property
+    def storage_key(self) -> str:
+        """`group/plural` (`/plural` for the core group) of what is kept."""
+        return self.storage or f"{self.group}/{self.plural}"
+
+    @property
+    def qualified(self) -> str:
+        """`plural.group`, as texts name a resource."""
+        return f"{self.plural}.{self.group}" if self.group else self.plural
