@@ -52,7 +52,8 @@ STATUSES = [
         ApiError.modified("", "configmaps", "a"),
         409,
         "Conflict",
-        'Operation cannot be fulfilled on configmaps "a": the object has been modified; please apply your changes to the latest version and try again',
+        'Operation cannot be fulfilled on configmaps "a": the object has been modified; '
+        "please apply your changes to the latest version and try again",
         {"kind": "configmaps", "name": "a"},
     ),
     (

@@ -1,6 +1,7 @@
 """What goes wrong with a request or an object, in kube-apiserver's words.
 
-Stage: none; values that everything above raises or returns.  In: names and reasons.  Out: FieldError, ApiError and its Status tree.
+Stage: none; values that everything above raises or returns.
+In: names and reasons.  Out: FieldError, ApiError and its Status tree.
 Rules: pure; a sentence that a client may see is written here once and nowhere else.
 Truth: apimachinery's api/errors and util/validation/field, as recorded from 1.36.
 """
@@ -200,7 +201,8 @@ class ApiError(Exception):
 
     @classmethod
     def generated_name_taken(cls, group: str, plural: str, name: str) -> ApiError:
-        text = f"{qualified(plural, group)} {quoted(name)} already exists, the server was not able to generate a unique name for the object"
+        why = "already exists, the server was not able to generate a unique name for the object"
+        text = f"{qualified(plural, group)} {quoted(name)} {why}"
         return cls(409, "AlreadyExists", text, {**details_of(group, plural, name), "retryAfterSeconds": 1})
 
     @classmethod
@@ -292,7 +294,8 @@ class ApiError(Exception):
 
     @classmethod
     def server_timeout(cls, group: str, plural: str, operation: str, retry_after_seconds: int = 0) -> ApiError:
-        text = f"The {operation} operation against {qualified(plural, group)} could not be completed at this time, please try again."
+        what = f"The {operation} operation against {qualified(plural, group)}"
+        text = f"{what} could not be completed at this time, please try again."
         retry = {"retryAfterSeconds": retry_after_seconds} if retry_after_seconds else {}
         return cls(500, "ServerTimeout", text, {**details_of(group, plural, operation), **retry})
 
