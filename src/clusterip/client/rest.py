@@ -1,0 +1,325 @@
+"""Requests to a Kubernetes API: one method a verb, trees in, trees out.
+
+Stage: commit (writes) and read (get, list, watch).  In: ResourceRef, trees.  Out: trees, or ApiError, or Unreachable.
+Rules: no retries and no caches here; every wait has a timeout; connections are kept and used again.
+Truth: Kubernetes API concepts: verbs, watch, deletion options, field managers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from types import TracebackType
+from typing import Any
+from urllib.parse import urlencode
+
+import aiohttp
+import orjson
+from yarl import URL
+
+from clusterip.api.errors import ApiError
+from clusterip.api.meta import Tree
+from clusterip.client.config import ServerConfig
+from clusterip.client.names import ResourceRef
+
+REQUEST_SECONDS = 30.0
+CONNECT_SECONDS = 5.0
+WATCH_SECONDS = 300.0  # how long the server is asked to keep one watch
+WATCH_GRACE_SECONDS = 15.0  # how much longer a silent connection is believed in
+
+PATCH_TYPES = {
+    "merge": "application/merge-patch+json",
+    "strategic": "application/strategic-merge-patch+json",
+    "json": "application/json-patch+json",
+    "apply": "application/apply-patch+yaml",
+}
+
+
+class Unreachable(ConnectionError):
+    """No answer from the API server: refused, cut off, or too late."""
+
+
+class Client:
+    """One identity at one API server; an async context manager."""
+
+    def __init__(
+        self, config: ServerConfig, *, user_agent: str = "clusterip/0.1", field_manager: str | None = None
+    ) -> None:
+        self.config = config
+        self._user_agent = user_agent
+        self._field_manager = field_manager
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Client:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def open(self) -> None:
+        """Make ready to connect; nothing is sent yet."""
+        context = self.config.ssl_context()
+        connector = aiohttp.TCPConnector(limit=0, ssl=context if context is not None else True, ttl_dns_cache=60)
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            auto_decompress=True,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"User-Agent": self._user_agent, "Accept": "application/json", "Accept-Encoding": "identity"},
+        )
+
+    async def close(self) -> None:
+        """End all connections and wait until they are gone."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    # -- verbs ---------------------------------------------------------------------------------------------------------
+
+    async def get(
+        self, ref: ResourceRef, name: str, namespace: str | None = None, subresource: str | None = None
+    ) -> Tree:
+        return await self.request("GET", ref.path(namespace, name, subresource))
+
+    async def list(
+        self,
+        ref: ResourceRef,
+        namespace: str | None = None,
+        *,
+        labels: str = "",
+        fields: str = "",
+        limit: int = 0,
+        continue_: str = "",
+        resource_version: str = "",
+        metadata_only: bool = False,
+    ) -> Tree:
+        """The List; with a limit, one page of it."""
+        params = _given(
+            labelSelector=labels,
+            fieldSelector=fields,
+            limit=str(limit) if limit else "",
+            **{"continue": continue_, "resourceVersion": resource_version},
+        )
+        accept = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1" if metadata_only else None
+        return await self.request("GET", ref.path(namespace), params=params, accept=accept)
+
+    async def create(
+        self,
+        ref: ResourceRef,
+        tree: Tree,
+        namespace: str | None = None,
+        subresource: str | None = None,
+        name: str | None = None,
+    ) -> Tree:
+        """Create the object; with name and subresource, post to it (binding, eviction, token)."""
+        namespace = namespace or tree.get("metadata", {}).get("namespace")
+        return await self.request("POST", ref.path(namespace, name, subresource), tree, params=self._manager())
+
+    async def update(self, ref: ResourceRef, tree: Tree, subresource: str | None = None) -> Tree:
+        meta = tree["metadata"]
+        path = ref.path(meta.get("namespace"), meta["name"], subresource)
+        return await self.request("PUT", path, tree, params=self._manager())
+
+    async def patch(
+        self,
+        ref: ResourceRef,
+        name: str,
+        namespace: str | None,
+        patch: Tree | list[Tree],
+        *,
+        type: str = "merge",
+        subresource: str | None = None,
+        field_manager: str | None = None,
+        force: bool = False,
+    ) -> Tree:
+        params = self._manager(field_manager)
+        if force:
+            params["force"] = "true"
+        path = ref.path(namespace, name, subresource)
+        return await self.request("PATCH", path, patch, params=params, content_type=PATCH_TYPES[type])
+
+    async def delete(
+        self,
+        ref: ResourceRef,
+        name: str,
+        namespace: str | None = None,
+        *,
+        grace_seconds: int | None = None,
+        propagation: str | None = None,
+        uid: str | None = None,
+        resource_version: str | None = None,
+    ) -> Tree:
+        """Delete; propagation is Background, Foreground or Orphan; uid and resource version are preconditions."""
+        body = _delete_options(grace_seconds, propagation, uid, resource_version)
+        return await self.request("DELETE", ref.path(namespace, name), body)
+
+    async def delete_collection(
+        self, ref: ResourceRef, namespace: str | None = None, *, labels: str = "", fields: str = ""
+    ) -> Tree:
+        params = _given(labelSelector=labels, fieldSelector=fields)
+        return await self.request("DELETE", ref.path(namespace), params=params)
+
+    async def watch(
+        self,
+        ref: ResourceRef,
+        namespace: str | None = None,
+        *,
+        resource_version: str,
+        labels: str = "",
+        fields: str = "",
+        bookmarks: bool = True,
+        timeout_seconds: float = WATCH_SECONDS,
+        metadata_only: bool = False,
+    ) -> AsyncIterator[tuple[str, Tree]]:
+        """Events after the revision, until the server ends the stream; an ERROR event is raised as ApiError."""
+        params = _given(
+            watch="true",
+            resourceVersion=resource_version,
+            labelSelector=labels,
+            fieldSelector=fields,
+            allowWatchBookmarks="true" if bookmarks else "",
+            timeoutSeconds=str(int(timeout_seconds)),
+        )
+        silence = aiohttp.ClientTimeout(
+            total=None, sock_connect=CONNECT_SECONDS, sock_read=timeout_seconds + WATCH_GRACE_SECONDS
+        )
+        accept = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1" if metadata_only else None
+        try:
+            async with self._send("GET", ref.path(namespace), None, params, None, silence, accept) as response:
+                if response.status >= 300:
+                    raise _error(response.status, await response.read())
+                async for line in _lines(response.content):
+                    event = orjson.loads(line)
+                    if event["type"] == "ERROR":
+                        raise ApiError.from_status(event["object"])
+                    yield event["type"], event["object"]
+        except (aiohttp.ClientError, TimeoutError, OSError, orjson.JSONDecodeError) as error:
+            raise Unreachable(_why(self.config.url, error)) from error
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        params: Mapping[str, str] | None = None,
+        content_type: str = "application/json",
+        accept: str | None = None,
+        timeout: float = REQUEST_SECONDS,
+    ) -> Tree:
+        """One request, one JSON answer."""
+        content = await self.request_bytes(
+            method, path, body, params=params, content_type=content_type, accept=accept, timeout=timeout
+        )
+        try:
+            answer: Tree = orjson.loads(content)
+        except orjson.JSONDecodeError as error:
+            raise Unreachable(f"{self.config.url} does not answer in JSON") from error
+        return answer
+
+    async def request_bytes(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        params: Mapping[str, str] | None = None,
+        content_type: str = "application/json",
+        accept: str | None = None,
+        timeout: float = REQUEST_SECONDS,
+    ) -> bytes:
+        """One request, the answer's bytes whatever they are (logs, metrics)."""
+        limit = aiohttp.ClientTimeout(total=timeout, sock_connect=CONNECT_SECONDS)
+        try:
+            async with self._send(method, path, body, params, content_type, limit, accept) as response:
+                content = await response.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise Unreachable(_why(self.config.url, error)) from error
+        if response.status >= 300:
+            raise _error(response.status, content)
+        return content
+
+    # -- inside --------------------------------------------------------------------------------------------------------
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        body: Any,
+        params: Mapping[str, str] | None,
+        content_type: str | None,
+        timeout: aiohttp.ClientTimeout,
+        accept: str | None,
+    ) -> Any:
+        if self._session is None:
+            raise Unreachable("the client is closed")
+        headers: dict[str, str] = {}
+        if (token := self.config.bearer()) is not None:
+            headers["Authorization"] = f"Bearer {token}"
+        if body is not None and content_type is not None:
+            headers["Content-Type"] = content_type
+        if accept is not None:
+            headers["Accept"] = accept
+        query = f"?{urlencode(params)}" if params else ""
+        return self._session.request(
+            method,
+            URL(f"{self.config.url}{path}{query}", encoded=True),
+            data=None if body is None else orjson.dumps(body),
+            headers=headers,
+            timeout=timeout,
+            allow_redirects=False,
+            server_hostname=self.config.server_name,
+        )
+
+    def _manager(self, name: str | None = None) -> dict[str, str]:
+        return _given(fieldManager=name or self._field_manager or "")
+
+
+def _given(**params: str) -> dict[str, str]:
+    return {name: value for name, value in params.items() if value}
+
+
+def _delete_options(grace: int | None, propagation: str | None, uid: str | None, version: str | None) -> Tree | None:
+    preconditions = {k: v for k, v in (("uid", uid), ("resourceVersion", version)) if v}
+    options: Tree = {"kind": "DeleteOptions", "apiVersion": "v1"}
+    if grace is not None:
+        options["gracePeriodSeconds"] = grace
+    if propagation is not None:
+        options["propagationPolicy"] = propagation
+    if preconditions:
+        options["preconditions"] = preconditions
+    return options if len(options) > 2 else None
+
+
+def _error(code: int, content: bytes) -> ApiError:
+    """What the server said, or the bare code when it is not a Status."""
+    try:
+        tree = orjson.loads(content)
+    except orjson.JSONDecodeError:
+        tree = None
+    if not isinstance(tree, dict) or tree.get("kind") != "Status":
+        text = content.decode(errors="replace").strip()[:1024] or f"the server answered {code}"
+        tree = {"kind": "Status", "status": "Failure", "code": code, "reason": "", "message": text}
+    tree.setdefault("code", code)
+    return ApiError.from_status(tree)
+
+
+def _why(url: str, error: Exception) -> str:
+    if isinstance(error, (TimeoutError, asyncio.TimeoutError)):
+        return f"{url}: no answer in time"
+    if isinstance(error, (ssl.SSLError, aiohttp.ClientConnectorCertificateError)):
+        return f"{url}: TLS failed: {error}"
+    return f"{url}: {error or type(error).__name__}"
+
+
+async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """Lines of any length; several that arrive together cost one wait."""
+    rest = b""
+    async for chunk in content.iter_any():
+        *whole, rest = (rest + chunk).split(b"\n")
+        for line in whole:
+            if line:
+                yield line
