@@ -1,0 +1,66 @@
+# What a person or CI calls. Every target installs what it needs on a fresh Debian 12 machine (as root).
+SHELL := /bin/bash
+PYTHON := /usr/bin/python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+PIP_VERSION := 26.3
+# commands that clusterip runs -> the Debian packages that bring them
+APT_RUN := python3.11 python3.11-venv runc conmon nftables ca-certificates
+APT_TEST := busybox-static iproute2
+ONLY ?=
+
+.PHONY: help install system demo check test lessons bench soak clean
+.DEFAULT_GOAL := help
+
+help:  ## say what can be made
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+system:
+	@missing=; for package in $(APT_RUN) $(APT_EXTRA); do dpkg -s $$package >/dev/null 2>&1 || missing="$$missing $$package"; done; \
+	[ -z "$$missing" ] || { echo "installing$$missing"; apt-get update -qq; \
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; }
+
+$(VENV)/.installed: pyproject.toml hatch_build.py constraints.txt
+	@$(MAKE) --no-print-directory system
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q --disable-pip-version-check pip==$(PIP_VERSION)
+	$(BIN)/pip install -q -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.developing: $(VENV)/.installed
+	$(BIN)/pip install -q -c constraints.txt --group check --group test
+	@touch $@
+
+install: $(VENV)/.installed  ## put clusterip and what it needs into .venv
+
+demo: $(VENV)/.installed  ## start a cluster, play the ClusterIP lesson on it, leave it up
+	@$(MAKE) --no-print-directory system
+	$(BIN)/clusterip image build
+	$(BIN)/clusterip up
+	$(BIN)/clusterip demo
+
+check: $(VENV)/.developing  ## format, lint, types, import law
+	$(BIN)/ruff format --check src tests bench hatch_build.py
+	$(BIN)/ruff check src tests bench hatch_build.py
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: $(VENV)/.developing  ## everything that can run here: pure tests, kernel tests, packets, lessons
+	@$(MAKE) --no-print-directory system APT_EXTRA="$(APT_TEST)"
+	$(BIN)/clusterip image build
+	$(BIN)/pytest -n 2 --dist loadgroup -m "not cluster"
+	$(BIN)/pytest -m cluster
+
+lessons: $(VENV)/.developing  ## the lessons' commands with a real kubectl, printed like documentation
+	$(BIN)/clusterip image build
+	$(BIN)/pytest -s -m kubectl tests/e2e
+
+bench: $(VENV)/.developing  ## figures as a table and JSON; ONLY=up|api|proxy|dns chooses
+	$(BIN)/clusterip image build
+	$(BIN)/python -m bench $(ONLY)
+
+soak: $(VENV)/.developing  ## the long counts of the faults' tests
+	CLUSTERIP_SOAK=1 $(BIN)/pytest -m "cluster or root"
+
+clean:  ## remove what make made here
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,1 @@
+"""The lessons as transcripts (see clusterip.cli.transcript)."""
