@@ -1,7 +1,8 @@
 """Where the API is and who asks: a kubeconfig file, or what a pod finds around itself.
 
 Stage: edge.  In: files and environment.  Out: ServerConfig.
-Rules: no connection is made here; what cannot be used is a Failure with the file's name.  Token files are read again when they change.
+Rules: no connection is made here; what cannot be used is a Failure that names the file; token files are read again
+when they change.
 Truth: client-go tools/clientcmd, rest.InClusterConfig.
 """
 
@@ -133,7 +134,7 @@ def _named(content: Mapping[str, Any], plural: str, singular: str, name: str, fi
 def _bytes(section: Mapping[str, Any], key: str, file: Path) -> bytes | None:
     """Inline data wins over the file, as in client-go."""
     if inline := section.get(f"{key}-data"):
-        return base64.b64decode(inline)
+        return base64.b64decode(str(inline))
     if name := section.get(key):
         try:
             return (file.parent / name).read_bytes()

@@ -14,7 +14,7 @@ from clusterip.client.rest import Client
 
 
 async def discover(client: Client, verbs: frozenset[str] = frozenset({"list"})) -> list[ResourceRef]:
-    """Every resource that supports all the verbs. A group whose document fails (a foreign server is away) is left out."""
+    """Every resource that supports all the verbs; a group whose own server is away is left out."""
     documents = [await client.request("GET", "/api/v1")]
     groups = await client.request("GET", "/apis")
     for group in groups.get("groups") or ():

@@ -1,7 +1,7 @@
 """Events about objects: said without waiting, written behind, repeated ones counted.
 
 Stage: commit.  In: an object reference and words.  Out: core/v1 Events through the API.
-Rules: telling never blocks and never fails its caller; when the API is away long, the oldest words are lost, not the part.
+Rules: telling never blocks and never fails its caller; when the API is away long, the oldest words are lost.
 Truth: client-go tools/record (names, aggregation by equal words, source), core/v1 Event.
 """
 

@@ -2,7 +2,7 @@
 
 Stage: snapshot.  In: the API's list and watch.  Out: a cache, indices, and calls to subscribers in order.
 Rules: the cache changes in the event loop only; a broken watch resumes from the last revision; a compacted one (410) is
-listed again and every lost change is told, deletions included; one object that cannot be decoded leaves the others alone.
+listed again and every lost change is told, deletions too; one object that cannot be decoded leaves the others alone.
 Truth: client-go tools/cache (reflector, shared informer), Kubernetes API concepts "efficient detection of changes".
 """
 

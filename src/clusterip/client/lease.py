@@ -138,7 +138,9 @@ class Election:
 
     async def won(self) -> None:
         """Wait until this candidate leads."""
-        while not await self.attempt():
+        while True:
+            if await self.attempt():
+                return
             await asyncio.sleep(self._retry)
 
     async def keep(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 from urllib.parse import urlencode
@@ -128,7 +128,7 @@ class Client:
         ref: ResourceRef,
         name: str,
         namespace: str | None,
-        patch: Tree | list[Tree],
+        patch: Tree | Sequence[Tree],
         *,
         type: str = "merge",
         subresource: str | None = None,
@@ -235,7 +235,7 @@ class Client:
         limit = aiohttp.ClientTimeout(total=timeout, sock_connect=CONNECT_SECONDS)
         try:
             async with self._send(method, path, body, params, content_type, limit, accept) as response:
-                content = await response.read()
+                content: bytes = await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Unreachable(_why(self.config.url, error)) from error
         if response.status >= 300:
