@@ -1,0 +1,1 @@
+"""Figures, measured on a whole cluster; never timed tests. `make bench [ONLY=name]`."""

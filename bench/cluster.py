@@ -1,0 +1,192 @@
+"""Figures of a whole cluster: start, memory, pods, and how soon a ready pod gets packets.
+
+Rules: each bench starts a cluster of its own and removes it; loads are bounded in count and time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+from bench.figure import Figure, percentile
+from clusterip.client.config import from_kubeconfig
+from clusterip.client.names import PODS, SERVICES
+from clusterip.client.rest import Client
+
+NAME = "bench"
+NODES = ("node-1", "node-2", "node-3")
+PODS_STARTED = 20
+SERVICES_BESIDE = 100
+READY_ROUNDS = 20
+PEER_START = "k3d 19.9 s, kind 33.0 s, minikube 50.8 s (published)"
+
+
+def clusterip(*words: str, home: str) -> str:
+    """Run the command line; its stdout."""
+    command = [sys.executable, "-m", "clusterip.main", *words]
+    environment = {**os.environ, "CLUSTERIP_HOME": home}
+    return subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True, timeout=120, text=True).stdout
+
+
+@contextlib.contextmanager
+def state() -> Iterator[str]:
+    """A state folder of its own; the cluster in it is removed."""
+    with tempfile.TemporaryDirectory(prefix="clusterip-bench-") as home:
+        try:
+            yield home
+        finally:
+            clusterip("down", "--name", NAME, home=home)
+
+
+@contextlib.asynccontextmanager
+async def running() -> AsyncIterator[tuple[Client, str]]:
+    """A started cluster and its administrator."""
+    with state() as home:
+        clusterip("up", "--name", NAME, home=home)
+        async with Client(from_kubeconfig(Path(home) / NAME / "kubeconfig")) as client:
+            yield client, home
+
+
+def pod(name: str, command: list[str], **more: Any) -> dict[str, Any]:
+    container = {"name": "main", "image": "busybox", "command": command, **more.pop("container", {})}
+    metadata = {"name": name, "namespace": "default", **more.pop("metadata", {})}
+    spec = {"terminationGracePeriodSeconds": 0, "containers": [container], **more}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+
+
+async def until(client: Client, name: str, seen: Any, seconds: float = 30.0) -> float:
+    """Follow a pod until it is as wanted; the moment at which that was told."""
+    listed = await client.list(PODS, "default", fields=f"metadata.name={name}")
+    if any(seen(item) for item in listed["items"]):
+        return time.perf_counter()
+    async with asyncio.timeout(seconds):
+        revision = listed["metadata"]["resourceVersion"]
+        events = client.watch(PODS, "default", resource_version=revision, fields=f"metadata.name={name}")
+        async for _, item in events:
+            if seen(item):
+                return time.perf_counter()
+    raise TimeoutError(f"pod {name}")
+
+
+def has_phase(phase: str) -> Any:
+    return lambda item: item.get("status", {}).get("phase") == phase
+
+
+def is_ready(item: dict[str, Any]) -> bool:
+    conditions = item.get("status", {}).get("conditions", ())
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+
+
+async def start() -> list[Figure]:
+    """From the command until a pod has got an answer of DNS: with nothing there, and with the state of a former run."""
+    with state() as home:
+        first = await start_once(home)
+        clusterip("down", "--keep", "--name", NAME, home=home)
+        second = await start_once(home)
+    return [
+        Figure("up, first start, until DNS answers a pod", first, "s", 4.0, PEER_START),
+        Figure("up, second start, until DNS answers a pod", second, "s", 2.0, PEER_START),
+    ]
+
+
+async def start_once(home: str) -> float:
+    started = time.perf_counter()
+    await asyncio.to_thread(clusterip, "up", "--name", NAME, home=home)
+    async with Client(from_kubeconfig(Path(home) / NAME / "kubeconfig")) as client:
+        asks = pod(
+            f"asks-{time.time_ns()}", ["nslookup", "kubernetes.default.svc.cluster.local"], restartPolicy="Never"
+        )
+        await client.create(PODS, asks)
+        return await until(client, asks["metadata"]["name"], has_phase("Succeeded")) - started
+
+
+async def memory() -> list[Figure]:
+    """PSS of every process that a cluster adds to the machine, ten seconds after start."""
+    before = set(processes())
+    async with running():
+        await asyncio.sleep(10)
+        total = sum(pss(pid) for pid in processes() if pid not in before and pid != os.getpid())
+    return [
+        Figure("idle cluster of 3 nodes, PSS of all processes", total / 2**20, "MB", 250, "k8s + etcd alone 376 MB")
+    ]
+
+
+def processes() -> list[int]:
+    return [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
+
+
+def pss(pid: int) -> int:
+    """Bytes; nothing for a process that has gone, or a thread of the kernel."""
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) * 1024
+    return 0
+
+
+async def pods() -> list[Figure]:
+    """One pod after the other, from the request until the watch says Running."""
+    times = []
+    async with running() as (client, _):
+        for number in range(PODS_STARTED):
+            wanted = pod(f"p{number}", ["sleep", "600"])
+            began = time.perf_counter()
+            await client.create(PODS, wanted)
+            times.append(await until(client, f"p{number}", has_phase("Running")) - began)
+    median = statistics.median(times) * 1000
+    return [Figure(f"pod create to Running, median of {PODS_STARTED}", median, "ms", 200)]
+
+
+async def ready() -> list[Figure]:
+    """From the pod's Ready on the watch until every node's connection to the Service is accepted."""
+    times = []
+    async with running() as (client, home):
+        for number in range(SERVICES_BESIDE):
+            await client.create(SERVICES, service(f"beside-{number}", {"app": f"none-{number}"}))
+        for number in range(READY_ROUNDS):
+            made = await client.create(SERVICES, service(f"web-{number}", {"app": f"web-{number}"}))
+            times.append(await ready_once(client, home, number, made["spec"]["clusterIP"]))
+    worst = percentile(times, 0.99) * 1000
+    return [
+        Figure(f"Ready to packet on every node, {SERVICES_BESIDE} Services, p99 of {READY_ROUNDS}", worst, "ms", 100)
+    ]
+
+
+def service(name: str, selector: dict[str, str]) -> dict[str, Any]:
+    spec = {"selector": selector, "ports": [{"port": 80, "targetPort": 8080}]}
+    return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": "default"}, "spec": spec}
+
+
+async def ready_once(client: Client, home: str, number: int, address: str) -> float:
+    probe = {"readinessProbe": {"tcpSocket": {"port": 8080}, "periodSeconds": 1}}
+    web = pod(
+        f"web-{number}", ["httpd", "-f", "-p", "8080"], container=probe, metadata={"labels": {"app": f"web-{number}"}}
+    )
+    # a connection is tried every two milliseconds on each node from before the pod is ready
+    script = (
+        "import socket,sys,time\n"
+        "end=time.monotonic()+30\n"
+        "while time.monotonic()<end:\n"
+        "  try: socket.create_connection((sys.argv[1],80),0.2).close(); print(time.perf_counter()); break\n"
+        "  except OSError: time.sleep(0.002)\n"
+    )
+    tries = [
+        asyncio.to_thread(
+            clusterip, "shell", "--name", NAME, node, "--", "/usr/bin/python3.11", "-c", script, address, home=home
+        )
+        for node in NODES
+    ]
+    running_tries = asyncio.gather(*tries)
+    await client.create(PODS, web)
+    at = await until(client, f"web-{number}", is_ready)
+    accepted = [float(text.split()[-1]) for text in await running_tries]
+    return max(0.0, max(accepted) - at)
