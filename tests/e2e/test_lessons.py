@@ -1,7 +1,12 @@
-"""The lessons, command by command, with a real kubectl against a real cluster. `pytest -s` prints them like documentation."""
+"""The lessons and our own transcripts, command by command, with a real kubectl against a real cluster.
+
+`pytest -s` prints them like documentation.
+"""
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,11 +20,27 @@ if TYPE_CHECKING:
     from e2e.conftest import Cluster
 
 pytestmark = [pytest.mark.cluster, pytest.mark.kubectl]
+OWN = sorted((Path(__file__).parent / "transcripts").glob("*.txt"))
+
+
+def play(text: str, cluster: Cluster, folder: Path) -> list[str]:
+    environment = shell_environment(folder, cluster.kubeconfig)
+    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
+    environment |= {"CLUSTERIP_HOME": str(cluster.home), "CLUSTERIP_NAME": cluster.name}
+    outcome = Player(folder, {**os.environ, **environment}, print).play(parse(text))
+    assert outcome.commands
+    return outcome.failures
 
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", lessons())
 def test_every_command_shows_what_the_lesson_shows(name: str, cluster: Cluster, tmp_path: Path) -> None:
-    outcome = Player(tmp_path, shell_environment(tmp_path, cluster.kubeconfig), print).play(parse(lesson_text(name)))
-    assert outcome.commands
-    assert not outcome.failures, "\n".join(outcome.failures)
+    failures = play(lesson_text(name), cluster, tmp_path)
+    assert not failures, "\n".join(failures)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("path", OWN, ids=[path.stem for path in OWN])
+def test_transcripts(path: Path, cluster: Cluster, tmp_path: Path) -> None:
+    failures = play(path.read_text(), cluster, tmp_path)
+    assert not failures, "\n".join(failures)
