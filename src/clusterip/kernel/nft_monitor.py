@@ -1,0 +1,84 @@
+"""Tells when somebody else changes a table: nfnetlink events, without a poll.
+
+Stage: watch.  In: the kernel's notifications.  Out: one call per burst of foreign changes.
+Rules: our own changes are known by the netlink port of who asked; other tables are ignored; lost events are a change.
+Truth: linux/netfilter/nfnetlink.h (NFNLGRP_NFTABLES = 7), nf_tables.h: attribute 1 of every object names its table.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+from collections.abc import Callable, Container
+
+from clusterip.kernel.nft import Table
+
+NETLINK_NETFILTER = 12
+SOL_NETLINK, NETLINK_ADD_MEMBERSHIP = 270, 1
+GROUP_NFTABLES = 7
+SUBSYSTEM_NFTABLES = 10
+NEW_GENERATION = 15
+SO_RCVBUFFORCE = 33
+FAMILIES = {2: "ip", 10: "ip6", 1: "inet", 3: "arp", 7: "bridge", 5: "netdev"}
+HEADER = struct.Struct("=IHHII")
+RECEIVE_BYTES = 1 << 18
+
+
+def foreign(datagram: bytes, table: Table, own_ports: Container[int]) -> bool:
+    """Whether a datagram tells of a change of the table that was asked for from none of our ports."""
+    offset = 0
+    while offset + HEADER.size <= len(datagram):
+        length, kind, _, _, port = HEADER.unpack_from(datagram, offset)
+        if kind >> 8 == SUBSYSTEM_NFTABLES and kind & 0xFF != NEW_GENERATION and port not in own_ports:
+            body = datagram[offset + HEADER.size : offset + length]
+            if _table_of(body) == table:
+                return True
+        offset += max((length + 3) & ~3, HEADER.size)
+    return False
+
+
+def _table_of(body: bytes) -> Table | None:
+    offset = 4  # nfgenmsg
+    while offset + 4 <= len(body):
+        length, kind = struct.unpack_from("=HH", body, offset)
+        if kind & 0x3FFF == 1:
+            return Table(FAMILIES.get(body[0], "?"), body[offset + 4 : offset + length].rstrip(b"\0").decode())
+        offset += max((length + 3) & ~3, 4)
+    return None
+
+
+class Monitor:
+    """A socket for a loop's reader: `fileno`, and `drain` when it is readable."""
+
+    def __init__(self, table: Table, own_ports: Container[int], on_change: Callable[[], None]) -> None:
+        self._table, self._own_ports, self._on_change = table, own_ports, on_change
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, NETLINK_NETFILTER)
+        self._socket.bind((0, 0))
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1 << 24)
+        except PermissionError:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 24)
+        self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, GROUP_NFTABLES)
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def drain(self) -> None:
+        """Read all that waits; one call when any of it was foreign."""
+        changed = False
+        while True:
+            try:
+                changed |= foreign(self._socket.recv(RECEIVE_BYTES), self._table, self._own_ports)
+            except BlockingIOError:
+                break
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise OSError(error.errno, f"nftables events: {os.strerror(error.errno or 0)}") from error
+                changed = True
+        if changed:
+            self._on_change()
+
+    def close(self) -> None:
+        self._socket.close()

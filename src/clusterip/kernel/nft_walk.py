@@ -1,0 +1,288 @@
+"""What a table does with a packet: the second reader of rules, beside the text.
+
+Stage: none; meaning.  In: a State with its rules as statements, a packet.  Out: every ending that it can have.
+Rules: pure; random choices are all taken; first packets of connections only (a later one follows its conntrack entry).
+Truth: netfilter's hook order (prerouting, input | forward, output, postrouting) and nft(8), verdict statements.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from enum import Enum
+from ipaddress import IPv4Address, IPv4Network
+
+from clusterip.kernel.nft import Chain, Element, State, chain_key, element_key
+from clusterip.kernel.nft_statement import (
+    Dispatch,
+    Drop,
+    Field,
+    FlipMark,
+    Goto,
+    InNetworks,
+    InSet,
+    Is,
+    IsLocal,
+    Jump,
+    LacksMark,
+    Masquerade,
+    NewConnection,
+    Reject,
+    Remember,
+    Return,
+    SetMark,
+    Spread,
+    Statement,
+    Translate,
+    TranslateByMap,
+    Translated,
+)
+
+PRIORITIES = {"raw": -300, "mangle": -150, "dstnat": -100, "filter": 0, "security": 50, "srcnat": 100}
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """A connection's first packet. One without an interface was made on this machine."""
+
+    source: IPv4Address
+    destination: IPv4Address
+    protocol: str
+    port: int
+    interface: str = ""
+    mark: int = 0
+    translated: bool = False
+    masqueraded: bool = False
+
+
+class Fate(Enum):
+    PASSED = "passed"
+    DROPPED = "dropped"
+    REJECTED = "rejected"
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What became of the packet and what it looked like then."""
+
+    fate: Fate
+    packet: Packet
+
+
+class _End(Exception):
+    """A packet's way ends here."""
+
+    def __init__(self, fate: Fate) -> None:
+        self.fate = fate
+
+
+class _Accepted(Exception):
+    """A translation accepts: the base chain is done."""
+
+
+def endings(
+    state: State,
+    packet: Packet,
+    local: Collection[IPv4Address],
+    remembered: Mapping[str, Collection[IPv4Address]] | None = None,
+) -> set[Ending]:
+    """Every ending under every random choice. `remembered` holds the dynamic sets."""
+    found: set[Ending] = set()
+    choices: list[list[int]] = []  # [taken, of how many], deepest last
+    while True:
+        walker = _Walk(state, packet, local, remembered or {}, _replay(choices))
+        found.add(walker.ending())
+        while choices and choices[-1][0] + 1 == choices[-1][1]:
+            choices.pop()
+        if not choices:
+            return found
+        choices[-1][0] += 1
+
+
+def _replay(choices: list[list[int]]) -> Callable[[int], int]:
+    position = -1
+
+    def pick(count: int) -> int:
+        nonlocal position
+        position += 1
+        if position == len(choices):
+            choices.append([0, count])
+        return choices[position][0]
+
+    return pick
+
+
+@dataclass
+class _Walk:
+    state: State
+    packet: Packet
+    local: Collection[IPv4Address]
+    remembered: Mapping[str, Collection[IPv4Address]]
+    pick: Callable[[int], int]
+
+    def ending(self) -> Ending:
+        try:
+            for hook in self._hooks():
+                self._run_hook(hook)
+        except _End as end:
+            return Ending(end.fate, self.packet)
+        return Ending(Fate.PASSED, self.packet)
+
+    def _hooks(self) -> Iterator[str]:
+        """A local packet to a local address goes out through loopback and comes in again."""
+        if self.packet.interface:
+            yield "prerouting"
+        else:
+            yield "output"
+        if not self._is_local(self.packet.destination):
+            if self.packet.interface:
+                yield "forward"
+            yield "postrouting"
+        elif self.packet.interface:
+            yield "input"
+        else:
+            yield "postrouting"
+            yield "input"
+
+    def _run_hook(self, hook: str) -> None:
+        found = [
+            (_priority(value.hook.priority), value)
+            for value in self.state.values()
+            if isinstance(value, Chain) and value.hook and value.hook.hook == hook
+        ]
+        for _, chain in sorted(found, key=lambda pair: pair[0]):
+            with suppress(_Accepted):
+                self._run(chain)
+
+    def _run(self, chain: Chain) -> None:
+        for rule in chain.rules:
+            if not self._apply(rule.statements):
+                return
+
+    def _apply(self, statements: tuple[Statement, ...]) -> bool:
+        """False when the chain is to be left."""
+        for statement in statements:
+            match statement:
+                case Return():
+                    return False
+                case Dispatch(fields, name):
+                    return self._dispatch(fields, name)
+                case Goto(chain):
+                    return self._goto(chain)
+                case Jump(chain):
+                    self._run(self._chain(chain))
+                case Spread(chains):
+                    return self._goto(chains[self.pick(len(chains))])
+                case _:
+                    if not self._step(statement):
+                        return True
+        return True
+
+    def _goto(self, chain: str) -> bool:
+        self._run(self._chain(chain))
+        return False
+
+    def _dispatch(self, fields: tuple[Field, ...], name: str) -> bool:
+        element = self.state.get(element_key(name, self._key(fields)))
+        if element is None:
+            return True
+        assert isinstance(element, Element)
+        verdict, _, chain = element.value.partition(" ")
+        if verdict == "drop":
+            raise _End(Fate.DROPPED)
+        return self._goto(chain)
+
+    def _step(self, statement: Statement) -> bool:
+        """Do one statement; False when it does not match."""
+        packet = self.packet
+        match statement:
+            case NewConnection():
+                return True
+            case Translated():
+                return packet.translated
+            case Is(field, value, negate):
+                return self._matches(field, value) is not negate
+            case InNetworks(field, networks, negate):
+                return any(self._matches(field, network) for network in networks) is not negate
+            case InSet(fields, name):
+                return self._in_set(fields, name)
+            case IsLocal(field):
+                return self._is_local(self._address(field))
+            case LacksMark(mark):
+                return packet.mark & mark != mark
+            case SetMark(mark):
+                self.packet = replace(packet, mark=packet.mark | mark)
+            case FlipMark(mark):
+                self.packet = replace(packet, mark=packet.mark ^ mark)
+            case Remember():
+                pass
+            case _:
+                return self._end(statement)
+        return True
+
+    def _end(self, statement: Statement) -> bool:
+        """Statements after which nothing of the same hook point sees the packet; translation ends a nat chain."""
+        match statement:
+            case Drop():
+                raise _End(Fate.DROPPED)
+            case Reject():
+                raise _End(Fate.REJECTED)
+            case Masquerade():
+                self.packet = replace(self.packet, masqueraded=True)
+            case Translate(address, port):
+                self._translate(address, port)
+            case TranslateByMap(fields, count, offset, name):
+                slot = offset + (self.pick(count) if count > 1 else 0)
+                element = self.state.get(element_key(name, f"{self._key(fields)} . {slot}"))
+                if element is None:
+                    return False
+                assert isinstance(element, Element)
+                address, _, port_text = element.value.partition(" . ")
+                self._translate(address, int(port_text))
+        raise _Accepted
+
+    def _translate(self, address: str, port: int) -> None:
+        self.packet = replace(self.packet, destination=IPv4Address(address), port=port, translated=True)
+
+    def _in_set(self, fields: tuple[Field, ...], name: str) -> bool:
+        if fields == (Field.SOURCE,) and name in self.remembered:
+            return self.packet.source in self.remembered[name]
+        return element_key(name, self._key(fields)) in self.state
+
+    def _matches(self, field: Field, value: str) -> bool:
+        if field in (Field.SOURCE, Field.DESTINATION):
+            return self._address(field) in IPv4Network(value)
+        actual = self._text(field)
+        return actual.startswith(value[:-1]) if value.endswith("*") else actual == value
+
+    def _address(self, field: Field) -> IPv4Address:
+        return self.packet.source if field is Field.SOURCE else self.packet.destination
+
+    def _text(self, field: Field) -> str:
+        match field:
+            case Field.PROTOCOL:
+                return self.packet.protocol
+            case Field.PORT:
+                return str(self.packet.port)
+            case Field.INTERFACE:
+                return self.packet.interface
+            case _:
+                return str(self._address(field))
+
+    def _key(self, fields: tuple[Field, ...]) -> str:
+        return " . ".join(self._text(field) for field in fields)
+
+    def _is_local(self, address: IPv4Address) -> bool:
+        return address.is_loopback or address in self.local
+
+    def _chain(self, name: str) -> Chain:
+        chain = self.state[chain_key(name)]
+        assert isinstance(chain, Chain)
+        return chain
+
+
+def _priority(text: str) -> int:
+    name, sign, offset = (*text.split(" "), "", "")[:3] if " " in text else (text, "", "")
+    base = PRIORITIES[name] if name in PRIORITIES else int(name)
+    return base + (int(f"{sign}{offset}") if offset else 0)
