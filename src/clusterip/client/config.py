@@ -137,7 +137,7 @@ def _bytes(section: Mapping[str, Any], key: str, file: Path) -> bytes | None:
         return base64.b64decode(str(inline))
     if name := section.get(key):
         try:
-            return (file.parent / name).read_bytes()
+            return Path(file.parent, str(name)).read_bytes()
         except OSError as error:
             raise Failure(f"kubeconfig {file}: cannot read {key} {name}: {error.strerror}") from error
     return None

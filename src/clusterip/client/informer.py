@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Generic, NoReturn, TypeVar
 
@@ -53,6 +54,7 @@ class Informer(Generic[T]):
         self._marks: dict[Key, tuple[str, str]] = {}  # uid and revision of what the cache holds
         self._indices: dict[str, _Index[T]] = {}
         self._subscribers: list[Subscriber[T]] = []
+        self._waiters: list[_Waiter] = []
         self._synced = asyncio.Event()
         self._revision = ""
         self._away = False
@@ -96,6 +98,21 @@ class Informer(Generic[T]):
         for key, item in list(self._items.items()):
             self._tell(subscriber, key, None, item)
 
+    async def until(self, condition: Callable[[], bool], seconds: float) -> bool:
+        """Wait until changes make the condition true; False when they did not in time."""
+        if condition():
+            return True
+        waiter = _Waiter(condition, asyncio.get_running_loop().create_future())
+        self._waiters.append(waiter)
+        try:
+            async with asyncio.timeout(seconds):
+                await waiter.met
+        except TimeoutError:
+            return False
+        finally:
+            self._waiters.remove(waiter)
+        return True
+
     # -- how it follows ------------------------------------------------------------------------------------------------
 
     async def run(self) -> NoReturn:
@@ -130,6 +147,7 @@ class Informer(Generic[T]):
         self._revision = revision
         self._back()
         self._synced.set()
+        self._wake()
 
     async def _watch(self, backoff: Backoff) -> None:
         timeout = WATCH_SECONDS * (1.0 + self._chance())
@@ -150,6 +168,8 @@ class Informer(Generic[T]):
             elif kind != "BOOKMARK":
                 self._put(tree)
             self._revision = revision
+            if self._waiters:
+                self._wake()
 
     def _replace(self, trees: Iterable[Tree]) -> None:
         """Take a whole list for truth: what it lacks was deleted while nobody watched."""
@@ -200,6 +220,11 @@ class Informer(Generic[T]):
                 "A subscriber failed", extra={"kv": {"resource": self.ref.plural, "object": "/".join(key)}}
             )
 
+    def _wake(self) -> None:
+        for waiter in self._waiters:
+            if not waiter.met.done() and waiter.condition():
+                waiter.met.set_result(None)
+
     def _lost(self, error: Exception) -> None:
         if not self._away:
             values = {"resource": self.ref.plural, "err": error}
@@ -210,6 +235,12 @@ class Informer(Generic[T]):
         if self._away:
             logger.info("Following the API again", extra={"kv": {"resource": self.ref.plural}})
         self._away = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Waiter:
+    condition: Callable[[], bool]
+    met: asyncio.Future[None]
 
 
 class _Index(Generic[T]):
