@@ -7,6 +7,7 @@ import os
 import socket
 from collections.abc import Iterator
 from ipaddress import IPv4Address, ip_interface, ip_network
+from pathlib import Path
 
 import pytest
 
@@ -96,7 +97,7 @@ def test_a_fixed_neighbour_needs_no_arp(pair: tuple[int, int]) -> None:
             links.set_up(name)
         near.add_route("10.99.0.2/32", dev="a0")
         near.add_neighbour("a0", "10.99.0.2", "02:00:00:00:00:02")
-        table = netns.inside(left, lambda: open("/proc/thread-self/net/arp").read())
+        table = netns.inside(left, lambda: Path("/proc/thread-self/net/arp").read_text())
         assert "02:00:00:00:00:02" in table
 
 

@@ -128,7 +128,7 @@ def parse_mountinfo(text: str) -> list[Mount]:
     for line in text.splitlines():
         left, _, right = line.partition(" - ")
         number, parent, _, root, target, options = left.split(" ")[:6]
-        fstype, source, super_options = (right.split(" ") + ["", ""])[:3]
+        fstype, source, super_options = [*right.split(" "), "", ""][:3]
         found.append(
             Mount(
                 int(number), int(parent), _unescaped(root), _unescaped(target), options, fstype, source, super_options

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import fcntl
 import os
 import select
 import signal
@@ -141,15 +142,10 @@ def kill_pid(pid: int, started: int, sig: int = signal.SIGKILL) -> bool:
 async def wait_pidfd(pidfd: int) -> None:
     """Return when the process has ended; the caller still owns the file."""
     loop = asyncio.get_running_loop()
-    ended = loop.create_future()
-
-    def tell() -> None:
-        if not ended.done():
-            ended.set_result(None)
-
-    loop.add_reader(pidfd, tell)
+    ended = asyncio.Event()
+    loop.add_reader(pidfd, ended.set)
     try:
-        await ended
+        await ended.wait()
     finally:
         loop.remove_reader(pidfd)
 
@@ -186,3 +182,8 @@ def closing_fd(fd: int) -> Iterator[int]:
         yield fd
     finally:
         os.close(fd)
+
+
+def raised(fd: int, lowest: int) -> int:
+    """A close-on-exec copy of the descriptor, numbered lowest or above."""
+    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, lowest)
