@@ -1,6 +1,6 @@
 """What the node's HTTP API may ask about containers: where they log, where they are attached to, how to enter them.
 
-Stage: lookup; values between the agent and its server.  In: namespace, pod name, container name.  Out: frozen references.
+Stage: values between the agent and its server.  In: namespace, pod name, container name.  Out: frozen references.
 Rules: no I/O here; a reference is a photograph, ask again after an await.  `Lookup` is implemented by the agent.
 Truth: the kubelet's server asks its runtime the same questions (k8s.io/cri-api ContainerStatus, ExecRequest).
 """
@@ -36,7 +36,9 @@ class ContainerRef:
     stdin_once: bool
     log_path: Path  # CRI format; may not exist yet
     previous_log_path: Path | None
-    attach_socket: Path | None  # conmon's SOCK_SEQPACKET attach socket; the path is short enough for connect(); None for a system part
+    attach_socket: (
+        Path | None
+    )  # conmon's SOCK_SEQPACKET attach socket; the path is short enough for connect(); None for a system part
     control_fifo: Path | None  # conmon's "ctl": a line "1 <height> <width>\n" sets the size of the terminal
     runtime: Sequence[str]  # e.g. ("/usr/sbin/runc", "--root", "/run/clusterip/runc"); empty for a system part
     bundle: Path | None  # holds config.json (process: cwd, env, user); None for a system part

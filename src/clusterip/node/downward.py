@@ -1,0 +1,63 @@
+"""What a pod may learn of itself: fields and resources as text.
+
+Stage: plan.  In: pod, container, a reference, the node's allocatable.  Out: text.
+Rules: pure; a path that is not offered raises ValueError with upstream's words.
+Truth: core/v1 ObjectFieldSelector and ResourceFieldSelector; pkg/fieldpath, pkg/api/v1/resource.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from clusterip.node.amount import amount
+from clusterip.node.model import Container, Pod
+
+SUBSCRIPT = re.compile(r"^metadata\.(labels|annotations)\['(.*)'\]$")
+
+
+def field_text(pod: Pod, path: str, node_name: str, host_ip: str, pod_ip: str) -> str:
+    """The text of a field."""
+    if match := SUBSCRIPT.match(path):
+        return str((pod.meta.get(match.group(1)) or {}).get(match.group(2), ""))
+    plain = {
+        "metadata.name": pod.name,
+        "metadata.namespace": pod.namespace,
+        "metadata.uid": pod.uid,
+        "spec.nodeName": node_name,
+        "spec.serviceAccountName": str(pod.spec.get("serviceAccountName") or "default"),
+        "status.hostIP": host_ip,
+        "status.hostIPs": host_ip,
+        "status.podIP": pod_ip,
+        "status.podIPs": pod_ip,
+    }
+    if path in plain:
+        return plain[path]
+    if path in ("metadata.labels", "metadata.annotations"):
+        pairs = pod.meta.get(path.removeprefix("metadata.")) or {}
+        return "\n".join(f"{key}={_quoted(str(value))}" for key, value in sorted(pairs.items()))
+    raise ValueError(f"unsupported fieldPath: {path}")
+
+
+def _quoted(text: str) -> str:
+    """Go's %q, as far as labels and annotations need it."""
+    escaped = (
+        text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t").replace("\r", "\\r")
+    )
+    return f'"{escaped}"'
+
+
+def resource_text(pod: Pod, container: Container, reference: Mapping[str, Any], allocatable: Mapping[str, str]) -> str:
+    """A limit or request, divided and rounded up; a missing limit is what the node can give."""
+    if name := reference.get("containerName"):
+        container = pod.container(name) or container
+    which, _, resource = str(reference.get("resource") or "").partition(".")
+    resources = container.tree.get("resources") or {}
+    value = (resources.get(which) or {}).get(resource)
+    if value is None:
+        value = allocatable.get(resource, "0") if which == "limits" else "0"
+    divisor = amount(str(reference.get("divisor") or "0")) or Decimal(1)
+    return str(math.ceil(amount(str(value)) / divisor))

@@ -1,0 +1,72 @@
+"""Requests and limits as a cgroup knows them, and a pod's quality of service.
+
+Stage: plan.  In: container specs.  Out: the `resources` part of an OCI configuration; a class name.
+Rules: pure.
+Truth: kubelet cm/helpers_linux.go (MilliCPUToShares, MilliCPUToQuota), pkg/apis/core/v1/helper/qos.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from clusterip.api.meta import Tree
+from clusterip.node.amount import amount
+from clusterip.node.model import Container, Pod
+
+PERIOD = 100_000
+MIN_QUOTA = 1_000
+MIN_SHARES = 2
+MAX_SHARES = 262_144
+
+
+def _of(container: Container, which: str, resource: str) -> Decimal | None:
+    value = ((container.tree.get("resources") or {}).get(which) or {}).get(resource)
+    return None if value is None else amount(str(value))
+
+
+def cgroup_resources(container: Container) -> Tree:
+    """Shares, quota and memory limit of a container."""
+    cpu_limit, memory_limit = _of(container, "limits", "cpu"), _of(container, "limits", "memory")
+    request = _of(container, "requests", "cpu")
+    cpu: dict[str, Any] = {"shares": shares(request if request is not None else cpu_limit)}
+    if cpu_limit:
+        cpu |= {"quota": max(MIN_QUOTA, int(cpu_limit * PERIOD)), "period": PERIOD}
+    found: Tree = {"cpu": cpu}
+    if memory_limit:
+        found["memory"] = {"limit": int(memory_limit)}
+    return found
+
+
+def shares(cpu: Decimal | None) -> int:
+    """cpu.shares of a request in cores."""
+    return MIN_SHARES if not cpu else min(MAX_SHARES, max(MIN_SHARES, int(cpu * 1024)))
+
+
+def qos_class(pod: Pod) -> str:
+    """Guaranteed, Burstable or BestEffort."""
+    resources = [c.tree.get("resources") or {} for c in pod.containers]
+    if not any(r.get("limits") or r.get("requests") for r in resources):
+        return "BestEffort"
+    return "Guaranteed" if all(_guaranteed(r) for r in resources) else "Burstable"
+
+
+def _guaranteed(resources: Mapping[str, Any]) -> bool:
+    limits = resources.get("limits") or {}
+    requests = resources.get("requests") or limits
+    return all(
+        name in limits and amount(str(limits[name])) == amount(str(requests.get(name, limits[name])))
+        for name in ("cpu", "memory")
+    )
+
+
+def oom_score(pod: Pod, container: Container, memory_capacity: int) -> int:
+    """Who goes first when memory ends. Never negative: lowering it needs a capability that a node may lack."""
+    kind = qos_class(pod)
+    if kind == "Guaranteed":
+        return 0
+    request = _of(container, "requests", "memory")
+    if kind == "BestEffort" or not request or memory_capacity <= 0:
+        return 1000 if kind == "BestEffort" else 999
+    return int(min(999, max(3, 1000 - (1000 * int(request)) // memory_capacity)))
