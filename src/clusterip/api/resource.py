@@ -78,7 +78,7 @@ def no_name_rule(name: str, prefix: bool) -> list[str]:
 
 def _keep_all_but_status(new: Tree, old: Tree) -> None:
     """A write of the status leaves everything else as it was; its metadata may change too, as upstream lets it."""
-    written = {key: new[key] for key in ("metadata", "status") if key in new}
+    written: Tree = {key: new[key] for key in ("metadata", "status") if key in new}
     new.clear()
     new.update({key: value for key, value in old.items() if key not in ("metadata", "status")})
     new.update(written)
