@@ -1,0 +1,157 @@
+"""The fields that the proxy reads of Services, EndpointSlices and Nodes.
+
+Stage: edge.  In: trees of the API.  Out: frozen structs, or an error that names the field.
+Rules: unknown fields are ignored here (the API server is newer or older); nothing is written back from a struct.
+Truth: core/v1, discovery/v1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import msgspec
+
+from clusterip.api.meta import Tree
+
+SERVICE_NAME_LABEL = "kubernetes.io/service-name"
+HEADLESS_LABEL = "service.kubernetes.io/headless"
+PROXY_NAME_LABEL = "service.kubernetes.io/service-proxy-name"
+ZONE_LABEL = "topology.kubernetes.io/zone"
+TRIGGER_TIME = "endpoints.kubernetes.io/last-change-trigger-time"
+FOREIGN = f"!{PROXY_NAME_LABEL},!{HEADLESS_LABEL}"  # what is left to other proxies, as a label selector
+
+
+class _Object(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """The rules of all structs here."""
+
+
+class Metadata(_Object, frozen=True):
+    name: str
+    namespace: str = ""
+    uid: str = ""
+    resource_version: str = ""
+    creation_timestamp: str | None = None
+    deletion_timestamp: str | None = None
+    labels: dict[str, str] | None = None
+    annotations: dict[str, str] | None = None
+
+
+class Port(_Object, frozen=True):
+    port: int
+    name: str | None = ""
+    protocol: str = "TCP"
+    node_port: int = 0
+
+
+class ClientIPConfig(_Object, frozen=True):
+    timeout_seconds: int | None = None
+
+
+class AffinityConfig(_Object, frozen=True):
+    client_ip: ClientIPConfig | None = msgspec.field(default=None, name="clientIP")
+
+
+class ServiceSpec(_Object, frozen=True):
+    type: str = "ClusterIP"
+    cluster_ip: str = msgspec.field(default="", name="clusterIP")
+    cluster_ips: tuple[str, ...] | None = msgspec.field(default=None, name="clusterIPs")
+    external_ips: tuple[str, ...] | None = msgspec.field(default=None, name="externalIPs")
+    ports: tuple[Port, ...] | None = None
+    session_affinity: str = "None"
+    session_affinity_config: AffinityConfig | None = None
+    internal_traffic_policy: str | None = None
+    external_traffic_policy: str | None = None
+    load_balancer_source_ranges: tuple[str, ...] | None = None
+
+
+class Ingress(_Object, frozen=True):
+    ip: str = ""
+    ip_mode: str | None = None
+
+
+class LoadBalancerStatus(_Object, frozen=True):
+    ingress: tuple[Ingress, ...] | None = None
+
+
+class ServiceStatus(_Object, frozen=True):
+    load_balancer: LoadBalancerStatus | None = None
+
+
+class Service(_Object, frozen=True):
+    metadata: Metadata
+    spec: ServiceSpec = ServiceSpec()
+    status: ServiceStatus | None = None
+
+
+class Conditions(_Object, frozen=True):
+    ready: bool | None = None
+    serving: bool | None = None
+    terminating: bool | None = None
+
+
+class Hint(_Object, frozen=True):
+    name: str
+
+
+class Hints(_Object, frozen=True):
+    for_zones: tuple[Hint, ...] | None = None
+    for_nodes: tuple[Hint, ...] | None = None
+
+
+class SliceEndpoint(_Object, frozen=True):
+    addresses: tuple[str, ...] | None = None
+    conditions: Conditions | None = None
+    node_name: str | None = None
+    hints: Hints | None = None
+
+
+class SlicePort(_Object, frozen=True):
+    name: str | None = ""
+    protocol: str | None = "TCP"
+    port: int | None = None
+
+
+class EndpointSlice(_Object, frozen=True):
+    metadata: Metadata
+    address_type: str = "IPv4"
+    endpoints: tuple[SliceEndpoint, ...] | None = None
+    ports: tuple[SlicePort, ...] | None = None
+
+
+class NodeAddress(_Object, frozen=True):
+    type: str
+    address: str
+
+
+class NodeSpec(_Object, frozen=True):
+    pod_cidr: str = msgspec.field(default="", name="podCIDR")
+
+
+class NodeStatus(_Object, frozen=True):
+    addresses: tuple[NodeAddress, ...] | None = None
+
+
+class Taint(_Object, frozen=True):
+    key: str
+
+
+class NodeObject(_Object, frozen=True):
+    metadata: Metadata
+    spec: NodeSpec = NodeSpec()
+    status: NodeStatus | None = None
+
+
+S = TypeVar("S")
+
+
+def decoder(kind: type[S]) -> Callable[[Tree], S]:
+    """A function that makes a struct of a tree; ValueError names the field that does not fit."""
+
+    def decode(tree: dict[str, Any]) -> S:
+        try:
+            return msgspec.convert(tree, kind)
+        except msgspec.ValidationError as error:
+            raise ValueError(str(error)) from error
+
+    return decode

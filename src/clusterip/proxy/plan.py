@@ -1,0 +1,150 @@
+"""Give every frontend its rule, and say what a plan means for a packet.
+
+Stage: plan.  In: Snapshot.  Out: Plan; decide: the Verdict on a packet, against which every backend is tested.
+Rules: pure; no word of a backend.  A Service's plan is made again only when its view or the node is another object.
+Truth: KEP-1860 (paths and masquerading); kpng doc/service-proxy.md; the order of checks is netfilter's: source ranges,
+then translation, then what was not translated is refused or dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from clusterip.api.meta import ObjectKey
+from clusterip.proxy.model import (
+    Deliver,
+    Delivery,
+    Drop,
+    Forward,
+    Frontend,
+    FrontendKind,
+    Ignore,
+    Node,
+    Outcome,
+    Packet,
+    Plan,
+    Reject,
+    Rule,
+    Scope,
+    ServicePlan,
+    ServicePort,
+    ServiceView,
+    Snapshot,
+    Target,
+    Verdict,
+)
+from clusterip.proxy.topology import Chosen, choose
+
+
+class Planner:
+    """Makes plans and keeps the parts whose inputs stay the same objects."""
+
+    def __init__(self) -> None:
+        self._node: Node | None = None
+        self._made: dict[ObjectKey, tuple[ServiceView, ServicePlan]] = {}
+
+    def plan(self, snapshot: Snapshot) -> Plan:
+        if snapshot.node != self._node:
+            self._made, self._node = {}, snapshot.node
+        made: dict[ObjectKey, tuple[ServiceView, ServicePlan]] = {}
+        for key, view in snapshot.services.items():
+            known = self._made.get(key)
+            made[key] = known if known and known[0] is view else (view, plan_service(view, snapshot.node))
+        self._made = made
+        return Plan(snapshot.node, {key: service for key, (_, service) in made.items()})
+
+
+def make_plan(snapshot: Snapshot) -> Plan:
+    """A plan made from nothing but the snapshot."""
+    return Planner().plan(snapshot)
+
+
+def plan_service(view: ServiceView, node: Node) -> ServicePlan:
+    """The rules of one Service's frontends."""
+    rules: dict[Frontend, Rule] = {}
+    for port in view.ports:
+        chosen = choose(port, node)
+        rules |= {frontend: _rule(port, kind, chosen, node) for kind, frontend in port.frontends}
+    addresses = {frontend.address for frontend, rule in rules.items() if rule.kind is FrontendKind.CLUSTER_IP}
+    return ServicePlan(rules, frozenset(address for address in addresses if address))
+
+
+def _rule(port: ServicePort, kind: FrontendKind, chosen: Chosen, node: Node) -> Rule:
+    internal = kind is FrontendKind.CLUSTER_IP
+    pods, here, others = _internal(port, chosen, node) if internal else _external(port, chosen)
+    ranges = port.source_ranges if kind is FrontendKind.LOAD_BALANCER_IP else ()
+    return Rule(port.name, kind, pods, here, others, port.affinity_seconds, ranges)
+
+
+def _internal(port: ServicePort, chosen: Chosen, node: Node) -> tuple[Outcome, Outcome, Outcome]:
+    """At a cluster IP pods keep their address; others too when nobody said which traffic is the pods'."""
+    hide_others = node.masquerade_all or node.pod_traffic is not None
+    scope = Scope.LOCAL if port.internal_policy_local else Scope.CLUSTER
+    others = _forward(chosen, scope, hide_others)
+    return _forward(chosen, scope, node.masquerade_all), others, others
+
+
+def _external(port: ServicePort, chosen: Chosen) -> tuple[Outcome, Outcome, Outcome]:
+    """Policy Local binds traffic from outside to this node; the node's and the pods' own goes as if by a detour."""
+    if not port.external_policy_local:
+        same = _forward(chosen, Scope.CLUSTER, True)
+        return same, same, same
+    return (
+        _forward(chosen, Scope.CLUSTER, False),
+        _forward(chosen, Scope.CLUSTER, True),
+        _forward(chosen, Scope.LOCAL, False),
+    )
+
+
+def _forward(chosen: Chosen, scope: Scope, masquerade: bool) -> Outcome:
+    targets = chosen.local if scope is Scope.LOCAL else chosen.cluster
+    if targets:
+        return Forward(targets, masquerade, scope)
+    return Drop() if chosen.has_any else Reject()
+
+
+def find_rule(plan: Plan, packet: Packet) -> Rule | None:
+    """The rule of the frontend that a packet is sent to: an exact address before a node port."""
+    exact = Frontend(packet.destination, packet.protocol, packet.port)
+    found = _lookup(plan.services, exact)
+    if found is None and plan.node.takes_node_ports(packet.destination):
+        return _lookup(plan.services, Frontend(None, packet.protocol, packet.port))
+    return found
+
+
+def _lookup(services: Mapping[ObjectKey, ServicePlan], frontend: Frontend) -> Rule | None:
+    return next((service.rules[frontend] for service in services.values() if frontend in service.rules), None)
+
+
+def decide(plan: Plan, packet: Packet) -> Verdict:
+    """What becomes of a connection's first packet."""
+    rule = find_rule(plan, packet)
+    if rule is None:
+        return _decide_unknown(plan, packet)
+    if rule.source_ranges and not any(packet.source in network for network in rule.source_ranges):
+        return Drop()
+    outcome = _outcome(rule, packet, plan.node)
+    if not isinstance(outcome, Forward):
+        return outcome
+    return Deliver(frozenset(_delivery(outcome, target, packet) for target in outcome.targets))
+
+
+def _outcome(rule: Rule, packet: Packet, node: Node) -> Outcome:
+    if node.pod_traffic and node.pod_traffic.covers(packet):
+        return rule.from_pods
+    return rule.from_others if packet.interface else rule.from_node
+
+
+def _delivery(outcome: Forward, target: Target, packet: Packet) -> Delivery:
+    """A pod that reaches itself must see another sender, or it would answer itself directly."""
+    hairpin = target.is_local and target.address == packet.source
+    return Delivery(target.address, target.port, outcome.masquerade or hairpin)
+
+
+def _decide_unknown(plan: Plan, packet: Packet) -> Verdict:
+    """A wrong port of a cluster IP is refused; an address that no Service has is a black hole."""
+    if any(packet.destination in service.cluster_ips for service in plan.services.values()):
+        return Reject()
+    if any(packet.destination in network for network in plan.node.service_networks):
+        return Drop()
+    return Ignore()

@@ -1,0 +1,58 @@
+"""Choose which endpoints of a service port this node may use.
+
+Stage: plan.  In: Endpoints, the node, the port's traffic policies.  Out: targets in order, cluster-wide and local.
+Rules: pure; the order of the input does not matter.
+Truth: KEP-1669 terminating endpoints, KEP-2086 internal policy, KEP-2433 and KEP-3015 hints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from clusterip.proxy.model import Endpoint, Node, ServicePort, Target
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The targets of a port. `local` is what policy Local may use; without such a policy it is empty."""
+
+    cluster: tuple[Target, ...]
+    local: tuple[Target, ...]
+
+    @property
+    def has_any(self) -> bool:
+        """None at all means reject, some elsewhere means drop."""
+        return bool(self.cluster or self.local)
+
+
+def choose(port: ServicePort, node: Node) -> Chosen:
+    """Both sets of a port."""
+    needs_local = port.internal_policy_local or port.external_policy_local
+    here = [endpoint for endpoint in port.endpoints if endpoint.target.is_local] if needs_local else []
+    return Chosen(_targets(_usable(port.endpoints, lambda ready: _hinted(ready, node))), _targets(_usable(here)))
+
+
+def _usable(
+    endpoints: Iterable[Endpoint], narrow: Callable[[list[Endpoint]], list[Endpoint]] = lambda ready: ready
+) -> list[Endpoint]:
+    """The ready ones; when there are none, those that still serve while they terminate."""
+    found = list(endpoints)
+    if ready := [endpoint for endpoint in found if endpoint.is_ready]:
+        return narrow(ready)
+    return [endpoint for endpoint in found if endpoint.is_serving and endpoint.is_terminating]
+
+
+def _hinted(ready: list[Endpoint], node: Node) -> list[Endpoint]:
+    """Those hinted for this node, else for its zone; all of them as soon as one has no hint or none is for us."""
+    by_node = [(endpoint, endpoint.node_hints) for endpoint in ready]
+    by_zone = [(endpoint, endpoint.zone_hints) for endpoint in ready]
+    for hinted, here in ((by_node, node.name), (by_zone, node.zone)):
+        near = [endpoint for endpoint, hints in hinted if here in hints]
+        if near and all(hints for _, hints in hinted):
+            return near
+    return ready
+
+
+def _targets(endpoints: Iterable[Endpoint]) -> tuple[Target, ...]:
+    return tuple(sorted({endpoint.target for endpoint in endpoints}))
