@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
 from clusterip import __version__
 from clusterip.failure import Failure
+from clusterip.transport import crilog
 
 # command -> (module, one line of help)
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -34,6 +36,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 def main(argv: Sequence[str]) -> int:
     """Run one command; the exit code."""
+    crilog.install(os.environ)
     parser = argparse.ArgumentParser(prog="clusterip", description="Kubernetes Services on one machine, for real.")
     parser.add_argument("--version", action="version", version=f"clusterip {__version__}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
