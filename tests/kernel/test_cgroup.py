@@ -1,0 +1,82 @@
+"""Control groups: layouts as text, and the machine's own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from clusterip.kernel import mount
+from clusterip.kernel.cgroup import Cgroups, Layout, layout_of
+
+HYBRID = """1 0 0:1 / /sys/fs/cgroup rw - tmpfs tmpfs rw
+2 1 0:2 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct
+3 1 0:3 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory
+4 1 0:4 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,name=systemd
+5 1 0:5 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw
+"""
+V2 = "1 0 0:1 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "used"),
+    [
+        (HYBRID, "hybrid", ["cpu,cpuacct", "memory", "unified"]),
+        ("\n".join(HYBRID.splitlines()[:4]), "v1", ["cpu,cpuacct", "memory"]),
+        (V2, "v2", ["cgroup"]),
+        ("", "none", []),
+    ],
+)
+def test_layouts(text: str, kind: str, used: list[str]) -> None:
+    layout = layout_of(mount.parse_mountinfo(text))
+    assert layout.kind == kind
+    assert [path.name for path in layout.used()] == used
+
+
+def test_a_machine_without_cgroups_fails_nothing() -> None:
+    groups = Cgroups(Layout())
+    groups.create("/x/y")
+    assert groups.procs_files("/x/y") == ()
+    assert groups.pids("/x") == set()
+    assert groups.remove("/x", kill=True)
+
+
+@pytest.fixture
+def group() -> Iterator[str]:
+    name = f"/clusterip-test-{os.getpid()}"
+    yield name
+    assert Cgroups().remove(name, kill=True)
+
+
+@pytest.mark.root
+def test_ending_a_group_ends_all_below_it(group: str) -> None:
+    groups = Cgroups()
+    groups.create(f"{group}/a/b")
+    child = subprocess.Popen(["sh", "-c", "sleep 60 & sleep 60"])
+    groups.enter(f"{group}/a/b", child.pid)
+    assert child.pid in groups.pids(group)
+    assert child.pid in groups.pids(f"{group}/a/b")
+    assert not groups.remove(f"{group}/a/b")  # not while it lives
+    assert groups.kill(group) == set()
+    assert child.wait() == -9
+    assert groups.remove(group)
+    assert not any(Path(root, group.strip("/")).exists() for root in groups.layout.roots())
+
+
+@pytest.mark.root
+def test_limits_are_written(group: str) -> None:
+    groups = Cgroups()
+    groups.create(group)
+    groups.limit(group, memory_bytes=64 << 20, cpu=0.5, pids=99)
+    texts = {
+        path.name: path.read_text().strip()
+        for folder in groups.folders(group)
+        for path in folder.iterdir()
+        if path.name in ("memory.limit_in_bytes", "cpu.cfs_quota_us", "pids.max", "memory.max", "cpu.max")
+    }
+    assert texts["pids.max"] == "99"
+    assert texts.get("memory.limit_in_bytes", texts.get("memory.max")) == str(64 << 20)
+    assert texts.get("cpu.cfs_quota_us", texts.get("cpu.max", "").split(" ")[0]) == "50000"
