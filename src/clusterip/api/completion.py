@@ -39,7 +39,11 @@ def complete(tree: Tree, name: str) -> Tree:
 @cache
 def structure(name: str) -> Completer:
     """The completer of a definition."""
-    return of_definition(definition(name))
+    _being_made.add(name)
+    try:
+        return of_definition(definition(name))
+    finally:
+        _being_made.discard(name)
 
 
 def of_definition(known: Definition) -> Completer:
@@ -98,14 +102,13 @@ def _inner(node: Node | None) -> Completer | None:
 
 
 def _reference(name: str) -> Completer:
-    made: list[Completer] = []  # a structure may hold itself: its completer is looked up at first use
+    if name not in _being_made:
+        return structure(name)
+    return lambda value: structure(name)(value)
 
-    def complete_reference(value: Any) -> None:
-        if not made:
-            made.append(structure(name))
-        made[0](value)
 
-    return complete_reference
+_being_made: Final[set[str]] = set()
+"""A structure that holds itself is looked up when it is met."""
 
 
 def _each_item(element: Completer) -> Completer:

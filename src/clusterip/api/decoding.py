@@ -26,6 +26,7 @@ Decoder: TypeAlias = "Callable[[Any, Path, Found, str], Any]"
 ABSENT: Final = object()
 MOST_STRICT_ERRORS: Final = 100  # upstream stops counting there
 INT_RANGES: Final = {"int32": (-(2**31), 2**31 - 1), "int64": (-(2**63), 2**63 - 1)}
+LOW, HIGH = INT_RANGES["int32"]  # what any integer field holds
 
 
 class Found:
@@ -109,13 +110,19 @@ def go_kind(value: Any, go: str) -> str:
 
 @cache
 def structure(name: str) -> Decoder:
-    """The decoder of a definition; those it refers to are made when first met."""
-    found = definition(name)
-    return _other_name(found.node) if found.node is not None else of_definition(found)
+    """The decoder of a definition; those it refers to are made with it."""
+    known = definition(name)
+    if known.node is not None:
+        return _decoder(known.node)
+    _being_made.add(name)
+    try:
+        return of_definition(known)
+    finally:
+        _being_made.discard(name)
 
 
-def _other_name(node: Node) -> Decoder:
-    return _decoder(node)
+_being_made: Final[set[str]] = set()
+"""A structure that holds itself is looked up when it is met."""
 
 
 def of_definition(known: Definition) -> Decoder:
@@ -131,7 +138,7 @@ def of_definition(known: Definition) -> Decoder:
             return ABSENT
         changes = None
         for key, value in tree.items():
-            if value and value.__class__ is plain.get(key):
+            if value and (kind := value.__class__) is plain.get(key) and (kind is not int or LOW <= value <= HIGH):
                 continue
             decoder = others.get(key)
             if decoder is None:
@@ -157,9 +164,12 @@ def _change(tree: Tree, changes: Tree) -> None:
             tree[key] = kept
 
 
+PLAIN_TYPES: Final = {"string": str, "bool": bool, "int32": int, "int64": int}
+
+
 def _plain_type(node: Node) -> type | None:
     """The Python type whose values need no second look when they are true."""
-    return {"string": str, "bool": bool}.get(node.type)
+    return PLAIN_TYPES.get(node.type)
 
 
 def _field(key: str, node: Node) -> Decoder:
@@ -191,14 +201,13 @@ def _decoder(node: Node) -> Decoder:
 
 
 def _reference(node: Node) -> Decoder:
-    made: list[Decoder] = []  # a structure may hold itself: its decoder is looked up at first use
+    if node.ref not in _being_made:
+        return structure(node.ref)
 
-    def decode_reference(value: Any, path: Path, found: Found, outer: str) -> Any:
-        if not made:
-            made.append(structure(node.ref))
-        return made[0](value, path, found, outer)
+    def decode_recursively(value: Any, path: Path, found: Found, outer: str) -> Any:
+        return structure(node.ref)(value, path, found, outer)
 
-    return decode_reference
+    return decode_recursively
 
 
 # --- lists and maps --------------------------------------------------------------------------------------------------
@@ -231,7 +240,7 @@ def _list(node: Node) -> Decoder:
                 found.mismatch(value, path, outer, go)
             return ABSENT
         for index, item in enumerate(value):
-            if item.__class__ is plain:
+            if item.__class__ is plain and plain is not int:
                 continue
             kept = inner(item, (path, index), found, outer)
             if kept is not item:
