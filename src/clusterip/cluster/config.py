@@ -1,0 +1,89 @@
+"""What a user may choose about a cluster, checked, as a frozen value.
+
+Stage: configuration.  In: flags.  Out: `Config`, or a Failure that says which choice is wrong and what would do.
+Rules: pure; every default is an address of the lessons.  The value is kept in cluster.json.
+Truth: DESIGN 3 and 8.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from clusterip.failure import Failure
+
+NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?")
+NODE_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+MOST_NODES = 50
+RESERVED_NODES = ("lan", "control")
+PROXY_MODES = ("nftables",)
+LATER_PROXY_MODES = ("iptables", "ipvs", "userspace")
+STORES = ("sqlite", "memory")
+DEFAULT_NAME = "clusterip"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """A cluster, as asked for."""
+
+    name: str = DEFAULT_NAME
+    nodes: tuple[str, ...] = ("node-1", "node-2", "node-3")
+    proxy_mode: str = "nftables"
+    store: str = "sqlite"
+    service_cidr: str = "10.96.0.0/12"
+    pod_cidr: str = "10.244.0.0/16"
+    node_port_range: str = "30000-32767"
+    domain: str = "cluster.local"
+    dns_address: str = "10.96.0.10"
+
+    def to_tree(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_tree(cls, tree: Mapping[str, Any]) -> Config:
+        return cls(**{**tree, "nodes": tuple(tree["nodes"])})
+
+
+def parse_name(name: str) -> str:
+    """A cluster's name: it becomes a folder and a control group."""
+    if not NAME.fullmatch(name):
+        raise Failure(f"cluster name {name!r}: use at most 40 lower-case letters, digits and '-', as in --name test-1")
+    return name
+
+
+def parse_nodes(count: int | None, names: str | None) -> tuple[str, ...]:
+    """The nodes' names, from --nodes and --node-names."""
+    if names is None:
+        wanted = 3 if count is None else count
+        if not 1 <= wanted <= MOST_NODES:
+            raise Failure(f"--nodes {wanted}: a cluster has 1 to {MOST_NODES} nodes")
+        return tuple(f"node-{number}" for number in range(1, wanted + 1))
+    found = tuple(name.strip() for name in names.split(","))
+    for name in found:
+        if not NODE_NAME.fullmatch(name) or name in RESERVED_NODES:
+            raise Failure(f"--node-names: {name!r} cannot name a node; use lower-case letters, digits and '-'")
+    if len(set(found)) != len(found):
+        raise Failure("--node-names: each name may be given once")
+    if len(found) > MOST_NODES:
+        raise Failure(f"--node-names: a cluster has 1 to {MOST_NODES} nodes")
+    if count is not None and count != len(found):
+        raise Failure(f"--nodes {count} but --node-names has {len(found)}: leave one of them out")
+    return found
+
+
+def parse_proxy_mode(mode: str) -> str:
+    """A proxy mode that this version has."""
+    if mode in LATER_PROXY_MODES:
+        raise Failure(f"--proxy-mode {mode}: not in this version; use --proxy-mode nftables")
+    if mode not in PROXY_MODES:
+        raise Failure(f"--proxy-mode {mode}: unknown; use --proxy-mode nftables")
+    return mode
+
+
+def parse_store(store: str) -> str:
+    """A store that this version has."""
+    if store not in STORES:
+        raise Failure(f"--store {store}: use one of {', '.join(STORES)}")
+    return store
