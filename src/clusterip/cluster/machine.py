@@ -14,7 +14,7 @@ import os
 import shutil
 import stat
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,6 +43,7 @@ REAL_FILE_SYSTEMS = frozenset(
     )
 )
 SLEEP = ("sleep", "infinity")
+ENTERED = (("uts", process.CLONE_NEWUTS), ("net", process.CLONE_NEWNET), ("mnt", process.CLONE_NEWNS))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,40 +61,66 @@ class MachineSpec:
 
 def start(spec: MachineSpec) -> Process:
     """Make the machine; its anchor.  A Failure says what the kernel refused."""
+    return _anchor(spec.name, lambda: _make(spec))
+
+
+def hold(pid: int, name: str, cgroup_procs: tuple[str, ...] = ()) -> Process:
+    """A new anchor for the machine in which a process still lives."""
+
+    def enter() -> None:
+        _join(cgroup_procs)
+        _enter(pid)
+
+    return _anchor(name, enter)
+
+
+def _anchor(name: str, prepare: Callable[[], None]) -> Process:
+    """Fork, prepare in the child, and let it sleep."""
     reader, writer = os.pipe2(os.O_CLOEXEC)
     if (pid := os.fork()) == 0:
-        os.close(reader)
-        _child(spec, writer)
+        try:
+            os.close(reader)
+            os.setsid()
+            prepare()
+            _become_anchor(name)
+        except BaseException:
+            os.write(writer, traceback.format_exc().encode())  # an exec would have closed the pipe
+        finally:
+            os._exit(1)
     os.close(writer)
     with os.fdopen(reader) as answers:
         trouble = answers.read()
     if trouble:
         os.waitpid(pid, 0)
-        raise Failure(f"cannot make machine {spec.name}: {trouble.strip().splitlines()[-1]}")
+        raise Failure(f"cannot make machine {name}: {trouble.strip().splitlines()[-1]}")
     found = process.of_pid(pid)
     if found is None:
-        raise Failure(f"machine {spec.name} ended at once")
+        raise Failure(f"machine {name} ended at once")
     return found
 
 
-def _child(spec: MachineSpec, writer: int) -> None:
-    """Become the anchor; what goes wrong is written to the pipe, which an exec closes."""
-    try:
-        os.setsid()
-        for path in spec.cgroup_procs:
-            Path(path).write_text(str(os.getpid()))
-        process.unshare(process.CLONE_NEWNET | process.CLONE_NEWNS | process.CLONE_NEWUTS)
-        mount.make_private()
-        process.sethostname(spec.name)
-        if spec.folder is not None:
-            _own_root(spec, spec.folder)
-        else:
-            _own_sysfs()
-        _become_anchor(spec.name)
-    except BaseException:
-        os.write(writer, traceback.format_exc().encode())
-    finally:
-        os._exit(1)
+def _make(spec: MachineSpec) -> None:
+    """In the anchor to be: everything that makes the machine."""
+    _join(spec.cgroup_procs)
+    process.unshare(process.CLONE_NEWNET | process.CLONE_NEWNS | process.CLONE_NEWUTS)
+    mount.make_private()
+    process.sethostname(spec.name)
+    if spec.folder is not None:
+        _own_root(spec, spec.folder)
+    else:
+        _own_sysfs()
+
+
+def _join(cgroup_procs: tuple[str, ...]) -> None:
+    for path in cgroup_procs:
+        Path(path).write_text(str(os.getpid()))
+
+
+def _enter(pid: int) -> None:
+    """In the anchor to be: go where the process is."""
+    fds = [(os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC), flag) for kind, flag in ENTERED]
+    for fd, flag in fds:
+        process.setns(fd, flag)
 
 
 def _become_anchor(name: str) -> None:

@@ -1,0 +1,79 @@
+"""Who is who in a cluster: the authority, the keys, and a kubeconfig for each identity.
+
+Stage: commit.  In: the state folder, the API's addresses, the nodes.  Out: files in it, readable by their owner only.
+Rules: the authority and the token key are made once and kept; the rest may be issued anew at each start.
+Truth: kubernetes.io/docs/setup/best-practices/certificates; DESIGN 3.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from clusterip.cluster.folder import Folder
+from clusterip.cluster.topology import CONTROL_ADDRESS, Machine
+from clusterip.transport import certificates
+from clusterip.transport.certificates import Authority
+from clusterip.transport.kubeconfig import kubeconfig
+
+API_PORT = 6443
+INSIDE_URL = f"https://{CONTROL_ADDRESS.ip}:{API_PORT}"  # for all that live on the LAN
+
+ADMIN = ("kubernetes-admin", ("system:masters",))
+CONTROLLER_MANAGER = ("system:kube-controller-manager", ())
+SCHEDULER = ("system:kube-scheduler", ())
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A file, whom it makes of its reader, and where the API is for that reader."""
+
+    path: Path
+    user: str
+    groups: tuple[str, ...]
+    url: str = INSIDE_URL
+
+
+def identities(folder: Folder, host_url: str, nodes: Iterable[str]) -> list[Identity]:
+    """Every kubeconfig of a cluster."""
+    return [
+        Identity(folder.kubeconfig, *ADMIN, host_url),
+        Identity(folder.kubeconfig_of("admin-inside"), *ADMIN),
+        Identity(folder.kubeconfig_of("controller-manager"), *CONTROLLER_MANAGER),
+        Identity(folder.kubeconfig_of("scheduler"), *SCHEDULER),
+        *(Identity(folder.kubeconfig_of(node), f"system:node:{node}", ("system:nodes",)) for node in nodes),
+    ]
+
+
+def write_secret(path: Path, content: bytes) -> None:
+    """A file for its owner alone, replaced whole."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
+        file.write(content)
+    part.replace(path)
+
+
+def issue(folder: Folder, host_url: str, nodes: Iterable[Machine]) -> Authority:
+    """Make what is missing, and every identity anew."""
+    machines = list(nodes)
+    authority = certificates.kept_authority(folder.pki)
+    certificates.kept_signing_key(folder.pki)
+    for identity in identities(folder, host_url, (machine.name for machine in machines)):
+        pair = authority.client(identity.user, identity.groups)
+        text = kubeconfig(identity.url, authority.certificate, user=identity.user, cluster=folder.name, pair=pair)
+        write_secret(identity.path, text)
+    for machine in machines:
+        _issue_node(folder, authority, machine)
+    return authority
+
+
+def _issue_node(folder: Folder, authority: Authority, machine: Machine) -> None:
+    """What a node agent serves its API with; the folder is /var/lib/clusterip inside the node."""
+    target = folder.node(machine.name) / "lib" / "pki"
+    target.mkdir(mode=0o700, parents=True, exist_ok=True)
+    serving = authority.server(f"system:node:{machine.name}", (machine.name, str(machine.ip), "127.0.0.1", "localhost"))
+    write_secret(target / "kubelet.crt", serving.certificate)
+    write_secret(target / "kubelet.key", serving.key)
+    write_secret(target / "ca.crt", authority.certificate)

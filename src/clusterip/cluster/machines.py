@@ -1,0 +1,158 @@
+"""What each machine of a cluster is made of, and the anchors that hold them.
+
+Stage: plan (`specs`) and commit (`ensure`).  In: the topology and what is on record.  Out: anchors for every machine.
+Rules: a machine whose anchor ended but in which any process still lives is anchored again, never made anew: its
+processes go on.
+Truth: DESIGN 3.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import clusterip
+from clusterip.cluster import machine
+from clusterip.cluster.folder import Folder, cache
+from clusterip.cluster.machine import KERNEL_FOLDERS, MachineSpec
+from clusterip.cluster.parts import NODE_KUBECONFIG, NODE_ROOT, NODE_RUN
+from clusterip.cluster.topology import Machine, Topology
+from clusterip.kernel import process
+from clusterip.kernel.cgroup import Cgroups
+from clusterip.kernel.process import Process
+
+KINDS = ("net", "mnt", "uts")
+ADMIN_KUBECONFIG = "/root/.kube/config"
+# Nodes ask the site's resolver, as real ones do; the LAN machine is that resolver (it forwards nothing yet).
+RESOLV_CONF = "nameserver {address}\n"
+
+
+@dataclass(frozen=True)
+class Namespaces:
+    """Open files of a machine's namespaces."""
+
+    net: int
+    mnt: int
+    uts: int
+
+    def close(self) -> None:
+        for fd in (self.net, self.mnt, self.uts):
+            os.close(fd)
+
+
+def anchor_name(name: str) -> str:
+    """Under which a machine's anchor is on record."""
+    return f"{name}/anchor"
+
+
+def open_namespaces(pid: int) -> Namespaces:
+    """The namespaces of a living process."""
+    return Namespaces(*(os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC) for kind in KINDS))
+
+
+def spec_of(folder: Folder, topology: Topology, wanted: Machine, kubectl: Path | None) -> MachineSpec:
+    """The machine as it is to be made."""
+    procs = Cgroups().procs_files(f"{folder.cgroup}/anchors")
+    if wanted.role == "control":
+        return MachineSpec(name=wanted.name, cgroup_procs=procs)
+    files = {
+        "/etc/hostname": (f"{wanted.name}\n", 0o644),
+        "/etc/hosts": (topology.hosts(), 0o644),
+        "/etc/resolv.conf": (RESOLV_CONF.format(address=topology.lan.ip), 0o644),
+    }
+    binds = [(path, str(path), True) for path in _program_folders(folder)]
+    if kubectl is not None:
+        binds.append((kubectl, "/usr/local/bin/kubectl", True))
+    if wanted.role == "node":
+        files |= _node_files(folder, wanted)
+        binds += _node_binds(folder, wanted)
+    return MachineSpec(
+        name=wanted.name,
+        folder=folder.node(wanted.name),
+        binds=tuple(binds),
+        hidden=(folder.path,),
+        files=files,
+        cgroup_procs=procs,
+    )
+
+
+def _node_files(folder: Folder, node: Machine) -> dict[str, tuple[str, int]]:
+    return {
+        ADMIN_KUBECONFIG: (folder.kubeconfig_of("admin-inside").read_text(), 0o600),
+        NODE_KUBECONFIG: (folder.kubeconfig_of(node.name).read_text(), 0o600),
+        "/etc/kubernetes/pki/ca.crt": ((folder.pki / "ca.crt").read_text(), 0o644),
+    }
+
+
+def _node_binds(folder: Folder, node: Machine) -> list[tuple[Path, str, bool]]:
+    lib, images = folder.node(node.name) / "lib", cache() / "images"
+    for path in (lib / "images", images):
+        path.mkdir(parents=True, exist_ok=True)
+    return [(lib, NODE_ROOT, False), (images, f"{NODE_ROOT}/images", True), (folder.run, NODE_RUN, False)]
+
+
+def _program_folders(folder: Folder) -> list[Path]:
+    """Where Python and clusterip lie, as far as a machine would not show them."""
+    wanted = {Path(sys.prefix), Path(sys.base_prefix), Path(clusterip.__file__).parent.parent}
+    hiding = [Path(path) for path in (*KERNEL_FOLDERS, folder.path)]
+    return sorted(path for path in wanted if any(path.is_relative_to(hidden) for hidden in hiding))
+
+
+# -- anchors ----------------------------------------------------------------------------------------------------------
+
+
+def ensure(folder: Folder, topology: Topology, kubectl: Path | None) -> dict[str, Process]:
+    """Every machine's anchor, made where it is missing."""
+    recorded = folder.recorded()
+    groups = Cgroups()
+    groups.create(f"{folder.cgroup}/anchors")
+    return {each.name: _ensure(folder, topology, each, recorded, kubectl) for each in topology.machines}
+
+
+def _ensure(
+    folder: Folder, topology: Topology, wanted: Machine, recorded: Mapping[str, Process], kubectl: Path | None
+) -> Process:
+    anchor = recorded.get(anchor_name(wanted.name))
+    if anchor is not None and anchor.alive():
+        return anchor
+    spec = spec_of(folder, topology, wanted, kubectl)
+    holder = find_holder(read_inodes(folder, wanted.name))
+    made = machine.start(spec) if holder is None else machine.hold(holder, spec.name, spec.cgroup_procs)
+    write_inodes(folder, wanted.name, made.pid)
+    folder.record(anchor_name(wanted.name), made)
+    return made
+
+
+def _inodes_file(folder: Folder, name: str) -> Path:
+    return folder.processes / f".{name}.namespaces"
+
+
+def write_inodes(folder: Folder, name: str, pid: int) -> None:
+    """Remember a machine's namespaces by number: they can be found again in whatever process is left."""
+    numbers = [str(process.namespace_inode(pid, kind)) for kind in KINDS]
+    _inodes_file(folder, name).write_text(" ".join(numbers) + "\n")
+
+
+def read_inodes(folder: Folder, name: str) -> tuple[int, ...]:
+    try:
+        return tuple(map(int, _inodes_file(folder, name).read_text().split()))
+    except (OSError, ValueError):
+        return ()
+
+
+def all_inodes(folder: Folder, names: Iterable[str]) -> frozenset[int]:
+    """The network and mount namespaces of all machines."""
+    return frozenset(number for name in names for number in read_inodes(folder, name)[:2])
+
+
+def find_holder(inodes: tuple[int, ...]) -> int | None:
+    """A process that lives in exactly these namespaces."""
+    if not inodes:
+        return None
+    for pid in process.pids_in_namespaces(frozenset(inodes[1:2]), ("mnt",)):
+        if tuple(process.namespace_inode(pid, kind) for kind in KINDS) == inodes:
+            return pid
+    return None

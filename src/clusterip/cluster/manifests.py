@@ -1,0 +1,202 @@
+"""The objects that a new cluster begins with: kube-proxy, cluster DNS, and what they need.
+
+Stage: plan.  In: `Config`.  Out: trees to create, in this order; a cluster that has them keeps its own.
+Rules: pure.  Names, labels and ports are kubeadm's, so that lessons and tools find them.
+Truth: kubeadm's add-ons kube-proxy and coredns; KubeProxyConfiguration v1alpha1.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from clusterip.api.meta import Tree
+from clusterip.cluster.config import Config
+from clusterip.cluster.identity import API_PORT, INSIDE_URL
+from clusterip.cluster.topology import CONTROL_ADDRESS
+
+NAMESPACE = "kube-system"
+IMAGE = "clusterip"
+DNS_PORTS = (("dns", "UDP", 53), ("dns-tcp", "TCP", 53), ("metrics", "TCP", 9153))
+ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
+
+KUBE_PROXY_CONFIG = """\
+apiVersion: kubeproxy.config.k8s.io/v1alpha1
+kind: KubeProxyConfiguration
+bindAddress: 0.0.0.0
+clientConnection:
+  kubeconfig: /var/lib/kube-proxy/kubeconfig.conf
+clusterCIDR: {pod_cidr}
+healthzBindAddress: 0.0.0.0:10256
+metricsBindAddress: 127.0.0.1:10249
+mode: {mode}
+nftables:
+  masqueradeAll: false
+  minSyncPeriod: 0s
+  syncPeriod: 30s
+nodePortAddresses: null
+"""
+
+KUBE_PROXY_KUBECONFIG = """\
+apiVersion: v1
+kind: Config
+clusters:
+- name: default
+  cluster:
+    certificate-authority: {account}/ca.crt
+    server: {url}
+contexts:
+- name: default
+  context:
+    cluster: default
+    namespace: default
+    user: default
+current-context: default
+users:
+- name: default
+  user:
+    tokenFile: {account}/token
+"""
+
+COREFILE = """\
+.:53 {{
+    errors
+    health {{
+       lameduck 5s
+    }}
+    ready
+    kubernetes {domain} in-addr.arpa ip6.arpa {{
+       pods insecure
+       fallthrough in-addr.arpa ip6.arpa
+       ttl 30
+    }}
+    prometheus :9153
+    cache 30
+    loop
+    reload
+    loadbalance
+}}
+"""
+
+
+def _meta(name: str, **labels: str) -> Tree:
+    return {"name": name, "namespace": NAMESPACE, **({"labels": labels} if labels else {})}
+
+
+def _account(name: str) -> Tree:
+    return {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": _meta(name)}
+
+
+def _config_map(name: str, files: dict[str, str], **labels: str) -> Tree:
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": _meta(name, **labels), "data": files}
+
+
+def _probe(path: str, port: int, **numbers: int) -> Tree:
+    return {"httpGet": {"path": path, "port": port, "scheme": "HTTP"}, **numbers}
+
+
+def kube_proxy_config(config: Config) -> Tree:
+    files = {
+        "config.conf": KUBE_PROXY_CONFIG.format(pod_cidr=config.pod_cidr, mode=config.proxy_mode),
+        "kubeconfig.conf": KUBE_PROXY_KUBECONFIG.format(account=ACCOUNT, url=INSIDE_URL),
+    }
+    return _config_map("kube-proxy", files, app="kube-proxy")
+
+
+def kube_proxy() -> Tree:
+    """One on every node, in the node's own network."""
+    container: dict[str, Any] = {
+        "name": "kube-proxy",
+        "image": IMAGE,
+        "imagePullPolicy": "IfNotPresent",
+        "command": [
+            "clusterip",
+            "proxy",
+            "--config=/var/lib/kube-proxy/config.conf",
+            "--hostname-override=$(NODE_NAME)",
+        ],
+        "env": [{"name": "NODE_NAME", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "spec.nodeName"}}}],
+        "securityContext": {"privileged": True},
+        "readinessProbe": _probe("/healthz", 10256, periodSeconds=2, failureThreshold=3),
+        "livenessProbe": _probe("/livez", 10256, initialDelaySeconds=10, periodSeconds=10, failureThreshold=6),
+        "volumeMounts": [{"name": "kube-proxy", "mountPath": "/var/lib/kube-proxy"}],
+    }
+    pod = {
+        "containers": [container],
+        "hostNetwork": True,
+        "nodeSelector": {"kubernetes.io/os": "linux"},
+        "priorityClassName": "system-node-critical",
+        "serviceAccountName": "kube-proxy",
+        "tolerations": [{"operator": "Exists"}],
+        "volumes": [{"name": "kube-proxy", "configMap": {"name": "kube-proxy"}}],
+    }
+    labels = {"k8s-app": "kube-proxy"}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "DaemonSet",
+        "metadata": _meta("kube-proxy", **labels),
+        "spec": {
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": pod},
+            "updateStrategy": {"type": "RollingUpdate"},
+        },
+    }
+
+
+def coredns(config: Config) -> Tree:
+    """Cluster DNS.  It speaks to the API server by its own address: it must not need what it helps to bring about."""
+    api = {"KUBERNETES_SERVICE_HOST": str(CONTROL_ADDRESS.ip), "KUBERNETES_SERVICE_PORT": str(API_PORT)}
+    container: dict[str, Any] = {
+        "name": "coredns",
+        "image": IMAGE,
+        "imagePullPolicy": "IfNotPresent",
+        "command": ["clusterip", "dns", f"--domain={config.domain}"],
+        "env": [{"name": name, "value": value} for name, value in api.items()],
+        "ports": [{"name": name, "containerPort": port, "protocol": protocol} for name, protocol, port in DNS_PORTS],
+        "readinessProbe": _probe("/ready", 8181, periodSeconds=2, failureThreshold=3),
+        "livenessProbe": _probe("/health", 8080, initialDelaySeconds=60, timeoutSeconds=5, failureThreshold=5),
+    }
+    pod = {
+        "containers": [container],
+        "dnsPolicy": "Default",
+        "nodeSelector": {"kubernetes.io/os": "linux"},
+        "priorityClassName": "system-cluster-critical",
+        "serviceAccountName": "coredns",
+        "tolerations": [{"key": "CriticalAddonsOnly", "operator": "Exists"}],
+    }
+    labels = {"k8s-app": "kube-dns"}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": _meta("coredns", **labels),
+        "spec": {
+            "replicas": 2,
+            "selector": {"matchLabels": labels},
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1}},
+            "template": {"metadata": {"labels": labels}, "spec": pod},
+        },
+    }
+
+
+def kube_dns(config: Config) -> Tree:
+    labels = {"k8s-app": "kube-dns", "kubernetes.io/cluster-service": "true", "kubernetes.io/name": "CoreDNS"}
+    ports = [
+        {"name": name, "port": port, "protocol": protocol, "targetPort": port} for name, protocol, port in DNS_PORTS
+    ]
+    meta = _meta("kube-dns", **labels) | {
+        "annotations": {"prometheus.io/port": "9153", "prometheus.io/scrape": "true"},
+    }
+    spec = {"clusterIP": config.dns_address, "selector": {"k8s-app": "kube-dns"}, "ports": ports}
+    return {"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": spec}
+
+
+def manifests(config: Config) -> list[Tree]:
+    """All of them; what others refer to comes first."""
+    return [
+        _account("kube-proxy"),
+        _account("coredns"),
+        kube_proxy_config(config),
+        _config_map("coredns", {"Corefile": COREFILE.format(domain=config.domain)}),
+        kube_dns(config),
+        kube_proxy(),
+        coredns(config),
+    ]

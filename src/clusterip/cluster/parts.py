@@ -1,0 +1,111 @@
+"""The processes that the supervisor keeps running, as values.
+
+Stage: plan.  In: `Config`, `Folder`, `Topology`.  Out: `Part`s: what to run, where, with which files.
+Rules: pure.  The system Pods (kube-proxy, DNS) are not here: the nodes run those.
+Truth: DESIGN 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from clusterip.cluster.config import Config
+from clusterip.cluster.folder import Folder
+from clusterip.cluster.identity import API_PORT
+from clusterip.cluster.topology import CONTROL, Machine, Topology
+
+NODE_ROOT = "/var/lib/clusterip"
+NODE_RUN = "/run/clusterip"
+NODE_KUBECONFIG = "/etc/kubernetes/kubelet.conf"
+HOST_LISTENER, LAN_LISTENER = "host", "lan"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One process: its name on record, its command, and the machine that it lives on."""
+
+    name: str
+    title: str  # what ps shows
+    argv: tuple[str, ...]
+    machine: str
+    own_files: bool  # enters the machine's mount and UTS namespaces too
+    cgroup: str
+    log: Path
+    stop_order: int  # parts of a lower number are ended first
+    listeners: tuple[str, ...] = ()
+    environment: Mapping[str, str] | None = None
+
+
+def api_server(folder: Folder, config: Config, topology: Topology) -> Part:
+    argv = (
+        "apiserver",
+        f"--listen-fd={HOST_LISTENER}",
+        f"--listen-fd={LAN_LISTENER}",
+        f"--advertise-address={topology.control.ip}:{API_PORT}",
+        f"--state={folder.path}",
+        f"--store={config.store}",
+        f"--service-cluster-ip-range={config.service_cidr}",
+        f"--service-node-port-range={config.node_port_range}",
+    )
+    return Part(
+        name="apiserver",
+        title="kube-apiserver",
+        argv=argv,
+        machine=CONTROL,
+        own_files=False,
+        cgroup=f"{folder.cgroup}/apiserver",
+        log=folder.log("apiserver"),
+        stop_order=2,
+        listeners=(HOST_LISTENER, LAN_LISTENER),
+    )
+
+
+def controllers(folder: Folder) -> Part:
+    argv = (
+        "controllers",
+        f"--kubeconfig={folder.kubeconfig_of('controller-manager')}",
+        f"--scheduler-kubeconfig={folder.kubeconfig_of('scheduler')}",
+    )
+    return Part(
+        name="controllers",
+        title="kube-controllers",
+        argv=argv,
+        machine=CONTROL,
+        own_files=False,
+        cgroup=f"{folder.cgroup}/controllers",
+        log=folder.log("controllers"),
+        stop_order=0,
+    )
+
+
+def node_agent(folder: Folder, config: Config, machine: Machine) -> Part:
+    argv = (
+        "node",
+        f"--kubeconfig={NODE_KUBECONFIG}",
+        f"--name={machine.name}",
+        f"--node-ip={machine.ip}",
+        f"--pod-cidr={machine.pod_cidr}",
+        f"--cluster-dns={config.dns_address}",
+        f"--cluster-domain={config.domain}",
+        f"--root={NODE_ROOT}",
+        f"--zygote={NODE_RUN}/{folder.zygote_socket.name}",
+    )
+    return Part(
+        name=f"{machine.name}/agent",
+        title="node-agent",
+        argv=argv,
+        machine=machine.name,
+        own_files=True,
+        cgroup=f"{folder.cgroup}/{machine.name}/agent",
+        log=folder.log(machine.name),
+        stop_order=1,
+        environment={"CLUSTERIP_CGROUP": f"{folder.cgroup}/{machine.name}"},
+    )
+
+
+def parts(folder: Folder, config: Config, topology: Topology) -> list[Part]:
+    """Everything to keep running."""
+    agents = (node_agent(folder, config, machine) for machine in topology.nodes)
+    return [api_server(folder, config, topology), controllers(folder), *agents]
