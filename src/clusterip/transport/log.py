@@ -21,7 +21,8 @@ class KlogFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         moment = datetime.fromtimestamp(record.created, UTC)
-        head = f"{LETTERS.get(record.levelno, 'I')}{moment:%m%d %H:%M:%S.%f} {os.getpid():7d} {record.filename}:{record.lineno}]"
+        letter = LETTERS.get(record.levelno, "I")
+        head = f"{letter}{moment:%m%d %H:%M:%S.%f} {os.getpid():7d} {record.filename}:{record.lineno}]"
         pairs = "".join(f' {k}="{v}"' for k, v in getattr(record, "kv", {}).items())
         trouble = f"\n{self.formatException(record.exc_info)}" if record.exc_info else ""
         return f"{head} {record.getMessage()}{pairs}{trouble}"

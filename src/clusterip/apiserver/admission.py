@@ -1,0 +1,132 @@
+"""What the server adds to objects, and whom it refuses: namespaces that end, ServiceAccounts of pods, tolerations.
+
+Stage: decide, inside the write path; pure but for look-ups in the transaction.
+Truth: kube-apiserver's plugin/pkg/admission: NamespaceLifecycle, ServiceAccount, DefaultTolerationSeconds.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from clusterip.api.errors import ApiError, quoted
+from clusterip.api.meta import Tree
+from clusterip.apiserver import objects
+from clusterip.apiserver.core import Call, Core, pick
+from clusterip.apiserver.writes import Transaction
+
+IMMORTAL = ("default", "kube-system", "kube-public")
+TOKEN_FOLDER = "/var/run/secrets/kubernetes.io/serviceaccount"
+TOKEN_SECONDS = 3607
+TOLERATION_SECONDS = 300
+MIRROR = "kubernetes.io/config.mirror"
+NO_EXECUTE_TAINTS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
+
+
+def admit_create(core: Core, call: Call, transaction: Transaction, tree: Tree) -> None:
+    """Refuse or complete a new object."""
+    if call.served.resource.namespaced:
+        _check_namespace(core, call, transaction, tree)
+    if call.served.resource.plural == "pods" and not call.served.resource.group:
+        _admit_pod(core, call, transaction, tree)
+
+
+def admit_update(core: Core, call: Call, transaction: Transaction, new: Tree, old: Tree) -> None:
+    """Nothing is refused here yet; the seam for later admission."""
+
+
+def admit_delete(core: Core, call: Call, tree: Tree) -> None:
+    resource = call.served.resource
+    if resource.plural == "namespaces" and not resource.group and tree["metadata"]["name"] in IMMORTAL:
+        name = tree["metadata"]["name"]
+        raise ApiError.forbidden("", "namespaces", name, "this namespace may not be deleted")
+
+
+def _check_namespace(core: Core, call: Call, transaction: Transaction, tree: Tree) -> None:
+    namespaces = core.registry.of("namespaces")
+    if namespaces is None:
+        return
+    entry = transaction.get(namespaces, call.namespace)
+    if entry is None:
+        raise ApiError.not_found("", "namespaces", call.namespace)
+    if b'"deletionTimestamp"' in entry.body and pick(entry.tree(), "metadata", "deletionTimestamp"):
+        resource = call.served.resource
+        name = tree["metadata"].get("name", "")
+        raise ApiError.namespace_terminating(resource.group, resource.plural, name, call.namespace)
+
+
+def _admit_pod(core: Core, call: Call, transaction: Transaction, pod: Tree) -> None:
+    spec = pod.setdefault("spec", {})
+    if core.settings.service_account_admission and MIRROR not in (pod["metadata"].get("annotations") or {}):
+        _admit_account(core, call, transaction, pod, spec)
+    if core.settings.default_tolerations:
+        _tolerate(spec)
+
+
+def _admit_account(core: Core, call: Call, transaction: Transaction, pod: Tree, spec: Tree) -> None:
+    """The pod's ServiceAccount must exist; its token is mounted unless someone said no."""
+    name = spec.get("serviceAccountName") or spec.get("serviceAccount") or "default"
+    spec["serviceAccountName"] = spec["serviceAccount"] = name
+    accounts = core.registry.of("serviceaccounts")
+    if accounts is None:
+        return
+    entry = transaction.get(accounts, f"{call.namespace}/{name}")
+    if entry is None:
+        looked = f"error looking up service account {call.namespace}/{name}: serviceaccount {quoted(name)} not found"
+        raise ApiError.forbidden("", "pods", pod["metadata"].get("name", ""), looked)
+    account = entry.tree()
+    if not spec.get("imagePullSecrets") and account.get("imagePullSecrets"):
+        spec["imagePullSecrets"] = account["imagePullSecrets"]
+    wanted = spec.get("automountServiceAccountToken")
+    if wanted is None:
+        wanted = account.get("automountServiceAccountToken", True)
+    if wanted:
+        _mount_token(core, spec)
+
+
+def _mount_token(core: Core, spec: Tree) -> None:
+    volume = f"kube-api-access-{objects.suffix(core.random)}"
+    mount = {"name": volume, "readOnly": True, "mountPath": TOKEN_FOLDER}
+    used = False
+    for kind in ("initContainers", "containers"):
+        for container in spec.get(kind) or ():
+            mounts = container.get("volumeMounts") or []
+            if any(each.get("mountPath") == TOKEN_FOLDER for each in mounts):
+                continue
+            container["volumeMounts"] = [*mounts, dict(mount)]
+            used = True
+    if used:
+        spec["volumes"] = [*(spec.get("volumes") or ()), token_volume(volume)]
+
+
+def token_volume(name: str) -> Tree:
+    """A token that lasts an hour, the cluster's authority, the namespace."""
+    namespace: dict[str, Any] = {
+        "path": "namespace",
+        "fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"},
+    }
+    return {
+        "name": name,
+        "projected": {
+            "sources": [
+                {"serviceAccountToken": {"expirationSeconds": TOKEN_SECONDS, "path": "token"}},
+                {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+                {"downwardAPI": {"items": [namespace]}},
+            ],
+            "defaultMode": 420,
+        },
+    }
+
+
+def _tolerate(spec: Tree) -> None:
+    """Pods stay five minutes on a node that is not ready or not reachable."""
+    tolerations = list(spec.get("tolerations") or ())
+    for key in NO_EXECUTE_TAINTS:
+        if not any(_covers(each, key) for each in tolerations):
+            tolerations.append(
+                {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": TOLERATION_SECONDS}
+            )
+    spec["tolerations"] = tolerations
+
+
+def _covers(toleration: Tree, key: str) -> bool:
+    return toleration.get("key", "") in ("", key) and toleration.get("effect", "") in ("", "NoExecute")

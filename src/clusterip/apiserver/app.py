@@ -1,0 +1,180 @@
+"""One request from the wire to an answer: who, what, may they, the verb, and errors as Status.
+
+Stage: serve; the shell around the verbs.  In: a Request.  Out: an Answer.
+Rules: the order is upstream's: authentication, authorization, then whether the path exists at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import orjson
+
+from clusterip.api.errors import ApiError
+from clusterip.api.meta import Tree
+from clusterip.apiserver import deleting, discovery, reading, subresources, watching, writing
+from clusterip.apiserver.access import Ask, User, refusal
+from clusterip.apiserver.authentication import Authenticator
+from clusterip.apiserver.core import Call, Core
+from clusterip.apiserver.forms import negotiate
+from clusterip.apiserver.routing import Route, route
+from clusterip.transport.http import Answer, Request, Response
+
+log = logging.getLogger(__name__)
+
+TEXT = "text/plain; charset=utf-8"
+HEALTH = ("healthz", "livez", "readyz")
+NOT_FOUND = Response(404, b"404 page not found\n", TEXT, (("X-Content-Type-Options", "nosniff"),))
+
+Reader = Callable[[Core, Call], Answer]
+Writer = Callable[[Core, Call], Awaitable[Answer]]
+READERS: dict[str, Reader] = {"get": reading.get, "list": reading.list_all, "watch": watching.watch}
+WRITERS: dict[str, Writer] = {
+    "create": writing.create,
+    "update": writing.update,
+    "patch": writing.patch,
+    "delete": deleting.delete,
+    "deletecollection": deleting.delete_collection,
+}
+
+
+class App:
+    """The server's answer to everything."""
+
+    def __init__(self, core: Core, authenticator: Authenticator) -> None:
+        self._core = core
+        self._authenticator = authenticator
+
+    async def handle(self, request: Request) -> Answer:
+        """An answer for any request; only cancellation leaves this."""
+        try:
+            user = self._authenticator.user(request)
+            found = route(request.method, request.path, request.segments(), request.query)
+            user = self._as_asked(request, user)
+            if not self._core.authorizer.allows(user, found.ask()):
+                raise refusal(user, found.ask())
+            return await self._served(request, user, found)
+        except ApiError as error:
+            return failure(error)
+        except (asyncio.CancelledError, ConnectionError):
+            raise
+        except Exception as error:
+            log.exception("A request failed", extra={"kv": {"path": request.path}})
+            return failure(ApiError.internal(f"{type(error).__name__}: {error}"))
+
+    def _as_asked(self, request: Request, user: User) -> User:
+        """Whom the caller wants to be, if it may."""
+        name = request.headers.get("Impersonate-User", "")
+        if not name:
+            return user
+        groups = tuple(_all(request, "Impersonate-Group"))
+        asks = [Ask("impersonate", "", "users", name=name), *(Ask("impersonate", "", "groups", name=g) for g in groups)]
+        for ask in asks:
+            if not self._core.authorizer.allows(user, ask):
+                raise refusal(user, ask)
+        return User(name, (*groups, "system:authenticated") if name != "system:anonymous" else groups)
+
+    async def _served(self, request: Request, user: User, found: Route) -> Answer:
+        if not found.resource:
+            return self._path(request, user)
+        served = self._core.registry.find(found.group, found.version, found.resource)
+        if served is None:
+            special = subresources.SPECIAL.get((found.group, found.resource))
+            if special:
+                return await special(self._core, request, user, found)
+            if (found.group, found.version) not in self._versions():
+                return NOT_FOUND
+            raise ApiError.no_such_resource()
+        form = negotiate(request.headers.get("Accept", ""))
+        resource = served.resource
+        namespace = found.namespace if resource.namespaced else ""
+        call = Call(request, user, found.verb, served, namespace, found.name, found.subresource, form)
+        if found.subresource:
+            return await self._subresource(call, found)
+        known = found.verb in resource.verbs
+        if not known or (resource.namespaced and not namespace and (found.verb == "create" or found.name)):
+            raise ApiError.method_not_allowed()
+        if (found.verb in ("update", "patch")) != bool(found.name) and found.verb in ("update", "patch", "create"):
+            raise ApiError.method_not_allowed()
+        reader = READERS.get(found.verb)
+        return reader(self._core, call) if reader else await WRITERS[found.verb](self._core, call)
+
+    async def _subresource(self, call: Call, found: Route) -> Answer:
+        sub = call.served.resource.subresources.get(found.subresource)
+        if sub is None or found.rest:
+            raise ApiError.no_such_resource()
+        own = subresources.OWN.get(found.subresource)
+        if own is None and found.verb not in sub.verbs:
+            raise ApiError.method_not_allowed()
+        if own is not None:
+            return await own(self._core, call)
+        reader = READERS.get(found.verb)
+        if reader:
+            return reader(self._core, call)
+        if found.verb not in ("update", "patch"):
+            raise ApiError.method_not_allowed()
+        return await WRITERS[found.verb](self._core, call)
+
+    def _versions(self) -> set[tuple[str, str]]:
+        known = {(group, version) for group, version, _ in self._core.registry.served}
+        return known | {(group, "v1") for group, _ in subresources.SPECIAL}
+
+    def _path(self, request: Request, user: User) -> Answer:
+        """Paths that are no resource."""
+        match request.segments():
+            case ["version"]:
+                return answer(discovery.VERSION)
+            case [name, *_] if name in HEALTH:
+                return Response(200, b"ok", TEXT, (("X-Content-Type-Options", "nosniff"),))
+            case [] if request.method in ("GET", "HEAD"):
+                return answer({"paths": ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/readyz", "/version"]})
+            case ["api" | "apis" as root]:
+                return self._roots(request, root)
+            case ["api", version]:
+                return self._listed(discovery.resource_list(self._core.registry, "", version))
+            case ["apis", group]:
+                return self._listed(discovery.group(self._core.registry, group))
+            case ["apis", group, version]:
+                return self._listed(discovery.resource_list(self._core.registry, group, version))
+            case ["openapi", *rest]:
+                return self._openapi(request, rest)
+            case [".well-known", "openid-configuration"]:
+                signer = self._core.signer
+                return answer({"issuer": signer.issuer, "jwks_uri": f"{signer.issuer}/openid/v1/jwks"})
+            case ["openid", "v1", "jwks"]:
+                return answer(self._core.signer.web_keys())
+        return NOT_FOUND
+
+    def _roots(self, request: Request, root: str) -> Answer:
+        registry = self._core.registry
+        if discovery.wants_aggregated(request.headers.get("Accept", "")):
+            tree = discovery.aggregated(registry, core=root == "api")
+            return Response(200, orjson.dumps(tree), discovery.AGGREGATED)
+        host, port = self._core.settings.advertise
+        return answer(discovery.api_versions(f"{host}:{port}") if root == "api" else discovery.group_list(registry))
+
+    def _listed(self, tree: Tree | None) -> Answer:
+        return NOT_FOUND if tree is None else answer(tree)
+
+    def _openapi(self, request: Request, rest: list[str]) -> Answer:
+        return NOT_FOUND
+
+
+def _all(request: Request, name: str) -> list[str]:
+    headers: Any = request.headers
+    return list(headers.getall(name, []))
+
+
+def answer(tree: Tree, status: int = 200) -> Response:
+    return Response(status, orjson.dumps(tree))
+
+
+def failure(error: ApiError) -> Response:
+    """An error as a Status."""
+    headers = [("Retry-After", str(error.retry_after_seconds))] if error.retry_after_seconds else []
+    if error.code == 401:
+        headers.append(("WWW-Authenticate", 'Bearer realm="kubernetes-master"'))
+    return Response(error.code, orjson.dumps(error.status()), headers=headers)

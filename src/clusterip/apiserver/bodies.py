@@ -1,0 +1,174 @@
+"""Request bodies: bytes into trees that have their kind's structure, or 400 in upstream's words.
+
+Stage: edge.  In: a body, its media type, what is expected.  Out: a decoded tree; warnings of fields that are unknown.
+Rules: pure; an operation that runs again reads its body again, so that it owns what it changes.
+Truth: apiserver's endpoints/handlers and field validation (KEP-2885).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import orjson
+
+from clusterip.api.decoding import decode
+from clusterip.api.errors import ApiError, quoted
+from clusterip.api.meta import Tree
+from clusterip.api.schema import UnknownDefinition
+from clusterip.apiserver.core import BODY_LIMIT
+from clusterip.transport.http import BodyTooLarge, Request
+
+VALIDATIONS = ("", "Ignore", "Warn", "Strict")
+JSON_TYPES = ("", "application/json", "text/json")
+YAML_TYPES = ("application/yaml", "application/x-yaml", "text/yaml")
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """What a client sent."""
+
+    raw: bytes
+    media: str
+
+    def parse(self, kind: str) -> Tree:
+        """A fresh tree, the caller's own; `kind` is what it should be."""
+        tree = parse_yaml(self.raw, kind) if self.media in YAML_TYPES else parse_json(self.raw, kind)
+        if not isinstance(tree, dict):
+            raise ApiError.bad_request(
+                _unrecognized(kind, "couldn't get version/kind; json parse error: " + _go_type(tree))
+            )
+        return tree
+
+
+async def read(request: Request) -> Body:
+    """The request's body, of a type that can be read; 413 over the limit, 415 for other types."""
+    media = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    try:
+        raw = await request.body(BODY_LIMIT)
+    except BodyTooLarge:
+        raise ApiError.body_too_large(BODY_LIMIT) from None
+    return Body(raw, media)
+
+
+def check_media(body: Body, accepted: Sequence[str] = (*JSON_TYPES, *YAML_TYPES)) -> None:
+    if body.media not in accepted:
+        shown = ", ".join(("application/json", "application/yaml", "application/vnd.kubernetes.protobuf"))
+        raise ApiError.unsupported_media_type(shown.split(", "))
+
+
+def parse_json(raw: bytes, kind: str) -> object:
+    """JSON; what is wrong is told as Go tells it, as far as it goes."""
+    try:
+        found: object = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        text = raw.decode(errors="replace")
+        raise ApiError.bad_request(
+            _unrecognized(
+                kind, f"couldn't get version/kind; json parse error: {_go_json_error(text, error)} ({_shown(raw)})"
+            )
+        ) from None
+    return found
+
+
+def parse_yaml(raw: bytes, kind: str) -> object:
+    from clusterip.api import yaml  # a rare form, and PyYAML is not cheap to load
+
+    if raw.lstrip()[:1] == b"{":
+        return parse_json(raw, kind)
+    try:
+        documents = yaml.load_all(raw.decode(errors="replace"))
+    except ApiError:
+        raise
+    except Exception as error:
+        text = str(error).partition("\n")[0]
+        raise ApiError.bad_request(_unrecognized(kind, f"{text} ({raw[:64].hex()})")) from None
+    return documents[0] if documents else {}
+
+
+def _unrecognized(kind: str, why: str) -> str:
+    return f"the object provided is unrecognized (must be of type {kind}): {why}"
+
+
+def _shown(raw: bytes) -> str:
+    """A body as errors show it."""
+    text = raw[:256].decode(errors="replace")
+    return text if all(char.isprintable() or char in "\r\n\t" for char in text) else raw[:64].hex()
+
+
+def _go_json_error(text: str, error: orjson.JSONDecodeError) -> str:
+    """Go's words for the commonest faults of syntax."""
+    position = min(error.pos, len(text))
+    if not text.strip() or position >= len(text.rstrip()):
+        return "unexpected end of JSON input"
+    char = text[position]
+    before = text[:position].rstrip()[-1:]
+    place = {
+        "{": "looking for beginning of object key string",
+        ",": "looking for beginning of value",
+        ":": "looking for beginning of value",
+        "[": "looking for beginning of value",
+        "": "looking for beginning of value",
+    }.get(before, "after top-level value" if before in "}]" else "in literal")
+    return f"invalid character {_go_char(char)} {place}"
+
+
+def _go_char(char: str) -> str:
+    return "'\\''" if char == "'" else "'\"'" if char == '"' else "'" + quoted(char)[1:-1] + "'"
+
+
+def _go_type(value: object) -> str:
+    names: dict[type, str] = {list: "array", str: "string", bool: "bool", int: "number", float: "number"}
+    return (
+        f"json: cannot unmarshal {names.get(type(value), 'null')} into Go value of type struct "
+        '{ APIVersion string "json:\\"apiVersion,omitempty\\""; Kind string "json:\\"kind,omitempty\\"" }'
+    )
+
+
+def decoded(tree: Tree, kind: str, api_version: str, schema: str, validation: str, warn: Callable[[str], None]) -> Tree:
+    """The tree with its kind's structure; unknown fields are refused, told or ignored as asked."""
+    given_kind, given_version = tree.get("kind") or kind, tree.get("apiVersion") or api_version
+    if given_version != api_version:
+        text = f"the API version in the data ({given_version}) does not match the expected API version ({api_version})"
+        raise ApiError.bad_request(text)
+    if given_kind != kind:
+        raise _unfit(given_kind, api_version, kind, f"the kind in the data is {given_kind}, not {kind}")
+    if validation not in VALIDATIONS:
+        raise _bad_validation(validation)
+    tree["kind"], tree["apiVersion"] = kind, api_version
+    try:
+        found = decode(tree, schema)
+    except UnknownDefinition:
+        return tree
+    if found.error:
+        raise _unfit(kind, api_version, kind, found.error)
+    if found.unknown and validation == "Strict":
+        raise _unfit(kind, api_version, kind, f"strict decoding error: {', '.join(found.unknown)}")
+    if validation in ("", "Warn"):
+        for text in found.unknown:
+            warn(text)
+    tree.setdefault("metadata", {})
+    return tree
+
+
+def _unfit(given: str, api_version: str, kind: str, why: str) -> ApiError:
+    version = quoted(api_version.rpartition("/")[2])
+    return ApiError.bad_request(f"{given} in version {version} cannot be handled as a {kind}: {why}")
+
+
+def _bad_validation(validation: str) -> ApiError:
+    from clusterip.api.errors import not_supported
+
+    error = not_supported("fieldValidation", validation, ("", "Ignore", "Strict", "Warn"))
+    return ApiError.invalid("meta.k8s.io", "CreateOptions", "", [error])
+
+
+def parse_patch(raw: bytes) -> object:
+    """A patch's document; its faults are 400 without the kind's name."""
+    try:
+        found: object = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise ApiError.bad_request(
+            f"error decoding patch: {_go_json_error(raw.decode(errors='replace'), error)}"
+        ) from None
+    return found

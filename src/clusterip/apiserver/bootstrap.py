@@ -1,0 +1,103 @@
+"""What every cluster begins with: four namespaces, and the Service of the API itself.
+
+Stage: shell at start.  In: a Core.  Out: the objects, if they were missing; endpoints follow the advertised address.
+Rules: written through the same steps as anyone's objects.
+Truth: kube-apiserver's pkg/controlplane (systemnamespaces, kubernetesservice).
+"""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+from clusterip.api.allocation import Ranges
+from clusterip.api.errors import ApiError
+from clusterip.api.meta import Tree
+from clusterip.apiserver import writing
+from clusterip.apiserver.access import MASTERS, User
+from clusterip.apiserver.core import Call, Core
+from clusterip.apiserver.forms import PLAIN
+from clusterip.apiserver.writes import Transaction
+from clusterip.transport.http import Request
+
+NAMESPACES = ("kube-system", "kube-public", "kube-node-lease", "default")
+SERVER = User("system:apiserver", (MASTERS,))
+SLICE_LABELS = {"kubernetes.io/service-name": "kubernetes"}
+
+
+class _OwnRequest:
+    """The server's own call: no wire, no parameters."""
+
+    method = "POST"
+    target = path = ""
+    headers = {"User-Agent": "kube-apiserver"}  # noqa: RUF012
+    query: dict[str, str] = {}  # noqa: RUF012
+
+
+def own_call(core: Core, group: str, version: str, plural: str, namespace: str, name: str) -> Call | None:
+    served = core.registry.find(group, version, plural)
+    if served is None:
+        return None
+    request: Request = _OwnRequest()  # type: ignore[assignment]
+    return Call(request, SERVER, "create", served, namespace, name, "", PLAIN)
+
+
+async def begin(core: Core) -> None:
+    """Make what is missing."""
+    for name in NAMESPACES:
+        await ensure(core, "", "v1", "namespaces", "", {"metadata": {"name": name}})
+    host, port = core.settings.advertise
+    await ensure(core, "", "v1", "services", "default", kubernetes_service(core.settings.ranges, port))
+    await ensure(core, "", "v1", "endpoints", "default", kubernetes_endpoints(host, port))
+    await ensure(core, "discovery.k8s.io", "v1", "endpointslices", "default", kubernetes_slice(host, port))
+
+
+async def ensure(core: Core, group: str, version: str, plural: str, namespace: str, wanted: Tree) -> None:
+    """The object is there, and its endpoints (if it has any) are the wanted ones."""
+    call = own_call(core, group, version, plural, namespace, wanted["metadata"]["name"])
+    if call is None:
+        return
+    resource = call.served.resource
+    tree = {"kind": resource.kind, "apiVersion": resource.api_version, **wanted}
+    changed: Tree = {field: wanted[field] for field in ("subsets", "endpoints", "ports") if field in wanted}
+
+    def operation(transaction: Transaction) -> None:
+        if transaction.get(call.served.collection, call.key) is None:
+            fresh = {**tree, "metadata": dict(tree["metadata"])}
+            writing.bring_to_life(core, call, transaction, writing.decoded(call, fresh))
+        elif changed:
+            writing.change(core, call, transaction, lambda old: writing.decoded(call, {**old, **changed}))
+
+    try:
+        await core.writes.do(operation)
+    except ApiError as error:
+        raise RuntimeError(f"cannot make {plural} {call.name}: {error.message}") from error
+
+
+def kubernetes_service(ranges: Ranges, port: int) -> Tree:
+    first = str(ranges.networks[0][1])
+    return {
+        "metadata": {"name": "kubernetes", "labels": {"component": "apiserver", "provider": "kubernetes"}},
+        "spec": {
+            "type": "ClusterIP",
+            "clusterIP": first,
+            "clusterIPs": [first],
+            "sessionAffinity": "None",
+            "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": port}],
+        },
+    }
+
+
+def kubernetes_endpoints(host: str, port: int) -> Tree:
+    return {
+        "metadata": {"name": "kubernetes", "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}},
+        "subsets": [{"addresses": [{"ip": host}], "ports": [{"name": "https", "port": port, "protocol": "TCP"}]}],
+    }
+
+
+def kubernetes_slice(host: str, port: int) -> Tree:
+    return {
+        "metadata": {"name": "kubernetes", "labels": SLICE_LABELS},
+        "addressType": f"IPv{ip_address(host).version}",
+        "endpoints": [{"addresses": [host], "conditions": {"ready": True}}],
+        "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
+    }

@@ -1,0 +1,127 @@
+"""What every verb works with: the parts of the server, and one call to it.
+
+Stage: none; values handed down.  Rules: built by hand in server.py; nothing global.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from clusterip.api.allocation import Ranges
+from clusterip.api.meta import Tree
+from clusterip.apiserver.access import Authorizer, User
+from clusterip.apiserver.forms import Form, View, check_include
+from clusterip.apiserver.registry import Registry, Served
+from clusterip.clock import Clock
+from clusterip.store.base import Store
+from clusterip.transport.http import Request, Response
+
+if TYPE_CHECKING:
+    from random import Random  # noqa: TID251 - the type only: randomness is a parameter
+
+    from clusterip.apiserver.ranges import Holdings
+    from clusterip.apiserver.relay import NodeDialer
+    from clusterip.apiserver.tokens import Signer
+    from clusterip.apiserver.writes import WritePath
+
+BODY_LIMIT = 3 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a user may set."""
+
+    ranges: Ranges = field(default_factory=Ranges)
+    advertise: tuple[str, int] = ("127.0.0.1", 6443)
+    audiences: tuple[str, ...] = ("https://kubernetes.default.svc",)
+    default_tolerations: bool = True
+    service_account_admission: bool = True
+
+
+@dataclass(slots=True)
+class Core:
+    """The server's parts."""
+
+    store: Store
+    registry: Registry
+    writes: WritePath
+    holdings: Holdings
+    authorizer: Authorizer
+    signer: Signer
+    clock: Clock
+    random: Random
+    settings: Settings
+    dialer: NodeDialer | None = None
+
+    def exists(self, kind: str, namespace: str, name: str, uid: str) -> bool:
+        """Whether an object that a token is bound to lives, with that uid."""
+        collection = self.registry.of({"ServiceAccount": "serviceaccounts", "Pod": "pods", "Secret": "secrets"}[kind])
+        entry = collection.entries.get(f"{namespace}/{name}") if collection else None
+        return entry is not None and (not uid or entry.tree()["metadata"].get("uid") == uid)
+
+
+@dataclass(slots=True)
+class Call:
+    """One request for a resource, understood."""
+
+    request: Request
+    user: User
+    verb: str
+    served: Served
+    namespace: str
+    name: str
+    subresource: str
+    form: Form
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def query(self) -> Mapping[str, str]:
+        return self.request.query
+
+    @property
+    def key(self) -> str:
+        return self.served.key(self.namespace, self.name)
+
+    @property
+    def manager(self) -> str:
+        """The field manager: as asked, else the program's name in the user agent."""
+        agent = self.request.headers.get("User-Agent", "")
+        return self.query.get("fieldManager") or agent.partition("/")[0][:128] or "unknown"
+
+    @property
+    def dry_run(self) -> bool:
+        return bool(self.query.get("dryRun"))
+
+    def view(self, core: Core) -> View:
+        """How this caller sees objects."""
+        include = check_include(self.query.get("includeObject", "")) if self.form.shape == "Table" else ""
+        return View(self.served, self.form, core.clock.now(), include)
+
+    def warning_headers(self) -> list[tuple[str, str]]:
+        """RFC 9110's Warning is gone from the standard; Kubernetes uses it: 299 - "text"."""
+        return [("Warning", f"299 - {_quoted(text)}") for text in dict.fromkeys(self.warnings)]
+
+    def answer(self, core: Core, body: bytes, status: int = 200) -> Response:
+        """Bytes that a View made, as an answer."""
+        return Response(status, body, self.form.content_type, self.warning_headers())
+
+    def answer_tree(self, core: Core, tree: Tree, status: int = 200) -> Response:
+        """A whole object that is not kept as it is here."""
+        view = self.view(core)
+        return self.answer(core, view.render(view.shaped(tree)), status)
+
+
+def _quoted(text: str) -> str:
+    flat = "".join(char if char.isprintable() else " " for char in text)
+    return '"' + flat.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def pick(tree: Any, *path: str, default: Any = None) -> Any:
+    """A nested value, or the default where the path ends early."""
+    for part in path:
+        if not isinstance(tree, dict) or part not in tree:
+            return default
+        tree = tree[part]
+    return tree

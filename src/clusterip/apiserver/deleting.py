@@ -1,0 +1,239 @@
+"""delete and deletecollection: now, gracefully, or after finalizers.
+
+Stage: decide, inside the write path.  In: a Call and DeleteOptions.  Out: a Status, or the object on its way out.
+Truth: apiserver's registry/rest/delete.go and registry/generic/registry/store.go; pod and namespace strategies.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from clusterip.api.errors import ApiError, details_of, not_supported, quoted
+from clusterip.api.meta import Tree, qualified
+from clusterip.apiserver import admission, bodies
+from clusterip.apiserver.cache import Entry
+from clusterip.apiserver.core import Call, Core
+from clusterip.apiserver.forms import list_metadata, render
+from clusterip.apiserver.selecting import selection
+from clusterip.apiserver.writes import Transaction
+from clusterip.apiserver.writing import commit
+from clusterip.clock import rfc3339
+from clusterip.transport.http import Response
+
+FOREGROUND, ORPHAN = "foregroundDeletion", "orphan"
+POLICIES = ("Foreground", "Background", "Orphan", "nil")
+FINALIZERS = {"Foreground": FOREGROUND, "Orphan": ORPHAN, "Background": ""}
+SHOWN_AFTERWARDS = frozenset({"pods", "services", "serviceaccounts"})
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to delete."""
+
+    grace_seconds: int | None = None
+    policy: str = ""
+    uid: str = ""
+    revision: str = ""
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """What became of it: the object as it was or is, and whether it is gone."""
+
+    entry: Entry
+    gone: bool
+
+
+async def read_options(call: Call) -> Options:
+    """From the body where there is one, else from the query."""
+    body = await bodies.read(call.request)
+    tree: Tree = {}
+    if body.raw:
+        bodies.check_media(body)
+        tree = body.parse("DeleteOptions")
+        if tree.get("kind", "DeleteOptions") != "DeleteOptions":
+            raise ApiError.bad_request(f"expected a DeleteOptions object, got {tree['kind']}")
+    grace = tree.get("gracePeriodSeconds", call.query.get("gracePeriodSeconds"))
+    policy = tree.get("propagationPolicy") or call.query.get("propagationPolicy", "")
+    orphan = tree.get("orphanDependents", {"true": True, "false": False}.get(call.query.get("orphanDependents", "")))
+    if policy and policy not in POLICIES[:3]:
+        problem = not_supported("propagationPolicy", policy, POLICIES)
+        raise ApiError.invalid("meta.k8s.io", "DeleteOptions", "", [problem])
+    if orphan is not None and not policy:
+        policy = "Orphan" if orphan else "Background"
+    conditions = tree.get("preconditions") or {}
+    dry_run = bool(tree.get("dryRun") or call.query.get("dryRun"))
+    return Options(
+        _seconds(grace), policy, conditions.get("uid") or "", conditions.get("resourceVersion") or "", dry_run
+    )
+
+
+def _seconds(given: Any) -> int | None:
+    if given in (None, ""):
+        return None
+    try:
+        return int(given)
+    except (TypeError, ValueError):
+        raise ApiError.bad_request(f"gracePeriodSeconds: {given!r} is not a number") from None
+
+
+async def delete(core: Core, call: Call) -> Response:
+    options = await read_options(call)
+
+    def operation(transaction: Transaction) -> Deleted:
+        return remove(core, call, transaction, call.key, options)
+
+    deleted = core.writes.try_out(operation) if options.dry_run else await commit(core, call, operation)
+    if deleted.gone and call.served.resource.plural not in SHOWN_AFTERWARDS:
+        return call.answer(core, render(_success(call, deleted.entry), call.form))
+    return call.answer(core, call.view(core).one(deleted.entry))
+
+
+def _success(call: Call, entry: Entry) -> Tree:
+    resource = call.served.resource
+    details = {**details_of(resource.group, resource.plural, entry.name), "uid": entry.tree()["metadata"].get("uid")}
+    return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
+
+
+async def delete_collection(core: Core, call: Call) -> Response:
+    """Each object of the selection by itself, as upstream: what fails stops it, what went is gone."""
+    options = await read_options(call)
+    chosen = selection(call.query, call.served.resource, call.namespace)
+    entries = list(chosen.of(call.served.collection))
+    for entry in entries:
+
+        def operation(transaction: Transaction, key: str = entry.key) -> Deleted | None:
+            if transaction.get(call.served.collection, key) is None:
+                return None
+            return remove(core, call, transaction, key, options)
+
+        if options.dry_run:
+            core.writes.try_out(operation)
+        else:
+            await core.writes.do(operation)
+    body = call.view(core).many(entries, list_metadata(core.store.revision))
+    return call.answer(core, body)
+
+
+def remove(core: Core, call: Call, transaction: Transaction, key: str, options: Options) -> Deleted:
+    """One object: removed, or marked and waiting."""
+    served, resource = call.served, call.served.resource
+    entry = transaction.get(served.collection, key)
+    if entry is None:
+        raise ApiError.not_found(resource.group, resource.plural, key.rpartition("/")[2])
+    tree = served.tree(entry)
+    _check_conditions(call, tree, options)
+    admission.admit_delete(core, call, tree)
+    if resource.plural == "namespaces" and not resource.group:
+        return _remove_namespace(core, call, transaction, key, entry, tree)
+    now = core.clock.now()
+    finalizers = _finalizers(tree, options.policy or resource.default_propagation)
+    grace = _grace(call, tree, options)
+    metadata = tree["metadata"]
+    if metadata.get("deletionTimestamp") and metadata.get("deletionGracePeriodSeconds"):
+        return _hurry(call, transaction, key, entry, tree, grace, now, finalizers)
+    if not grace and not finalizers:
+        return Deleted(transaction.delete(served.collection, key), gone=True)
+    before = served.tree(entry)
+    _mark(tree, now, grace)
+    _set_finalizers(tree, finalizers)
+    if tree == before:
+        return Deleted(entry, gone=False)
+    return Deleted(transaction.put(served.collection, key, served.kept(tree)), gone=False)
+
+
+def _check_conditions(call: Call, tree: Tree, options: Options) -> None:
+    metadata, resource = tree["metadata"], call.served.resource
+    what = ""
+    if options.uid and options.uid != metadata.get("uid"):
+        what = (
+            f"the UID in the precondition ({options.uid}) does not match the UID in record ({metadata.get('uid')}). "
+            "The object might have been deleted and then recreated"
+        )
+    elif options.revision and options.revision != metadata["resourceVersion"]:
+        what = (
+            f"the ResourceVersion in the precondition ({options.revision}) does not match the ResourceVersion "
+            f"in record ({metadata['resourceVersion']}). The object might have been modified"
+        )
+    if what:
+        kind = qualified(resource.kind, resource.group)
+        text = f"Operation cannot be fulfilled on {kind} {quoted(metadata['name'])}: {what}"
+        raise ApiError(409, "Conflict", text, details_of(resource.group, resource.kind, metadata["name"]))
+
+
+def _finalizers(tree: Tree, policy: str) -> list[str]:
+    """The finalizers that the propagation policy leads to."""
+    kept = [name for name in tree["metadata"].get("finalizers") or () if name not in (FOREGROUND, ORPHAN)]
+    added = FINALIZERS[policy]
+    return [*kept, added] if added else kept
+
+
+def _set_finalizers(tree: Tree, finalizers: list[str]) -> None:
+    if finalizers:
+        tree["metadata"]["finalizers"] = finalizers
+    else:
+        tree["metadata"].pop("finalizers", None)
+
+
+def _grace(call: Call, tree: Tree, options: Options) -> int:
+    """Seconds that the object gets."""
+    default = call.served.resource.default_graceful_seconds
+    if default is None:
+        return 0
+    seconds = default(tree)
+    if seconds and options.grace_seconds is not None:
+        seconds = options.grace_seconds
+    return max(seconds, 1) if seconds < 0 else seconds
+
+
+def _mark(tree: Tree, now: datetime, grace: int) -> None:
+    """Deletion was asked for; it happens when grace and finalizers are over."""
+    metadata = tree["metadata"]
+    if metadata.get("deletionTimestamp"):
+        return
+    metadata["deletionTimestamp"] = rfc3339(now + timedelta(seconds=grace))
+    metadata["deletionGracePeriodSeconds"] = grace
+    if metadata.get("generation"):
+        metadata["generation"] += 1
+
+
+def _hurry(
+    call: Call,
+    transaction: Transaction,
+    key: str,
+    entry: Entry,
+    tree: Tree,
+    grace: int,
+    now: datetime,
+    finalizers: list[str],
+) -> Deleted:
+    """A second delete may shorten the grace of the first, not lengthen it."""
+    served, metadata = call.served, tree["metadata"]
+    former = metadata["deletionGracePeriodSeconds"]
+    if grace >= former:
+        return Deleted(entry, gone=False)
+    if not grace and not finalizers:
+        return Deleted(transaction.delete(served.collection, key), gone=True)
+    begun = datetime.fromisoformat(metadata["deletionTimestamp"]) - timedelta(seconds=former)
+    metadata["deletionTimestamp"] = rfc3339(max(begun + timedelta(seconds=grace), now))
+    metadata["deletionGracePeriodSeconds"] = grace
+    return Deleted(transaction.put(served.collection, key, served.kept(tree)), gone=False)
+
+
+def _remove_namespace(core: Core, call: Call, transaction: Transaction, key: str, entry: Entry, tree: Tree) -> Deleted:
+    """A namespace is emptied first: it goes when its own finalizers and those of its metadata are gone."""
+    served, metadata = call.served, tree["metadata"]
+    if not metadata.get("deletionTimestamp"):
+        metadata["deletionTimestamp"] = rfc3339(core.clock.now())
+        tree["status"] = {**(tree.get("status") or {}), "phase": "Terminating"}
+    elif (tree.get("spec") or {}).get("finalizers") or metadata.get("finalizers"):
+        return Deleted(entry, gone=False)
+    if not (tree.get("spec") or {}).get("finalizers") and not metadata.get("finalizers"):
+        return Deleted(transaction.delete(served.collection, key), gone=True)
+    return Deleted(transaction.put(served.collection, key, served.kept(tree)), gone=False)
+
+
+__all__ = ["Deleted", "Options", "delete", "delete_collection", "read_options", "remove"]

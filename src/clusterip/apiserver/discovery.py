@@ -1,0 +1,200 @@
+"""What the server says of itself: versions, groups, resources, health.
+
+Stage: serve; pure.  In: the registry.  Out: trees.
+Truth: kubernetes.io/docs/concepts/overview/kubernetes-api (discovery, aggregated discovery).
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from clusterip.api.meta import Tree
+from clusterip.api.resource import Resource
+from clusterip.apiserver.forms import JSON, parse_accept
+from clusterip.apiserver.registry import Registry
+
+AGGREGATED = f"{JSON};g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+VERSION: Tree = {
+    "major": "1",
+    "minor": "36",
+    "emulationMajor": "1",
+    "emulationMinor": "36",
+    "minCompatibilityMajor": "1",
+    "minCompatibilityMinor": "35",
+    "gitVersion": "v1.36.2",
+    "gitCommit": "",
+    "gitTreeState": "clean",
+    "buildDate": "2026-06-01T00:00:00Z",
+    "goVersion": "none: clusterip",
+    "compiler": "cpython",
+    "platform": "linux/amd64",
+}
+GROUP_ORDER = (
+    "apiregistration.k8s.io",
+    "apps",
+    "events.k8s.io",
+    "authentication.k8s.io",
+    "authorization.k8s.io",
+    "autoscaling",
+    "batch",
+    "networking.k8s.io",
+    "policy",
+    "rbac.authorization.k8s.io",
+    "storage.k8s.io",
+    "admissionregistration.k8s.io",
+    "apiextensions.k8s.io",
+    "scheduling.k8s.io",
+    "coordination.k8s.io",
+    "node.k8s.io",
+    "discovery.k8s.io",
+    "resource.k8s.io",
+)
+
+
+@lru_cache(maxsize=64)
+def wants_aggregated(accept: str) -> bool:
+    """kubectl and client-go ask for everything at once, and take the plain form too."""
+    return any(
+        media == JSON
+        and parameters.get("as") == "APIGroupDiscoveryList"
+        and parameters.get("g") == "apidiscovery.k8s.io"
+        and parameters.get("v") == "v2"
+        for media, parameters in parse_accept(accept)
+    )
+
+
+def groups(registry: Registry) -> list[tuple[str, tuple[str, ...]]]:
+    """Named groups with their versions, in upstream's order, the unknown ones after them."""
+    found = [(group, versions) for group, versions in registry.versions().items() if group]
+    rank = {group: number for number, group in enumerate(GROUP_ORDER)}
+    return sorted(found, key=lambda item: (rank.get(item[0], len(rank)), item[0]))
+
+
+def api_versions(address: str) -> Tree:
+    """/api"""
+    return {
+        "kind": "APIVersions",
+        "versions": ["v1"],
+        "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": address}],
+    }
+
+
+def group_list(registry: Registry) -> Tree:
+    """/apis"""
+    return {
+        "kind": "APIGroupList",
+        "apiVersion": "v1",
+        "groups": [_group(group, versions) for group, versions in groups(registry)],
+    }
+
+
+def group(registry: Registry, name: str) -> Tree | None:
+    """/apis/apps"""
+    versions = registry.versions().get(name) if name else None
+    return {"kind": "APIGroup", "apiVersion": "v1", **_group(name, versions)} if versions else None
+
+
+def _group(name: str, versions: tuple[str, ...]) -> Tree:
+    listed = [{"groupVersion": f"{name}/{version}", "version": version} for version in versions]
+    return {"name": name, "versions": listed, "preferredVersion": listed[0]}
+
+
+def resource_list(registry: Registry, group: str, version: str) -> Tree | None:
+    """/api/v1, /apis/apps/v1"""
+    found = _resources(registry, group, version)
+    if not found:
+        return None
+    name = f"{group}/{version}" if group else version
+    head: Tree = {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": name}
+    if not group:
+        del head["apiVersion"]
+    entries = sorted(
+        (entry for resource in found for entry in _entries(resource)), key=lambda entry: str(entry["name"])
+    )
+    return {**head, "resources": entries}
+
+
+def _resources(registry: Registry, group: str, version: str) -> list[Resource]:
+    found = [served.resource for (g, v, _), served in registry.served.items() if (g, v) == (group, version)]
+    return sorted(found, key=lambda resource: resource.plural)
+
+
+def _entries(resource: Resource) -> list[Tree]:
+    main: Tree = {
+        "name": resource.plural,
+        "singularName": resource.singular,
+        "namespaced": resource.namespaced,
+        "kind": resource.kind,
+        "verbs": sorted(resource.verbs),
+    }
+    if resource.short_names:
+        main["shortNames"] = list(resource.short_names)
+    if resource.categories:
+        main["categories"] = list(resource.categories)
+    return [main, *(_subentry(resource, name) for name in resource.subresources)]
+
+
+def _subentry(resource: Resource, name: str) -> Tree:
+    sub = resource.subresources[name]
+    entry: Tree = {
+        "name": f"{resource.plural}/{name}",
+        "singularName": "",
+        "namespaced": resource.namespaced,
+        "kind": sub.kind,
+        "verbs": sorted(sub.verbs),
+    }
+    if sub.version:
+        entry["group"], entry["version"] = sub.group, sub.version
+    return entry
+
+
+def aggregated(registry: Registry, core: bool) -> Tree:
+    """/api and /apis in one answer, resources included."""
+    listed = [("", ("v1",))] if core else groups(registry)
+    return {
+        "kind": "APIGroupDiscoveryList",
+        "apiVersion": "apidiscovery.k8s.io/v2",
+        "metadata": {},
+        "items": [_discovered_group(registry, name, versions) for name, versions in listed],
+    }
+
+
+def _discovered_group(registry: Registry, name: str, versions: tuple[str, ...]) -> Tree:
+    return {
+        "metadata": {"name": name, "creationTimestamp": None} if name else {"creationTimestamp": None},
+        "versions": [
+            {
+                "version": version,
+                "resources": [_discovered(resource) for resource in _resources(registry, name, version)],
+                "freshness": "Current",
+            }
+            for version in versions
+        ],
+    }
+
+
+def _discovered(resource: Resource) -> Tree:
+    found: Tree = {
+        "resource": resource.plural,
+        "responseKind": {"group": resource.group, "version": resource.version, "kind": resource.kind},
+        "scope": "Namespaced" if resource.namespaced else "Cluster",
+        "singularResource": resource.singular,
+        "verbs": sorted(resource.verbs),
+    }
+    if resource.short_names:
+        found["shortNames"] = list(resource.short_names)
+    if resource.categories:
+        found["categories"] = list(resource.categories)
+    subs = [
+        {
+            "subresource": name,
+            "responseKind": {
+                "group": sub.group if sub.version else resource.group,
+                "version": sub.version or resource.version,
+                "kind": sub.kind,
+            },
+            "verbs": sorted(sub.verbs),
+        }
+        for name, sub in sorted(resource.subresources.items())
+    ]
+    return {**found, "subresources": subs} if subs else found

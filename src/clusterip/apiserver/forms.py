@@ -1,0 +1,196 @@
+"""The forms that an object may take on the wire: JSON, YAML, a table, its metadata alone.
+
+Stage: none; pure.  In: an Accept header, entries.  Out: bytes.
+Rules: JSON of a kept object is a copy of its bytes; everything else is made on demand.
+Truth: kubernetes.io/docs/reference/using-api/api-concepts (alternate representations).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+import orjson
+
+from clusterip.api.errors import ApiError
+from clusterip.api.meta import Tree
+from clusterip.api.resource import Column
+from clusterip.api.tables import ANY
+from clusterip.apiserver.cache import Entry
+from clusterip.apiserver.registry import Served
+
+JSON, YAML = "application/json", "application/yaml"
+PROTOBUF = "application/vnd.kubernetes.protobuf"
+PARTIAL = "PartialObjectMetadata"
+INCLUDES = ("", "Metadata", "Object", "None")
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What a client wants to see: a media type, and perhaps a kind that everything is turned into."""
+
+    media: str = JSON
+    shape: str = ""
+
+    @property
+    def content_type(self) -> str:
+        return f"{self.media};as={self.shape};g=meta.k8s.io;v=v1" if self.shape else self.media
+
+    @property
+    def plain(self) -> bool:
+        return self.media == JSON and not self.shape
+
+
+PLAIN = Form()
+
+
+def parse_accept(text: str) -> list[tuple[str, dict[str, str]]]:
+    """Media ranges with their parameters, the most wanted first."""
+    ranges = []
+    for part in text.split(","):
+        media, *pairs = (piece.strip() for piece in part.split(";"))
+        parameters = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+        try:
+            quality = float(parameters.pop("q", "1"))
+        except ValueError:
+            quality = 1.0
+        if media and quality > 0:
+            ranges.append((quality, media.lower(), parameters))
+    ranges.sort(key=lambda item: -item[0])
+    return [(media, parameters) for _, media, parameters in ranges]
+
+
+@lru_cache(maxsize=512)
+def negotiate(accept: str) -> Form:
+    """The first form asked for that there is; ApiError 406 when there is none."""
+    if not accept:
+        return PLAIN
+    for media, parameters in parse_accept(accept):
+        if media in ("*/*", "application/*"):
+            media = JSON
+        if media not in (JSON, YAML):
+            continue
+        shape = parameters.get("as", "")
+        if not shape:
+            return Form(media)
+        meta = parameters.get("g") == "meta.k8s.io" and parameters.get("v") == "v1"
+        if meta and shape in ("Table", PARTIAL, PARTIAL + "List"):
+            return Form(media, shape)
+    raise ApiError.not_acceptable((JSON, YAML, PROTOBUF))
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One resource in one form, at one moment."""
+
+    served: Served
+    form: Form
+    now: datetime
+    include: str = ""
+    headed: bool = True
+    """A table names its columns (the first of a watch does)."""
+
+    def one(self, entry: Entry) -> bytes:
+        """One object."""
+        if self.form.plain and self.served.ready_made:
+            return self.served.head + entry.body[1:]
+        return self.render(self.tree(entry))
+
+    def tree(self, entry: Entry) -> Tree:
+        """One object in the form's shape, before its media type."""
+        return self.shaped(self.served.tree(entry))
+
+    def shaped(self, tree: Tree) -> Tree:
+        """An object that need not be kept (a dry run's) in the form's shape."""
+        if self.form.shape == "Table":
+            return self.table([tree], _list_metadata(tree["metadata"].get("resourceVersion", "")))
+        if self.form.shape.startswith(PARTIAL):
+            return partial(tree)
+        return tree
+
+    def many(self, entries: Iterable[Entry], metadata: Tree) -> bytes:
+        """A list; `metadata` is its own."""
+        kind, version = self.served.resource.kind + "List", self.served.resource.api_version
+        if self.form.plain and self.served.ready_made:
+            head = f'{{"kind":"{kind}","apiVersion":"{version}","metadata":'.encode()
+            bodies = b",".join([entry.body for entry in entries])
+            return b'%b%b,"items":[%b]}' % (head, orjson.dumps(metadata), bodies)
+        trees = (self.served.tree(entry) for entry in entries)
+        if self.form.shape == "Table":
+            return self.render(self.table(trees, metadata))
+        if self.form.shape:
+            items = [partial(tree) for tree in trees]
+            return self.render(
+                {"kind": PARTIAL + "List", "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "items": items}
+            )
+        plain = [{k: v for k, v in tree.items() if k not in ("kind", "apiVersion")} for tree in trees]
+        return self.render({"kind": kind, "apiVersion": version, "metadata": metadata, "items": plain})
+
+    def table(self, trees: Iterable[Tree], metadata: Tree) -> Tree:
+        columns = self.served.resource.columns or ANY
+        definitions = [_definition(column) for column in columns] if self.headed else None
+        rows = [
+            {"cells": [column.cell(tree, self.now) for column in columns], **self._row_object(tree)} for tree in trees
+        ]
+        return {
+            "kind": "Table",
+            "apiVersion": "meta.k8s.io/v1",
+            "metadata": metadata,
+            "columnDefinitions": definitions,
+            "rows": rows,
+        }
+
+    def _row_object(self, tree: Tree) -> Tree:
+        if self.include == "None":
+            return {"object": None}
+        return {"object": tree if self.include == "Object" else partial(tree)}
+
+    def render(self, tree: Tree) -> bytes:
+        return render(tree, self.form)
+
+
+def render(tree: Any, form: Form) -> bytes:
+    """A tree in a media type."""
+    if form.media == YAML:
+        from clusterip.api import yaml  # a rare form, and PyYAML is not cheap to load
+
+        return yaml.dump(tree).encode()
+    return orjson.dumps(tree)
+
+
+def partial(tree: Tree) -> Tree:
+    return {"kind": PARTIAL, "apiVersion": "meta.k8s.io/v1", "metadata": tree["metadata"]}
+
+
+def check_include(include: str) -> str:
+    """The table's includeObject parameter, or 400."""
+    if include not in INCLUDES:
+        text = f"includeObject: Invalid value: \"{include}\": must be 'Metadata', 'Object', 'None', or empty"
+        raise ApiError.bad_request(f"Unable to convert to Table as requested: {text}")
+    return include
+
+
+def list_metadata(revision: int, token: str = "", remaining: int = 0) -> Tree:
+    """A list's own metadata."""
+    return {
+        **_list_metadata(str(revision)),
+        **({"continue": token} if token else {}),
+        **({"remainingItemCount": remaining} if remaining > 0 else {}),
+    }
+
+
+def _list_metadata(revision: str) -> Tree:
+    return {"resourceVersion": revision}
+
+
+def _definition(column: Column) -> Tree:
+    return {
+        "name": column.name,
+        "type": column.type,
+        "format": column.format,
+        "description": column.description,
+        "priority": column.priority,
+    }

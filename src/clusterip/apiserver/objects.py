@@ -1,0 +1,123 @@
+"""What the server itself does to an object's metadata: names, uids, times, conditions of an update.
+
+Stage: decide; pure but for the randomness handed in.  In: trees.  Out: trees changed in place, or an ApiError.
+Truth: apiserver's registry/rest (create.go, update.go, delete.go, meta.go).
+"""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+from typing import TYPE_CHECKING, TypeVar
+
+from clusterip.api.errors import ApiError, FieldError, invalid
+from clusterip.api.meta import Tree
+from clusterip.api.resource import Resource
+from clusterip.apiserver.cache import Entry
+from clusterip.clock import rfc3339
+
+if TYPE_CHECKING:
+    from random import Random  # noqa: TID251 - the type only: randomness is a parameter
+
+T = TypeVar("T")
+LETTERS = "bcdfghjklmnpqrstvwxz2456789"  # upstream's: no vowels, no words
+SUFFIX = 5
+LONGEST = 63
+SERVERS_OWN = (
+    "uid",
+    "selfLink",
+    "resourceVersion",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "generation",
+)
+
+
+def suffix(random: Random, length: int = SUFFIX) -> str:
+    """A random ending, as generated names and pods' volumes have."""
+    return "".join(random.choices(LETTERS, k=length))
+
+
+def settle_namespace(tree: Tree, resource: Resource, namespace: str) -> None:
+    """The object's namespace is the path's."""
+    metadata = tree["metadata"]
+    given = metadata.get("namespace", "")
+    if given and given != namespace:
+        if not resource.namespaced:
+            text = "namespace is not allowed on this type" if not namespace else ""
+            raise ApiError.bad_request(
+                text or "the namespace of the provided object does not match the namespace sent on the request"
+            )
+        raise ApiError.bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request"
+        )
+    if namespace:
+        metadata["namespace"] = namespace
+    else:
+        metadata.pop("namespace", None)
+
+
+def settle_name(tree: Tree, name: str) -> None:
+    """The object's name is the path's, where the path has one."""
+    given = tree["metadata"].get("name", "")
+    if given and given != name:
+        raise ApiError.bad_request(f"the name of the object ({given}) does not match the name on the URL ({name})")
+    tree["metadata"]["name"] = name
+
+
+def begin_life(tree: Tree, now: datetime, random: Random) -> None:
+    """A new object's metadata: what only the server says, and a generated name."""
+    metadata = tree["metadata"]
+    for field in SERVERS_OWN:
+        metadata.pop(field, None)
+    metadata["uid"] = str(uuid.UUID(int=random.getrandbits(128), version=4))
+    metadata["creationTimestamp"] = rfc3339(now)
+    if not metadata.get("name") and metadata.get("generateName"):
+        metadata["name"] = metadata["generateName"][: LONGEST - SUFFIX] + suffix(random)
+
+
+def carry_over(new: Tree, old: Tree, resource: Resource) -> None:
+    """What an update cannot change or need not repeat."""
+    metadata, before = new["metadata"], old["metadata"]
+    for field in ("namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"):
+        if not metadata.get(field) and before.get(field) is not None:
+            metadata[field] = before[field]
+    metadata.pop("selfLink", None)
+    for field in ("generation", "deletionTimestamp", "deletionGracePeriodSeconds"):
+        metadata.pop(field, None)
+        if before.get(field) is not None:
+            metadata[field] = before[field]
+
+
+def check_revision(new: Tree, old: Entry, resource: Resource, name: str) -> None:
+    """An update made from an old object is a conflict; one made from none is taken where the kind allows."""
+    given = new["metadata"].get("resourceVersion", "")
+    if given in ("", "0"):
+        if not resource.unconditional_update:
+            error = invalid("metadata.resourceVersion", 0, "must be specified for an update")
+            raise ApiError.invalid(resource.group, resource.kind, name, [error])
+        return
+    if not given.isdigit():
+        error = invalid("metadata.resourceVersion", given, f'strconv.ParseUint: parsing "{given}": invalid syntax')
+        raise ApiError.invalid(resource.group, resource.kind, name, [error])
+    if int(given) != old.revision:
+        raise ApiError.modified(resource.group, resource.plural, name)
+
+
+def check_uid(new: Tree, old: Tree, resource: Resource, entry: Entry, prefix: str) -> None:
+    """An update that names another uid means another object."""
+    given, uid = new["metadata"].get("uid", ""), old["metadata"].get("uid", "")
+    if given and given != uid:
+        key = prefix.replace("/registry//", "/registry/") + entry.key
+        why = (
+            f"StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: "
+            f"Precondition failed: UID in precondition: {given}, UID in object meta: {uid}"
+        )
+        raise ApiError.conflict(resource.group, resource.plural, entry.name, why)
+
+
+def refuse(resource: Resource, name: str, errors: list[FieldError]) -> None:
+    """422 for any error."""
+    if errors:
+        raise ApiError.invalid(resource.group, resource.kind, name, errors)

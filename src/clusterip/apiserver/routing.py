@@ -1,0 +1,85 @@
+"""From a path to what it names: a resource, an object, a subresource, or a path of another sort.
+
+Stage: decide; pure.  In: a method and path segments.  Out: a Route.
+Rules: paths are regular, so there is no table of patterns; whether the resource exists is not known here.
+Truth: kubernetes.io/docs/reference/using-api/api-concepts (resource URIs); apiserver's RequestInfo.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from clusterip.apiserver.access import Ask
+
+VERBS = {"GET": "get", "HEAD": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+NAMESPACE_SUBRESOURCES = ("status", "finalize")
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What a path names. `resource` is empty for paths that are none."""
+
+    verb: str
+    group: str = ""
+    version: str = ""
+    resource: str = ""
+    namespace: str = ""
+    name: str = ""
+    subresource: str = ""
+    rest: tuple[str, ...] = ()
+    path: str = ""
+
+    def ask(self) -> Ask:
+        """What the authorizer is asked."""
+        if not self.resource:
+            return Ask(self.verb, path=self.path)
+        return Ask(self.verb, self.group, self.resource, self.subresource, self.namespace, self.name)
+
+
+def route(method: str, path: str, segments: Sequence[str], query: Mapping[str, str]) -> Route:
+    """The route of a request."""
+    plain = Route(VERBS.get(method, method.lower()) if method != "HEAD" else "head", path=path)
+    if not segments:
+        return plain
+    if segments[0] == "api" and len(segments) > 2:
+        group, version, rest = "", segments[1], segments[2:]
+    elif segments[0] == "apis" and len(segments) > 3:
+        group, version, rest = segments[1], segments[2], segments[3:]
+    else:
+        return plain
+    watching = rest[0] == "watch" and len(rest) > 1
+    if watching:
+        rest = rest[1:]
+    namespace = ""
+    if rest[0] == "namespaces" and len(rest) > 1 and not (len(rest) == 3 and rest[2] in NAMESPACE_SUBRESOURCES):
+        namespace, rest = rest[1], rest[2:] or rest
+    if rest[0] == "namespaces" and len(rest) > 1 and namespace:  # the namespace itself
+        return _resource(method, group, version, "namespaces", namespace, [namespace], query, watching, path)
+    return _resource(method, group, version, rest[0], namespace, rest[1:], query, watching, path)
+
+
+def _resource(
+    method: str,
+    group: str,
+    version: str,
+    resource: str,
+    namespace: str,
+    rest: Sequence[str],
+    query: Mapping[str, str],
+    watching: bool,
+    path: str,
+) -> Route:
+    name = rest[0] if rest else ""
+    subresource = rest[1] if len(rest) > 1 else ""
+    if resource == "namespaces":
+        namespace = name
+    verb = VERBS.get(method, method.lower())
+    if verb == "get" and not subresource:
+        if watching or query.get("watch") in ("true", "1"):
+            verb = "watch"
+        elif not name:
+            verb = "list"
+    elif verb == "delete" and not name:
+        verb = "deletecollection"
+    return Route(verb, group, version, resource, namespace, name, subresource, tuple(rest[2:]), path)

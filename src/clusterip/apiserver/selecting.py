@@ -1,0 +1,69 @@
+"""Which objects a list or a watch speaks of: namespace, name, labels, fields.
+
+Stage: decide; pure.  In: query parameters.  Out: a Selection; ApiError 400 for selectors that cannot be.
+Rules: the index of an entry is read only when a selector needs it.
+Truth: apimachinery's labels and fields packages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from clusterip.api.resource import Resource
+from clusterip.api.selectors import check_fields, parse_fields, parse_labels
+from clusterip.apiserver.cache import Collection, Entry
+
+ALWAYS_SELECTABLE = ("metadata.name", "metadata.namespace")
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Entries of one namespace ("" for all) that meet a predicate (None: all do)."""
+
+    namespace: str = ""
+    meets: Callable[[Entry], bool] | None = None
+    prefix: str = ""
+    """What the keys of the namespace begin with."""
+    text: str = ""
+    """The selectors, for whoever must know whether two selections are the same."""
+
+    def wants(self, entry: Entry) -> bool:
+        if self.prefix and not entry.key.startswith(self.prefix):
+            return False
+        return self.meets is None or self.meets(entry)
+
+    def of(self, collection: Collection, after: str = "") -> Iterator[Entry]:
+        """The collection's entries, in order of their keys."""
+        found = collection.select(self.namespace, after)
+        return found if self.meets is None else filter(self.meets, found)
+
+
+def selection(query: Mapping[str, str], resource: Resource, namespace: str) -> Selection:
+    """What a request's parameters select."""
+    labels, fields = query.get("labelSelector", ""), query.get("fieldSelector", "")
+    tests = [test for test in (_labels(labels), _fields(fields, resource)) if test]
+    meets: Callable[[Entry], bool] | None = None
+    if len(tests) == 1:
+        meets = tests[0]
+    elif tests:
+        first, second = tests
+        meets = lambda entry: first(entry) and second(entry)  # noqa: E731
+    return Selection(namespace, meets, f"{namespace}/" if namespace else "", f"{labels}\0{fields}")
+
+
+def _labels(text: str) -> Callable[[Entry], bool] | None:
+    selector = parse_labels(text) if text else None
+    if not selector:
+        return None
+    matches = selector.matches
+    return lambda entry: matches(entry.labels)
+
+
+def _fields(text: str, resource: Resource) -> Callable[[Entry], bool] | None:
+    selector = parse_fields(text) if text else None
+    if not selector:
+        return None
+    check_fields(selector, (*ALWAYS_SELECTABLE, *resource.fields))
+    matches = selector.matches
+    return lambda entry: matches(lambda field: entry.fields.get(field, ""))

@@ -1,0 +1,156 @@
+"""The API server as one value: built by hand from its settings, run in a task group.
+
+Stage: shell.  In: Options.  Out: a running server, its address, its kubeconfig.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import random
+import secrets
+import socket
+import ssl
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from clusterip.api.resource import Resource
+from clusterip.api.resources import RESOURCES
+from clusterip.apiserver import bootstrap
+from clusterip.apiserver.access import Authorizer, TableAuthorizer, User
+from clusterip.apiserver.app import App
+from clusterip.apiserver.authentication import ADMINISTRATOR, Authenticator
+from clusterip.apiserver.core import Core, Settings
+from clusterip.apiserver.ranges import Holdings
+from clusterip.apiserver.registry import Registry
+from clusterip.apiserver.tokens import Signer
+from clusterip.apiserver.writes import WritePath
+from clusterip.clock import Clock, SystemClock
+from clusterip.store.base import Store
+from clusterip.transport.certificates import (
+    Authority,
+    KeyPair,
+    keep,
+    kept_authority,
+    kept_signing_key,
+    new_authority,
+    new_signing_key,
+    server_context,
+    write_private,
+)
+from clusterip.transport.http import Listener
+
+NAMES = (
+    "kubernetes",
+    "kubernetes.default",
+    "kubernetes.default.svc",
+    "kubernetes.default.svc.cluster.local",
+    "localhost",
+)
+COMPACT_SECONDS = 300.0
+
+
+@dataclass(slots=True)
+class Identity:
+    """The keys that a server runs with."""
+
+    authority: Authority
+    serving: KeyPair
+    signing: KeyPair
+    token: str
+    """The administrator's bearer token."""
+
+    @classmethod
+    def fresh(cls, hosts: Iterable[str]) -> Identity:
+        """Keys for one run; nothing is written."""
+        authority = new_authority()
+        return cls(authority, authority.server("kube-apiserver", hosts), new_signing_key(), secrets.token_urlsafe(24))
+
+    @classmethod
+    def kept(cls, folder: Path, hosts: Iterable[str]) -> Identity:
+        """Keys of a state folder; the serving certificate is issued anew, its hosts may have changed."""
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        authority = kept_authority(folder)
+        serving = keep(folder, "apiserver", authority.server("kube-apiserver", hosts))
+        return cls(authority, serving, kept_signing_key(folder), _kept_token(folder / "admin.token"))
+
+
+def _kept_token(path: Path) -> str:
+    if not path.exists():
+        write_private(path, secrets.token_urlsafe(24).encode())
+    return path.read_text().strip()
+
+
+@dataclass(slots=True)
+class ApiServer:
+    """An API server over a store."""
+
+    store: Store
+    identity: Identity
+    settings: Settings = field(default_factory=Settings)
+    resources: tuple[Resource, ...] = RESOURCES
+    clock: Clock = field(default_factory=SystemClock)
+    authorizer: Authorizer = field(default_factory=TableAuthorizer)
+    seed: int | None = None
+    users: dict[str, User] = field(default_factory=dict)
+    """Further bearer tokens."""
+    core: Core = field(init=False)
+    app: App = field(init=False)
+
+    def __post_init__(self) -> None:
+        registry = Registry(self.store)
+        registry.add(self.resources)
+        services = registry.of("services")
+        assert services is not None, "an API server without Services has nothing to allocate"
+        holdings = Holdings(services)
+        writes = WritePath(self.store, registry.collection_of)
+        writes.observers.append(holdings.observe)
+        writes.rolled_back.append(holdings.count)
+        chance = random.Random(self.seed) if self.seed is not None else random.SystemRandom()
+        self.core = Core(
+            self.store,
+            registry,
+            writes,
+            holdings,
+            self.authorizer,
+            Signer(self.identity.signing.key),
+            self.clock,
+            chance,
+            self.settings,
+        )
+        tokens = {self.identity.token: ADMINISTRATOR, **self.users}
+        self.app = App(self.core, Authenticator(self.core, tokens))
+
+    @asynccontextmanager
+    async def running(self, sockets: Iterable[socket.socket]) -> AsyncIterator[Listener]:
+        """Serve on the sockets, over TLS, until the block ends."""
+        context = self.tls()
+        listener = Listener(self.app.handle)
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(self.core.writes.run(), name="writes"),
+                group.create_task(self._compact(), name="compaction"),
+            ]
+            try:
+                await bootstrap.begin(self.core)
+                for sock in sockets:
+                    await listener.listen(sock, context)
+                gc.freeze()
+                yield listener
+            finally:
+                await listener.close()
+                for task in tasks:
+                    task.cancel()
+
+    def tls(self) -> ssl.SSLContext:
+        return server_context(self.identity.serving, self.identity.authority.certificate)
+
+    async def _compact(self) -> None:
+        """Forget history older than one to two periods."""
+        former = self.store.revision
+        while True:
+            await asyncio.sleep(COMPACT_SECONDS)
+            await self.store.compact(former)
+            former = self.store.revision

@@ -1,0 +1,252 @@
+"""watch: changes as they happen, from any revision that history still has.
+
+Stage: serve.  In: a Call.  Out: a Stream of events.
+Rules: an event is encoded and framed once for each form and written to every watcher of that form; a watcher that does
+       not take its bytes is cut off; an object that begins or ceases to match a selector is ADDED or DELETED.
+Truth: kubernetes.io/docs/reference/using-api/api-concepts (watches, bookmarks, streaming lists); KEP-3157.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from itertools import count
+
+import orjson
+
+from clusterip.api.errors import ApiError, FieldError, forbidden, not_supported
+from clusterip.api.meta import Tree
+from clusterip.apiserver.cache import Change, Entry
+from clusterip.apiserver.core import Call, Core
+from clusterip.apiserver.forms import View
+from clusterip.apiserver.reading import parse_version
+from clusterip.apiserver.selecting import Selection, selection
+from clusterip.store.base import Compacted
+from clusterip.transport.http import Sink, Stream, framed
+
+SLOW = 16 * 1024 * 1024  # bytes a watcher may leave untaken
+CHUNK = 256 * 1024  # of initial events between two waits for the client
+BOOKMARK_SECONDS = 60.0
+SHORTEST, LONGEST = 1800, 3600  # seconds of a watch that names no timeout
+
+numbers = count(1)
+
+
+class Watch:
+    """One watcher: what it wants, in which form, and how far it is."""
+
+    __slots__ = ("_bookmarks", "_call", "_core", "_headed", "_selection", "_sink", "_waiting", "revision")
+
+    def __init__(self, core: Core, call: Call, sink: Sink, chosen: Selection, revision: int, bookmarks: bool) -> None:
+        self._core = core
+        self._call = call
+        self._sink = sink
+        self._selection = chosen
+        self._bookmarks = bookmarks
+        self._headed = call.form.shape == "Table"
+        self._waiting: list[Change] | None = []  # while initial events are on their way
+        self.revision = revision
+
+    def heard(self, change: Change) -> None:
+        """Called by the collection for every change, in order."""
+        if self._waiting is not None:
+            self._waiting.append(change)
+            return
+        self._send(change)
+
+    def _send(self, change: Change) -> None:
+        if change.revision <= self.revision:
+            return
+        self.revision = change.revision
+        kind, entry = self._told(change)
+        if not kind:
+            return
+        self._sink.write(self._encoded(change, kind, entry))
+        if self._sink.buffered > SLOW:
+            self._sink.abort()
+
+    def _told(self, change: Change) -> tuple[str, Entry]:
+        """What the change is to someone who sees this selection only; "" for nothing."""
+        chosen, entry = self._selection, change.entry
+        if chosen.prefix and not entry.key.startswith(chosen.prefix):
+            return "", entry
+        if chosen.meets is None or change.kind != "MODIFIED":
+            return (change.kind if chosen.wants(entry) else ""), entry
+        assert change.old is not None
+        before, after = chosen.meets(change.old), chosen.meets(entry)
+        if after:
+            return ("MODIFIED" if before else "ADDED"), entry
+        return ("DELETED", change.old.moved(change.revision)) if before else ("", entry)
+
+    def _encoded(self, change: Change, kind: str, entry: Entry) -> bytes:
+        form = (self._call.served, self._call.form, self._call.query.get("includeObject", ""), self._headed, kind)
+        made = change.encoded.get(form)
+        if made is None:
+            made = change.encoded[form] = self._frame(kind, entry)
+        self._headed = False
+        return made
+
+    def _frame(self, kind: str, entry: Entry) -> bytes:
+        return framed(b'{"type":"%b","object":%b}\n' % (kind.encode(), self._view().one(entry)))
+
+    def _view(self) -> View:
+        view = self._call.view(self._core)
+        return View(view.served, view.form, view.now, view.include, self._headed)
+
+    async def catch_up(self, changes: Iterable[Change]) -> None:
+        """Send what happened before now, then what happened meanwhile, then follow."""
+        for change in changes:
+            self._send(change)
+            await self._breathe()
+        await self._follow()
+
+    async def begin(self, entries: Iterable[Entry], revision: int, marked: bool) -> None:
+        """Send the present as ADDED events; then, if asked, the bookmark that ends them; then follow."""
+        for entry in entries:
+            self._sink.write(self._frame("ADDED", entry))
+            self._headed = False
+            await self._breathe()
+        self.revision = revision
+        if marked:
+            self.bookmark({"k8s.io/initial-events-end": "true"})
+        await self._follow()
+
+    async def _breathe(self) -> None:
+        if self._sink.buffered > CHUNK:
+            await self._sink.drain()
+
+    async def _follow(self) -> None:
+        while self._waiting:
+            waiting, self._waiting = self._waiting, []
+            for change in waiting:
+                self._send(change)
+                await self._breathe()
+        self._waiting = None
+
+    def bookmark(self, annotations: Tree | None = None) -> None:
+        """How far this watch is, without an object."""
+        resource = self._call.served.resource
+        metadata: Tree = {"creationTimestamp": None, "resourceVersion": str(self.revision)}
+        if annotations:
+            metadata["annotations"] = annotations
+        tree: Tree = {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": metadata}
+        if self._call.form.shape:
+            tree = self._view().shaped(tree) if self._call.form.shape != "Table" else _table_bookmark(tree)
+        self._sink.write(framed(orjson.dumps({"type": "BOOKMARK", "object": tree}) + b"\n"))
+
+    def tick(self) -> None:
+        """Time for a bookmark: everything committed was either sent or is none of this watch's."""
+        if self._bookmarks and self._waiting is None and not self._sink.closing:
+            self.revision = max(self.revision, self._core.store.revision)
+            self.bookmark()
+
+
+def _table_bookmark(tree: Tree) -> Tree:
+    row = {"cells": [], "object": {**tree, "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1"}}
+    return {
+        "kind": "Table",
+        "apiVersion": "meta.k8s.io/v1",
+        "metadata": {"resourceVersion": tree["metadata"]["resourceVersion"]},
+        "columnDefinitions": None,
+        "rows": [row],
+    }
+
+
+def watch(core: Core, call: Call) -> Stream:
+    """A stream of events; an ApiError where the options cannot be, 410 where history is gone."""
+    query = call.query
+    chosen = _named(selection(query, call.served.resource, call.namespace), call)
+    bookmarks = query.get("allowWatchBookmarks") in ("true", "1")
+    initial = query.get("sendInitialEvents", "")
+    _check(query.get("resourceVersionMatch", ""), initial, bookmarks)
+    try:
+        revision = parse_version(query.get("resourceVersion", ""))
+    except ApiError as error:
+        raise ApiError.unclassified(error.message.removeprefix("invalid resource version: ")) from None
+    if revision > core.store.revision:
+        raise ApiError.too_large_resource_version(revision, core.store.revision)
+    present = initial in ("true", "1") or (not initial and revision == 0)
+    if not present and revision == 0:
+        revision = core.store.revision
+    collection = call.served.collection
+    changes = [] if present else _past(core, call, revision)
+
+    async def run(sink: Sink) -> None:
+        now = core.store.revision
+        watching = Watch(core, call, sink, chosen, revision, bookmarks)
+        number = next(numbers)
+        # From here to the registration nothing awaits: no change is lost or told twice.
+        entries = list(chosen.of(collection)) if present else []
+        past = [*changes, *collection.since(started, core.store)] if not present and now > started else changes
+        collection.watchers[number] = watching.heard
+        try:
+            async with asyncio.timeout(_seconds(core, call)):
+                if present:
+                    await watching.begin(entries, now, initial in ("true", "1") and bookmarks)
+                else:
+                    await watching.catch_up(past)
+                while True:
+                    await asyncio.sleep(BOOKMARK_SECONDS)
+                    watching.tick()
+        except TimeoutError:
+            watching.tick()
+        finally:
+            del collection.watchers[number]
+
+    started = core.store.revision
+    return Stream(run, content_type=_stream_type(call))
+
+
+def _stream_type(call: Call) -> str:
+    return call.form.content_type if call.form.shape else call.form.media
+
+
+def _past(core: Core, call: Call, revision: int) -> list[Change]:
+    try:
+        return call.served.collection.since(revision, core.store)
+    except Compacted as error:
+        raise ApiError.too_old_resource_version(error.asked, error.oldest) from None
+
+
+def _named(chosen: Selection, call: Call) -> Selection:
+    """A watch of one object (the path names it)."""
+    if not call.name:
+        return chosen
+    key, meets = call.key, chosen.meets
+    return Selection(
+        chosen.namespace,
+        lambda entry: entry.key == key and (meets is None or meets(entry)),
+        chosen.prefix,
+        f"{chosen.text}\0{key}",
+    )
+
+
+def _seconds(core: Core, call: Call) -> float:
+    text = call.query.get("timeoutSeconds", "")
+    if text.isdigit() and int(text) > 0:
+        return float(text)
+    return core.random.uniform(SHORTEST, LONGEST)
+
+
+def _check(match: str, initial: str, bookmarks: bool) -> None:
+    problems: list[FieldError] = []
+    if not initial:
+        if match:
+            problems.append(
+                forbidden(
+                    "resourceVersionMatch",
+                    "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+                )
+            )
+    elif not match:
+        problems.append(
+            forbidden("resourceVersionMatch", "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan")
+        )
+    elif match != "NotOlderThan":
+        problems.append(not_supported("resourceVersionMatch", match, ("NotOlderThan",)))
+    if initial and not bookmarks:
+        problems.append(
+            forbidden("allowWatchBookmarks", "sendInitialEvents requires setting allowWatchBookmarks to true")
+        )
+    if problems:
+        raise ApiError.invalid("meta.k8s.io", "ListOptions", "", problems)

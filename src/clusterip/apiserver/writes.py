@@ -1,0 +1,226 @@
+"""The write path: operations are decided against pending state, committed in groups, then answered.
+
+Stage: commit.  In: operations, pure functions of a Transaction.  Out: durable writes; the cache follows, then answers.
+Rules: an operation may run again (after a failed group), so it changes nothing but its transaction; what it answers
+       from uncommitted state waits for that state's commit, refusals too; a failed group changes nothing and answers
+       all its members, and those that were decided on top of it are decided anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from clusterip.api.errors import ApiError
+from clusterip.api.meta import Tree
+from clusterip.apiserver.cache import Collection, Entry, encode
+from clusterip.store.base import Event, Store, StoreError, Unwritable, Write
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+class Transaction:
+    """What one operation sees and does: committed state, under pending groups, under its own writes."""
+
+    def __init__(self, path: WritePath) -> None:
+        self._path = path
+        self.writes: list[Write] = []
+        self.made: dict[str, Entry | None] = {}
+
+    def get(self, collection: Collection, key: str) -> Entry | None:
+        full = collection.prefix + key
+        if full in self.made:
+            return self.made[full]
+        if full in self._path.pending:
+            return self._path.pending[full]
+        return collection.entries.get(key)
+
+    def put(self, collection: Collection, key: str, tree: Tree) -> Entry:
+        """Keep an object; the entry carries the revision that it will have."""
+        old = self.get(collection, key)
+        value = encode(tree)
+        revision = self._path.next_revision + len(self.writes)
+        entry = Entry(key, value, revision, old.created if old else revision, collection.readers)
+        self._write(collection, key, value, old)
+        self.made[collection.prefix + key] = entry
+        return entry
+
+    def delete(self, collection: Collection, key: str) -> Entry:
+        """Remove an object; the answer shows it at the revision of its deletion."""
+        old = self.get(collection, key)
+        assert old is not None
+        revision = self._path.next_revision + len(self.writes)
+        self._write(collection, key, None, old)
+        self.made[collection.prefix + key] = None
+        return old.moved(revision)
+
+    def _write(self, collection: Collection, key: str, value: bytes | None, old: Entry | None) -> None:
+        self.writes.append(Write(collection.prefix + key, value, old.revision if old else 0))
+
+
+Operation = Callable[[Transaction], T]
+Observer = Callable[[Collection, Entry | None, Entry | None], None]
+
+
+class _Member:
+    """One operation of a group, and whom it answers."""
+
+    __slots__ = ("answer", "error", "future", "operation")
+
+    def __init__(self, operation: Operation[Any], future: asyncio.Future[Any]) -> None:
+        self.operation = operation
+        self.future = future
+        self.answer: Any = None
+        self.error: ApiError | None = None
+
+    def settle(self) -> None:
+        if self.future.done():  # the client left
+            return
+        if self.error:
+            self.future.set_exception(self.error)
+        else:
+            self.future.set_result(self.answer)
+
+    def fail(self, error: ApiError) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+class _Group:
+    """Operations that are committed together."""
+
+    def __init__(self) -> None:
+        self.members: list[_Member] = []
+        self.writes: list[Write] = []
+        self.made: dict[str, Entry | None] = {}
+        self.entries: dict[int, Entry] = {}
+
+
+class WritePath:
+    """The one door to the store for changes."""
+
+    def __init__(self, store: Store, find: Callable[[str], Collection | None]) -> None:
+        """`find` gives the collection that a store key belongs to."""
+        self._store = store
+        self._find = find
+        self._open = _Group()
+        self._flying: _Group | None = None
+        self._in_flight = 0  # writes sent to the store that its revision does not count yet
+        self._wake = asyncio.Event()
+        self.pending: dict[str, Entry | None] = {}
+        self.rolled_back: list[Callable[[], None]] = []
+        """Called when pending state was given up: whoever keeps something derived from it starts over."""
+        self.observers: list[Observer] = []
+        """Called for each kept object (collection, old, new) as soon as it is pending."""
+        store.follow(self._committed)
+
+    @property
+    def next_revision(self) -> int:
+        return self._store.revision + self._in_flight + len(self._open.writes) + 1
+
+    async def do(self, operation: Operation[T]) -> T:
+        """Decide an operation and, once what it saw and wrote is durable, its answer or its ApiError."""
+        member = _Member(operation, asyncio.get_running_loop().create_future())
+        self._decide(member)
+        answer: T = await member.future
+        return answer
+
+    def try_out(self, operation: Operation[T]) -> T:
+        """What the operation would answer now; nothing is kept."""
+        return operation(Transaction(self))
+
+    def _decide(self, member: _Member) -> None:
+        transaction = Transaction(self)
+        try:
+            member.answer, member.error = member.operation(transaction), None
+        except ApiError as error:
+            member.answer, member.error = None, error
+        except Exception as error:
+            log.exception("An operation failed")
+            member.error = ApiError.internal(f"{type(error).__name__}: {error}")
+        if member.error is None:
+            self._take(transaction)
+        if not (self._open.writes or self._flying):
+            member.settle()
+            return
+        self._open.members.append(member)
+        self._wake.set()
+
+    def _take(self, transaction: Transaction) -> None:
+        """Make an operation's writes part of the open group."""
+        first = self.next_revision
+        for number, write in enumerate(transaction.writes):
+            entry = transaction.made.get(write.key)
+            if entry is not None and entry.revision == first + number:
+                self._open.entries[entry.revision] = entry
+        for key, entry in transaction.made.items():
+            self._observe(key, entry)
+            self.pending[key] = entry
+            self._open.made[key] = entry
+        self._open.writes += transaction.writes
+
+    def _observe(self, key: str, entry: Entry | None) -> None:
+        collection = self._find(key)
+        if collection is None or not self.observers:
+            return
+        old = self.pending[key] if key in self.pending else collection.entries.get(key[len(collection.prefix) :])
+        for observer in self.observers:
+            observer(collection, old, entry)
+
+    async def run(self) -> None:
+        """Commit group after group, for as long as the server lives."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            group, self._open = self._open, _Group()
+            self._flying, self._in_flight = group, len(group.writes)
+            try:
+                if group.writes:
+                    await self._store.commit(group.writes)
+            except StoreError as error:
+                self._give_up(group, error)
+            else:
+                self._finish(group)
+
+    def _committed(self, events: Sequence[Event]) -> None:
+        """The store's events, in order, into the cache."""
+        made = self._flying.entries if self._flying else {}
+        self._in_flight = 0
+        for event in events:
+            collection = self._find(event.key)
+            if collection is not None:
+                collection.apply(collection.change_of(event, made.get(event.revision)))
+
+    def _finish(self, group: _Group) -> None:
+        self._flying = None
+        for key, entry in group.made.items():
+            if key in self.pending and self.pending[key] is entry and key not in self._open.made:
+                del self.pending[key]
+        for member in group.members:
+            member.settle()
+
+    def _give_up(self, group: _Group, error: StoreError) -> None:
+        """Nothing of the group was kept: tell its members, decide the later ones again."""
+        log.error("A group of writes failed", extra={"kv": {"writes": len(group.writes), "err": error}})
+        later, self._open, self._flying = self._open, _Group(), None
+        self._in_flight = 0
+        self.pending.clear()
+        for forget in self.rolled_back:
+            forget()
+        refusal = refused(error)
+        for member in group.members:
+            member.fail(refusal)
+        for member in later.members:
+            if not member.future.done():
+                self._decide(member)
+
+
+def refused(error: StoreError) -> ApiError:
+    """What a client hears of a store that could not keep a write."""
+    if isinstance(error, Unwritable) and error.full:
+        text = f"the store's disk is full ({error}); nothing was changed; free some space and try again"
+        return ApiError(507, "InsufficientStorage", text, {"retryAfterSeconds": 5})
+    return ApiError.internal(f"the store refused the write, nothing was changed: {error}")

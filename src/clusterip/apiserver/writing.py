@@ -1,0 +1,234 @@
+"""create, update and patch: one line of steps for every kind.
+
+Stage: decide, inside the write path.  In: a Call and a body.  Out: an Entry that is committed, or an ApiError.
+Steps: decode, default, managed fields, admission, strategy, metadata, allocation, validation, completion.
+Rules: operations run again after a failed group, so each run reads its body anew.
+Truth: apiserver's registry/generic/registry/store.go and endpoints/handlers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from clusterip.api.allocation import plan_allocation
+from clusterip.api.completion import complete
+from clusterip.api.errors import ApiError, FieldError, not_supported
+from clusterip.api.meta import Tree
+from clusterip.api.schema import UnknownDefinition
+from clusterip.apiserver import admission, bodies, objects, steps
+from clusterip.apiserver.bodies import Body
+from clusterip.apiserver.cache import Entry, encode
+from clusterip.apiserver.core import Call, Core
+from clusterip.apiserver.registry import Served
+from clusterip.apiserver.writes import Operation, Transaction
+from clusterip.transport.http import Response
+
+JSON_PATCH, MERGE_PATCH = "application/json-patch+json", "application/merge-patch+json"
+STRATEGIC_PATCH, APPLY_PATCH = "application/strategic-merge-patch+json", "application/apply-patch+yaml"
+PATCH_TYPES = (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH)
+GENERATED_TRIES = 8
+
+Edit = Callable[[Tree], Tree]
+"""The object as it is, the caller's own (-> what it shall be)."""
+
+
+@dataclass(slots=True)
+class Written:
+    """What a write answers: the object, and whether it came to be."""
+
+    entry: Entry
+    created: bool = False
+
+
+async def create(core: Core, call: Call) -> Response:
+    body = await bodies.read(call.request)
+    bodies.check_media(body)
+    check_options(call, "CreateOptions")
+    entry = await commit(core, call, lambda transaction: _create(core, call, body, transaction))
+    return call.answer(core, call.view(core).one(entry), 201)
+
+
+async def update(core: Core, call: Call) -> Response:
+    body = await bodies.read(call.request)
+    bodies.check_media(body)
+    check_options(call, "UpdateOptions")
+
+    def operation(transaction: Transaction) -> Written:
+        old = transaction.get(call.served.collection, call.key)
+        if old is None and call.served.resource.create_on_update and not call.subresource:
+            return Written(_create(core, call, body, transaction, name=call.name), created=True)
+        return Written(change(core, call, transaction, lambda tree: _put(core, call, body, tree)))
+
+    written = await commit(core, call, operation)
+    return call.answer(core, call.view(core).one(written.entry), 201 if written.created else 200)
+
+
+async def patch(core: Core, call: Call) -> Response:
+    body = await bodies.read(call.request)
+    if body.media not in PATCH_TYPES:
+        raise ApiError.unsupported_media_type((JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH))
+    check_options(call, "PatchOptions")
+    written = await commit(core, call, lambda transaction: change(core, call, transaction, _patching(call, body)))
+    return call.answer(core, call.view(core).one(written))
+
+
+async def commit(core: Core, call: Call, operation: Operation[objects.T]) -> objects.T:
+    """The operation's answer, once it is durable; a dry run's at once."""
+
+    def fresh(transaction: Transaction) -> objects.T:
+        call.warnings.clear()
+        return operation(transaction)
+
+    if call.dry_run:
+        return core.writes.try_out(fresh)
+    return await core.writes.do(fresh)
+
+
+def check_options(call: Call, kind: str) -> None:
+    """dryRun, fieldManager and fieldValidation."""
+    problems: list[FieldError] = []
+    if call.query.get("dryRun", "All") != "All":
+        problems.append(not_supported("dryRun", [call.query["dryRun"]], ("All",)))
+    validation = call.query.get("fieldValidation", "")
+    if validation not in bodies.VALIDATIONS:
+        problems.append(not_supported("fieldValidation", validation, ("", "Ignore", "Strict", "Warn")))
+    if problems:
+        raise ApiError.invalid("meta.k8s.io", kind, "", problems)
+
+
+def decoded(call: Call, tree: Tree) -> Tree:
+    """The tree with the resource's structure, or 400; unknown fields are told as the caller asked."""
+    resource = call.served.resource
+    validation = call.query.get("fieldValidation", "")
+    return bodies.decoded(tree, resource.kind, resource.api_version, resource.schema, validation, call.warnings.append)
+
+
+def _create(core: Core, call: Call, body: Body, transaction: Transaction, name: str = "") -> Entry:
+    resource = call.served.resource
+    tree = decoded(call, body.parse(resource.kind))
+    if name:
+        objects.settle_name(tree, name)
+    if tree["metadata"].get("resourceVersion") not in (None, ""):
+        raise ApiError.bad_request("resourceVersion should not be set on objects to be created")
+    return bring_to_life(core, call, transaction, tree)
+
+
+def bring_to_life(core: Core, call: Call, transaction: Transaction, tree: Tree) -> Entry:
+    """A new object, decoded, through all the steps into the transaction."""
+    resource = call.served.resource
+    objects.settle_namespace(tree, resource, call.namespace)
+    now = core.clock.now()
+    resource.default(tree)
+    tree["metadata"].pop("managedFields", None)
+    steps.manage(None, tree, call.manager, call.subresource, resource.api_version, now, resource.schema)
+    objects.begin_life(tree, now, core.random)
+    admission.admit_create(core, call, transaction, tree)
+    resource.prepare_create(tree)
+    if call.served.collection is core.registry.of("services"):
+        plan_allocation(tree, None, core.holdings.taken, core.settings.ranges, core.random)
+    objects.refuse(resource, tree["metadata"].get("name", ""), steps.creation_errors(resource, tree))
+    call.warnings += resource.warnings(tree, None)
+    _complete(call.served, tree)
+    return _put_new(core, call, transaction, tree)
+
+
+def _put_new(core: Core, call: Call, transaction: Transaction, tree: Tree) -> Entry:
+    served, resource, metadata = call.served, call.served.resource, tree["metadata"]
+    given = metadata["name"]
+    for _ in range(GENERATED_TRIES):
+        key = served.key(call.namespace, metadata["name"])
+        if transaction.get(served.collection, key) is None:
+            return transaction.put(served.collection, key, served.kept(tree))
+        prefix = metadata.get("generateName", "")
+        if not prefix or not given.startswith(prefix) or len(given) != len(prefix[: objects.LONGEST - 5]) + 5:
+            raise ApiError.already_exists(resource.group, resource.plural, given)
+        metadata["name"] = prefix[: objects.LONGEST - objects.SUFFIX] + objects.suffix(core.random)
+    raise ApiError.generated_name_taken(resource.group, resource.plural, given)
+
+
+def _put(core: Core, call: Call, body: Body, old: Tree) -> Tree:
+    """An update's body as the new object."""
+    new = decoded(call, body.parse(call.served.resource.kind))
+    objects.settle_namespace(new, call.served.resource, call.namespace)
+    objects.settle_name(new, call.name)
+    return new
+
+
+def _patching(call: Call, body: Body) -> Edit:
+    resource = call.served.resource
+
+    def edit(old: Tree) -> Tree:
+        document = bodies.parse_patch(body.raw)
+        return decoded(call, steps.apply_patch(body.media, old, document, resource.schema))
+
+    return edit
+
+
+def change(core: Core, call: Call, transaction: Transaction, edit: Edit) -> Entry:
+    """An existing object, edited, through all the steps into the transaction; unchanged, it is not written."""
+    served, resource = call.served, call.served.resource
+    entry = transaction.get(served.collection, call.key)
+    if entry is None:
+        raise ApiError.not_found(resource.group, resource.plural, call.name)
+    old = served.tree(entry)
+    new = edit(served.tree(entry))
+    objects.check_uid(new, old, resource, entry, served.collection.prefix)
+    objects.check_revision(new, entry, resource, call.name)
+    resource.default(new)
+    _settle(core, call, new, old)
+    admission.admit_update(core, call, transaction, new, old)
+    _prepare(call, new, old)
+    if served.collection is core.registry.of("services") and not call.subresource:
+        plan_allocation(new, old, core.holdings.taken, core.settings.ranges, core.random)
+    objects.refuse(resource, call.name, _update_errors(call, new, old))
+    call.warnings += resource.warnings(new, old)
+    _complete(served, new)
+    return _put_changed(call, transaction, entry, new, old)
+
+
+def _settle(core: Core, call: Call, new: Tree, old: Tree) -> None:
+    """The metadata of an update: what it cannot change, and who manages which fields."""
+    resource = call.served.resource
+    objects.carry_over(new, old, resource)
+    new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
+    steps.manage(old, new, call.manager, call.subresource, resource.api_version, core.clock.now(), resource.schema)
+
+
+def _prepare(call: Call, new: Tree, old: Tree) -> None:
+    if call.subresource == "status":
+        call.served.resource.prepare_status(new, old)
+    else:
+        call.served.resource.prepare_update(new, old)
+
+
+def _update_errors(call: Call, new: Tree, old: Tree) -> list[FieldError]:
+    check = steps.status_errors if call.subresource == "status" else steps.update_errors
+    return check(call.served.resource, new, old)
+
+
+def _complete(served: Served, tree: Tree) -> None:
+    try:
+        complete(tree, served.resource.schema)
+    except UnknownDefinition:
+        return
+
+
+def _put_changed(call: Call, transaction: Transaction, entry: Entry, new: Tree, old: Tree) -> Entry:
+    served = call.served
+    if new == old:
+        return entry
+    if _is_finished(new, old):
+        gone = transaction.delete(served.collection, call.key)
+        return Entry(gone.key, encode(served.kept(new)), gone.revision, gone.created, gone.readers)
+    return transaction.put(served.collection, call.key, served.kept(new))
+
+
+def _is_finished(new: Tree, old: Tree) -> bool:
+    """A deleted object goes when its last finalizer goes."""
+    metadata, before = new["metadata"], old["metadata"]
+    if not before.get("deletionTimestamp") or metadata.get("finalizers"):
+        return False
+    if new.get("kind") == "Namespace":
+        return not (new.get("spec") or {}).get("finalizers")
+    return before.get("deletionGracePeriodSeconds") in (None, 0)

@@ -1,0 +1,140 @@
+"""`clusterip apiserver`: the API server alone, until SIGTERM."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import signal
+import socket
+import sys
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from clusterip.failure import Failure
+
+if TYPE_CHECKING:
+    from clusterip.api.allocation import Ranges
+
+DESCRIPTION = "Serve the Kubernetes API over TLS. When it is ready, one line says where and how to reach it."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--listen", action="append", metavar="HOST:PORT", help="address to serve on, repeatable (127.0.0.1:0)"
+    )
+    parser.add_argument("--listen-fd", action="append", metavar="NAME", help="an inherited listener, repeatable")
+    parser.add_argument(
+        "--advertise-address", metavar="HOST:PORT", help="where pods reach this server (its first listener)"
+    )
+    parser.add_argument("--state", metavar="DIR", type=Path, help="folder of keys and store (a temporary one)")
+    parser.add_argument("--store", choices=("sqlite", "memory"), default="sqlite")
+    parser.add_argument("--service-cluster-ip-range", metavar="CIDR", default="10.96.0.0/12")
+    parser.add_argument("--node-port-range", "--service-node-port-range", metavar="FROM-TO", default="30000-32767")
+    parser.add_argument(
+        "--external-host",
+        action="append",
+        default=[],
+        metavar="HOST",
+        help="a further name or address for the certificate, repeatable",
+    )
+    parser.add_argument(
+        "--kubeconfig-server", metavar="URL", help="server that the written kubeconfig names (the first listener)"
+    )
+    parser.add_argument("-o", "--output", choices=("text", "json"), default="text")
+    parser.add_argument("-v", "--verbosity", type=int, default=2)
+
+
+def run(args: argparse.Namespace) -> int:
+    from clusterip.transport import log
+
+    log.set_up(args.verbosity)
+    if args.state is not None:
+        return _run(args, args.state)
+    with TemporaryDirectory(prefix="clusterip-apiserver-") as folder:
+        return _run(args, Path(folder))
+
+
+def _run(args: argparse.Namespace, state: Path) -> int:
+    import uvloop
+
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Failure(f"cannot make the state folder {state}: {error.strerror}") from error
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_serve(args, state))
+
+
+async def _serve(args: argparse.Namespace, state: Path) -> int:
+    from clusterip.apiserver.core import Settings
+    from clusterip.apiserver.server import ApiServer, Identity
+    from clusterip.store.memory import MemoryStore
+    from clusterip.store.sqlite import SqliteStore
+    from clusterip.transport.kubeconfig import kubeconfig, write_kubeconfig
+    from clusterip.transport.listening import bind, inherited, split_address, url_of
+
+    addresses = args.listen if args.listen is not None or args.listen_fd else ["127.0.0.1:0"]
+    ranges = _ranges(args.service_cluster_ip_range, args.node_port_range)
+    sockets = [inherited(name) for name in args.listen_fd or ()] + [bind(address) for address in addresses or ()]
+    url = args.kubeconfig_server or url_of(sockets[0])
+    advertise = split_address(args.advertise_address or url.removeprefix("https://"))
+    hosts = _hosts(sockets, advertise[0], ranges, args.external_host)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    identity = Identity.kept(state / "pki", hosts)
+    store = MemoryStore() if args.store == "memory" else SqliteStore(state / "store.db")
+    try:
+        server = ApiServer(store, identity, Settings(ranges=ranges, advertise=advertise))
+        async with server.running(sockets):
+            content = kubeconfig(url, identity.authority.certificate, token=identity.token)
+            path = write_kubeconfig(state / "kubeconfig", content)
+            _announce(args.output, url, identity.token, state / "pki" / "ca.crt", path)
+            await stop.wait()
+    finally:
+        await store.close()
+    return 0
+
+
+def _announce(form: str, url: str, token: str, ca: Path, kubeconfig: Path) -> None:
+    if form == "json":
+        line = json.dumps(
+            {"url": url, "token": token, "ca": str(ca.absolute()), "kubeconfig": str(kubeconfig.absolute())}
+        )
+    else:
+        line = f"Kubernetes API at {url}\n  export KUBECONFIG={kubeconfig.absolute()}"
+    print(line, flush=True)
+    if sys.stdout.closed:
+        raise Failure("nobody reads the output")
+
+
+def _ranges(cidrs: str, ports: str) -> Ranges:
+    from clusterip.api.allocation import Ranges
+
+    try:
+        networks = tuple(ip_network(cidr.strip()) for cidr in cidrs.split(","))
+    except ValueError as error:
+        raise Failure(f"--service-cluster-ip-range {cidrs}: {error}") from error
+    first, _, last = ports.partition("-")
+    if not (first.isdigit() and last.isdigit() and 0 < int(first) <= int(last) < 65536):
+        raise Failure(f"--node-port-range {ports}: write it as 30000-32767")
+    return Ranges(networks, range(int(first), int(last) + 1))
+
+
+def _hosts(sockets: list[socket.socket], advertise: str, ranges: Ranges, more: list[str]) -> list[str]:
+    from clusterip.apiserver.server import NAMES
+
+    hosts = [*NAMES, "127.0.0.1", "::1", advertise, str(ranges.networks[0][1]), *more]
+    hosts += [sock.getsockname()[0] for sock in sockets]
+    return [host for host in hosts if host and not _is_wildcard(host)]
+
+
+def _is_wildcard(host: str) -> bool:
+    try:
+        return ip_address(host).is_unspecified
+    except ValueError:
+        return False

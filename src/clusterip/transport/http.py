@@ -1,0 +1,302 @@
+"""An HTTP/1.1 listener: requests in, answers out; the only module that knows which HTTP library does it.
+
+Stage: edge.  In: sockets, TLS, a handler.  Out: Request values to the handler; what it answers to the wire.
+Rules: an answer goes to the transport as one buffer; a client that leaves cancels its handler, quietly; handlers see no
+       aiohttp type, so another listener can take this one's place.
+Truth: RFC 9112.  aiohttp's low-level server asks of an answer only prepare, write_eof and keep_alive.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import parse_qsl, unquote
+
+from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
+
+log = logging.getLogger(__name__)
+
+LINE_LIMIT = 256 * 1024  # the command of an exec travels in the request line
+BACKLOG = 1024
+
+
+class BodyTooLarge(Exception):
+    """A request's body is over the limit that the handler set."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who is at the other end: the address, and the subject of a checked client certificate."""
+
+    address: str = ""
+    common_name: str = ""
+    organizations: tuple[str, ...] = ()
+
+
+class Request:
+    """One request. `target` is the path and query as sent; `path` is decoded by segment."""
+
+    __slots__ = ("_query", "_raw", "headers", "method", "peer", "target", "wants_upgrade")
+
+    def __init__(self, raw: web.BaseRequest, peer: Peer) -> None:
+        self._raw = raw
+        self._query: dict[str, str] | None = None
+        self.method: str = raw.method
+        self.target: str = raw.raw_path
+        self.headers: Mapping[str, str] = raw.headers
+        self.peer = peer
+        self.wants_upgrade = "Upgrade" in self.headers
+
+    @property
+    def path(self) -> str:
+        return self.target.partition("?")[0]
+
+    def segments(self) -> list[str]:
+        """The path's parts, decoded; a slash in a part stays in it."""
+        path = self.path
+        parts = [part for part in path.split("/") if part]
+        return [unquote(part) for part in parts] if "%" in path else parts
+
+    @property
+    def query(self) -> Mapping[str, str]:
+        """Parameters; of a repeated one the first."""
+        if self._query is None:
+            text = self.target.partition("?")[2]
+            pairs = parse_qsl(text, keep_blank_values=True) if text else []
+            self._query = dict(reversed(pairs))
+        return self._query
+
+    async def body(self, limit: int) -> bytes:
+        """The whole body; BodyTooLarge when it is longer than the limit."""
+        if not self._raw.can_read_body:
+            return b""
+        if (self._raw.content_length or 0) > limit:
+            raise BodyTooLarge
+        parts, size = [], 0
+        while chunk := await self._raw.content.readany():
+            size += len(chunk)
+            if size > limit:
+                raise BodyTooLarge
+            parts.append(chunk)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+@dataclass(slots=True)
+class Response:
+    """A whole answer."""
+
+    status: int
+    body: bytes
+    content_type: str = "application/json"
+    headers: Sequence[tuple[str, str]] = ()
+
+
+@dataclass(slots=True)
+class Stream:
+    """An answer that `run` writes piece by piece, in chunks."""
+
+    run: Callable[[Sink], Awaitable[None]]
+    status: int = 200
+    content_type: str = "application/json"
+    headers: Sequence[tuple[str, str]] = ()
+
+
+@dataclass(slots=True)
+class Takeover:
+    """The connection's bytes, both ways, from here on: `run` answers the request by itself."""
+
+    run: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+Answer = Response | Stream | Takeover
+Handler = Callable[[Request], Awaitable[Answer]]
+
+
+class Sink:
+    """Where a Stream writes. `write` takes framed chunks, so that one framing serves many sinks."""
+
+    __slots__ = ("_drain", "_transport")
+
+    def __init__(self, transport: asyncio.Transport, drain: Callable[[], Awaitable[None]]) -> None:
+        self._transport = transport
+        self._drain = drain
+
+    def write(self, framed: bytes) -> None:
+        self._transport.write(framed)
+
+    @property
+    def buffered(self) -> int:
+        """Bytes that the client has not taken yet."""
+        return self._transport.get_write_buffer_size()
+
+    @property
+    def closing(self) -> bool:
+        return self._transport.is_closing()
+
+    async def drain(self) -> None:
+        """Wait until the client has taken most of it."""
+        await self._drain()
+
+    def abort(self) -> None:
+        """Cut the connection off; what is buffered is lost."""
+        self._transport.abort()
+
+
+def framed(content: bytes) -> bytes:
+    """One HTTP/1.1 chunk."""
+    return b"%x\r\n%b\r\n" % (len(content), content)
+
+
+LAST_CHUNK = b"0\r\n\r\n"
+
+
+@dataclass(slots=True)
+class _Written:
+    """What aiohttp is told: the answer is on its way."""
+
+    keep_alive: bool
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        return None
+
+    async def write_eof(self) -> None:
+        return None
+
+
+class _Server(web.Server):
+    """aiohttp's server, with each connection's peer remembered."""
+
+    def __init__(self, handler: Callable[[web.BaseRequest], Awaitable[Any]], **settings: Any) -> None:
+        super().__init__(handler, **settings)
+        self.peers: dict[RequestHandler, Peer] = {}
+
+    def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
+        self.peers[handler] = _peer(transport)
+        super().connection_made(handler, transport)
+
+    def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
+        self.peers.pop(handler, None)
+        super().connection_lost(handler, exc)
+
+
+def _peer(transport: asyncio.Transport) -> Peer:
+    certificate = transport.get_extra_info("peercert") or {}
+    name, groups = "", []
+    for part in certificate.get("subject", ()):
+        for key, value in part:
+            if key == "commonName":
+                name = value
+            elif key == "organizationName":
+                groups.append(value)
+    address = transport.get_extra_info("peername")
+    return Peer(str(address[0]) if isinstance(address, tuple) else "", name, tuple(groups))
+
+
+@dataclass(slots=True)
+class Listener:
+    """A handler behind any number of sockets."""
+
+    handler: Handler
+    _server: _Server | None = None
+    _sockets: list[asyncio.Server] = field(default_factory=list)
+
+    async def listen(self, sock: socket.socket, context: ssl.SSLContext | None) -> None:
+        """Accept on a bound socket until `close`."""
+        if self._server is None:
+            self._server = _Server(
+                self._answer,
+                handler_cancellation=True,
+                access_log=None,
+                max_line_size=LINE_LIMIT,
+                max_field_size=LINE_LIMIT,
+                lingering_time=2.0,
+            )
+        loop = asyncio.get_running_loop()
+        self._sockets.append(await loop.create_server(self._server, sock=sock, ssl=context, backlog=BACKLOG))
+
+    async def close(self, timeout: float = 1.0) -> None:
+        """Accept no more, let running requests end within the timeout, cut the rest."""
+        for listening in self._sockets:
+            listening.close()
+        if self._server:
+            self._server.pre_shutdown()
+            await self._server.shutdown(timeout)
+
+    async def _answer(self, raw: web.BaseRequest) -> _Written:
+        assert self._server is not None
+        protocol = raw.protocol
+        request = Request(raw, self._server.peers.get(protocol) or Peer())
+        answer = await self.handler(request)
+        transport = raw.transport
+        if transport is None:
+            raise ConnectionResetError
+        if isinstance(answer, Response):
+            return await _respond(raw, transport, answer)
+        if isinstance(answer, Stream):
+            return await _stream(raw, transport, answer)
+        return await _give_away(protocol, transport, answer)
+
+
+async def _respond(raw: web.BaseRequest, transport: asyncio.Transport, answer: Response) -> _Written:
+    keep = bool(raw.keep_alive)
+    head = _head(answer.status, answer.content_type, keep)
+    extra = "".join(f"{name}: {value}\r\n" for name, value in answer.headers).encode() if answer.headers else b""
+    start = b"%b%bContent-Length: %d\r\n\r\n" % (head, extra, len(answer.body))
+    transport.write(start if raw.method == "HEAD" else start + answer.body)
+    if transport.get_write_buffer_size() > 65536:
+        await raw.writer.drain()
+    return _Written(keep)
+
+
+async def _stream(raw: web.BaseRequest, transport: asyncio.Transport, answer: Stream) -> _Written:
+    keep = bool(raw.keep_alive)
+    head = _head(answer.status, answer.content_type, keep)
+    extra = "".join(f"{name}: {value}\r\n" for name, value in answer.headers).encode()
+    transport.write(head + extra + b"Transfer-Encoding: chunked\r\n\r\n")
+    if raw.method != "HEAD":
+        await answer.run(Sink(transport, raw.writer.drain))
+        if not transport.is_closing():
+            transport.write(LAST_CHUNK)
+    return _Written(keep)
+
+
+async def _give_away(protocol: RequestHandler, transport: asyncio.Transport, answer: Takeover) -> _Written:
+    """Let `run` have the transport; afterwards aiohttp hears that the connection is gone."""
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader(limit=256 * 1024, loop=loop)
+    streams = asyncio.StreamReaderProtocol(reader, loop=loop)
+    tail = protocol._message_tail
+    if tail:
+        protocol._message_tail = b""
+        reader.feed_data(tail)
+    transport.set_protocol(streams)
+    streams.connection_made(transport)
+    try:
+        await answer.run(reader, asyncio.StreamWriter(transport, streams, reader, loop))
+    finally:
+        transport.close()
+        protocol.connection_lost(None)
+    return _Written(False)
+
+
+@lru_cache(maxsize=256)
+def _head(status: int, content_type: str, keep_alive: bool) -> bytes:
+    """The status line and the headers that all answers share."""
+    try:
+        phrase = HTTPStatus(status).phrase
+    except ValueError:
+        phrase = "Status"
+    lines = [f"HTTP/1.1 {status} {phrase}", "Cache-Control: no-cache, private"]
+    if content_type:
+        lines.append(f"Content-Type: {content_type}")
+    if not keep_alive:
+        lines.append("Connection: close")
+    return ("\r\n".join(lines) + "\r\n").encode()
