@@ -27,6 +27,7 @@ from clusterip.kernel.nft import (
 )
 from clusterip.kernel.nft_statement import Rule, canonical
 
+PRIORITIES = {"raw": -300, "mangle": -150, "dstnat": -100, "filter": 0, "security": 50, "srcnat": 100}
 _HOOK = re.compile(r"type (\S+) hook (\S+) priority ([^;]+); policy (\w+);")
 _COMMENT = re.compile(r'comment "([^"]*)"')
 _ELEMENT = re.compile(r'(?P<key>[^",:]+?)(?: comment "(?P<comment>[^"]*)")?(?: : (?P<value>[^,]+?))?\s*(?:,|$)')
@@ -71,13 +72,18 @@ def _chain(body: list[str]) -> Chain:
     hook, comment, rules = None, "", []
     for line in body:
         if found := _HOOK.fullmatch(line):
-            policy = "" if found[4] == "accept" else f" policy {found[4]}"
-            hook = Hook(found[1], found[2], found[3] + policy)
+            hook = Hook(found[1], found[2], _priority(found[3]), found[4])
         elif found := _COMMENT.fullmatch(line):
             comment = found[1]
         else:
             rules.append(Rule(canonical(line)))
     return Chain(tuple(rules), hook, comment)
+
+
+def _priority(text: str) -> int:
+    """A number, a name, or a name and an offset: `dstnat - 10`."""
+    name, _, offset = text.partition(" ")
+    return (PRIORITIES[name] if name in PRIORITIES else int(name)) + int(offset.replace(" ", "") or 0)
 
 
 def _set(word: str, body: list[str]) -> tuple[SetSpec, list[tuple[str, Element]]]:

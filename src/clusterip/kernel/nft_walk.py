@@ -39,9 +39,6 @@ from clusterip.kernel.nft_statement import (
     Translated,
 )
 
-PRIORITIES = {"raw": -300, "mangle": -150, "dstnat": -100, "filter": 0, "security": 50, "srcnat": 100}
-
-
 @dataclass(frozen=True, slots=True)
 class Packet:
     """A connection's first packet. One without an interface was made on this machine."""
@@ -147,7 +144,7 @@ class _Walk:
 
     def _run_hook(self, hook: str) -> None:
         found = [
-            (_priority(value.hook.priority), value)
+            (value.hook.priority, value)
             for value in self.state.values()
             if isinstance(value, Chain) and value.hook and value.hook.hook == hook
         ]
@@ -280,9 +277,3 @@ class _Walk:
         chain = self.state[chain_key(name)]
         assert isinstance(chain, Chain)
         return chain
-
-
-def _priority(text: str) -> int:
-    name, sign, offset = (*text.split(" "), "", "")[:3] if " " in text else (text, "", "")
-    base = PRIORITIES[name] if name in PRIORITIES else int(name)
-    return base + (int(f"{sign}{offset}") if offset else 0)

@@ -1,0 +1,202 @@
+"""One Service's part of the nftables table.
+
+Stage: compile.  In: ServicePlan, the node.  Out: Part: keys that only this Service has, and those that it shares.
+Rules: pure.  A frontend is one element of a verdict map that names a chain for its number of endpoints, and one element
+of an endpoint map per slot; Services with affinity have chains of their own, with a set of clients per endpoint.
+Truth: verdicts are those of plan.decide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from hashlib import sha256
+from ipaddress import collapse_addresses
+
+from clusterip.kernel.nft import Chain, Element, Key, SetSpec, Value, chain_key, element_key, set_key
+from clusterip.kernel.nft_statement import Drop as DropStatement
+from clusterip.kernel.nft_statement import (
+    Field,
+    Goto,
+    InNetworks,
+    InSet,
+    Is,
+    Remember,
+    SetMark,
+    Spread,
+    Translate,
+    rule,
+)
+from clusterip.proxy.backends import nftables_table as table
+from clusterip.proxy.model import (
+    Drop,
+    Forward,
+    Frontend,
+    FrontendKind,
+    Node,
+    Outcome,
+    Rule,
+    Scope,
+    ServicePlan,
+    Target,
+)
+
+MAXIMUM_NAME = 200  # of the kernel's 255 bytes; nft itself refuses some longer ones
+
+
+@dataclass(slots=True)
+class Part:
+    """What one Service needs in the table. Shared keys have the same value whoever needs them."""
+
+    own: dict[Key, Value] = field(default_factory=dict)
+    shared: dict[Key, Value] = field(default_factory=dict)
+
+
+def compile_service(plan: ServicePlan, node: Node, mark: int) -> Part:
+    """The part of one Service."""
+    part = Part()
+    for frontend, found in plan.rules.items():
+        _Frontend(part, frontend, found, node, mark).compile()
+    for address in plan.cluster_ips:
+        part.shared[element_key(table.CLUSTER_IPS, str(address))] = Element()
+    return part
+
+
+@dataclass(slots=True)
+class _Frontend:
+    """One frontend being compiled into its Service's part."""
+
+    part: Part
+    frontend: Frontend
+    rule: Rule
+    node: Node
+    mark: int
+
+    @property
+    def is_node_port(self) -> bool:
+        return self.frontend.address is None
+
+    @property
+    def key(self) -> str:
+        """The element's text, as nft prints it."""
+        address, protocol, port = self.frontend
+        return f"{protocol} . {port}" if address is None else f"{address} . {protocol} . {port}"
+
+    def compile(self) -> None:
+        wide, others = self.rule.from_pods, self.rule.from_others
+        if not isinstance(others, Forward):
+            self._refuse(others)
+        if self.rule.source_ranges:
+            self._firewall()
+        if isinstance(wide, Forward):
+            self._verdict(self._dispatch(wide, others))
+        for outcome in (wide, others):
+            if isinstance(outcome, Forward):
+                self._hairpins(outcome.targets)
+
+    def _put(self, name: str, key: str, value: str) -> None:
+        self.part.own[element_key(name, key)] = Element(value, str(self.rule.name))
+
+    def _refuse(self, outcome: Outcome) -> None:
+        """What is not translated is refused afterwards."""
+        name = table.NO_ENDPOINT_NODEPORTS if self.is_node_port else table.NO_ENDPOINT_SERVICES
+        self._put(name, self.key, "drop" if isinstance(outcome, Drop) else f"goto {table.REJECT_CHAIN}")
+
+    def _verdict(self, chain: str) -> None:
+        self._put(table.SERVICE_NODEPORTS if self.is_node_port else table.SERVICE_IPS, self.key, f"goto {chain}")
+
+    def _firewall(self) -> None:
+        """Senders outside the ranges are dropped before translation."""
+        networks = tuple(table.network_text(network) for network in collapse_addresses(self.rule.source_ranges))
+        if networks == ("0.0.0.0/0",):
+            return
+        one = Is(Field.SOURCE, networks[0], negate=True)
+        outside = one if len(networks) == 1 else InNetworks(Field.SOURCE, networks, negate=True)
+        chain = self._own_chain("firewall", Chain((rule(outside, DropStatement()),)))
+        self._put(table.FIREWALL_IPS, self.key, f"goto {chain}")
+
+    def _dispatch(self, wide: Forward, others: Outcome) -> str:
+        """The chain that the frontend's element names."""
+        if isinstance(others, Forward) and others.scope is wide.scope:
+            return self._same_for_all(wide)
+        return self._local_policy(wide, others)
+
+    def _same_for_all(self, wide: Forward) -> str:
+        """Everybody gets the same endpoints; a cluster IP's masquerading is decided before, in chain services."""
+        inner = self._endpoints(wide.targets, wide.scope, slots_from=0)
+        if self.rule.kind is FrontendKind.CLUSTER_IP:
+            return inner
+        if self.rule.affinity_seconds:
+            return self._own_chain("external", Chain((rule(SetMark(self.mark)), rule(Goto(inner)))))
+        name, chain = table.external_chain(len(wide.targets), node_port=self.is_node_port, mark=self.mark)
+        self.part.shared[chain_key(name)] = chain
+        return name
+
+    def _local_policy(self, wide: Forward, others: Outcome) -> str:
+        cluster = self._endpoints(wide.targets, Scope.CLUSTER, slots_from=0)
+        local, count = None, 0
+        if isinstance(others, Forward):
+            local = self._endpoints(others.targets, Scope.LOCAL, slots_from=table.LOCAL_SLOTS)
+            count = len(others.targets)
+        rules = table.local_policy_rules(cluster, local, self.node.pod_traffic, self.mark)
+        if self.rule.affinity_seconds:
+            return self._own_chain("external", Chain(rules))
+        name = f"{'nodeport' if self.is_node_port else 'external'}-{len(wide.targets)}-local-{count}"
+        self.part.shared[chain_key(name)] = Chain(rules)
+        return name
+
+    def _endpoints(self, targets: tuple[Target, ...], scope: Scope, slots_from: int) -> str:
+        """The chain that translates to one of the targets."""
+        if self.rule.affinity_seconds:
+            return self._sticky(targets, scope)
+        slots = table.NODEPORT_ENDPOINTS if self.is_node_port else table.ENDPOINTS
+        for slot, target in enumerate(targets, slots_from):
+            self._put(slots, f"{self.key} . {slot}", f"{target.address} . {target.port}")
+        name, chain = table.endpoints_chain(len(targets), node_port=self.is_node_port, local=bool(slots_from))
+        self.part.shared[chain_key(name)] = chain
+        return name
+
+    def _sticky(self, targets: tuple[Target, ...], scope: Scope) -> str:
+        """Known clients first, then one at random, who is remembered. Frontends of one port share the memory."""
+        pairs = [self._sticky_endpoint(target) for target in targets]
+        rules = [rule(InSet((Field.SOURCE,), clients), Goto(chain)) for clients, chain in pairs]
+        chains = tuple(chain for _, chain in pairs)
+        rules.append(rule(Spread(chains) if len(chains) > 1 else Goto(chains[0])))
+        return self._own_chain("local" if scope is Scope.LOCAL else "service", Chain(tuple(rules)))
+
+    def _sticky_endpoint(self, target: Target) -> tuple[str, str]:
+        seconds, name = self.rule.affinity_seconds, self.rule.name
+        place = f"{_path(self.rule)}__{target.address}/{target.port}"
+        clients, chain = _name(f"affinity-{seconds}s-{place}"), _name(f"endpoint-{seconds}s-{place}")
+        self.part.own[set_key(clients)] = SetSpec(
+            Field.SOURCE, timeout_seconds=seconds, is_dynamic=True, comment=f"clients of {target} for {name}"
+        )
+        self.part.own[chain_key(chain)] = Chain(
+            (
+                rule(Remember(clients)),
+                rule(Is(Field.PROTOCOL, name.protocol), Translate(str(target.address), target.port)),
+            )
+        )
+        return clients, chain
+
+    def _own_chain(self, word: str, chain: Chain) -> str:
+        name = _name(f"{word}-{_path(self.rule)}")
+        self.part.own[chain_key(name)] = chain
+        return name
+
+    def _hairpins(self, targets: Iterable[Target]) -> None:
+        for target in targets:
+            if target.is_local:
+                self.part.shared[element_key(table.HAIRPIN, f"{target.address} . {target.address}")] = Element()
+
+
+def _path(found: Rule) -> str:
+    namespace, service, port, protocol = found.name
+    return f"{namespace}/{service}/{protocol}/{port}"
+
+
+def _name(text: str) -> str:
+    """A chain or set name that nft can parse, unique also when cut."""
+    if len(text) <= MAXIMUM_NAME:
+        return text
+    return f"{text[: MAXIMUM_NAME - 9]}-{sha256(text.encode()).hexdigest()[:8]}"

@@ -1,0 +1,154 @@
+"""Keep the kernel as the plan says: forget, commit, remember, come back for what is due.
+
+Stage: diff and commit.  In: snapshots, when told that something changed.  Out: a backend's state.
+Rules: one runner for all modes; the kernel is read at start, after an error and after a foreign change, never else;
+changes that arrive together are made together, nothing waits longer than a few milliseconds for company.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
+from typing import Generic, NoReturn, TypeVar
+
+from clusterip.clock import Clock
+from clusterip.diff import Changes, diff
+from clusterip.proxy.backends import Backend, Refused
+from clusterip.proxy.model import Plan
+
+K = TypeVar("K")
+V = TypeVar("V")
+logger = logging.getLogger(__name__)
+
+COALESCE_SECONDS = 0.002
+DUE_SECONDS = 0.01
+RETRY_SECONDS = (0.1, 0.5, 1.0, 5.0, 10.0, 30.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Synced:
+    """What one sync did."""
+
+    plan: Plan
+    changes: int
+    seconds: float
+    was_full: bool
+
+
+@dataclass(slots=True)
+class _Programmed(Generic[K, V]):
+    """What the kernel holds, as far as we know: the parts, and removals still to be made."""
+
+    parts: Mapping[Hashable, Mapping[K, V]] = field(default_factory=dict)
+    due: Mapping[K, V] = field(default_factory=dict)
+
+
+class Runner(Generic[K, V]):
+    """Programs plans. `wake` may be called at any time from the loop."""
+
+    def __init__(
+        self,
+        backend: Backend[K, V],
+        plan: Callable[[], Plan],
+        clock: Clock,
+        *,
+        on_synced: Callable[[Synced], None] = lambda synced: None,
+        on_failed: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._backend, self._plan, self._clock = backend, plan, clock
+        self._on_synced, self._on_failed = on_synced, on_failed
+        self._programmed: _Programmed[K, V] | None = None
+        self._doubted = False
+        self._wanted = asyncio.Event()
+
+    def wake(self) -> None:
+        """Something changed: make and program a new plan soon."""
+        self._wanted.set()
+
+    def doubt(self) -> None:
+        """Somebody else changed the kernel's state: read it and repair."""
+        self._doubted = True
+        self._wanted.set()
+
+    async def run(self) -> NoReturn:
+        """Program whenever woken, for ever."""
+        failures = 0
+        while True:
+            await self._wanted.wait()
+            await asyncio.sleep(COALESCE_SECONDS)
+            self._wanted.clear()
+            try:
+                await self.sync()
+                failures = 0
+            except Refused as error:
+                delay = RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)]
+                failures += 1
+                values = {"mode": self._backend.mode, "retryInSeconds": delay, "err": error}
+                logger.error("Cannot program the kernel, the old rules stand", extra={"kv": values})
+                self._on_failed()
+                await self._pause(delay)
+                self._wanted.set()
+            if self._programmed and self._programmed.due:
+                await self._pause(DUE_SECONDS)
+                self._wanted.set()
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, but not when there is work."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wanted.wait()
+        except TimeoutError:
+            pass
+
+    async def sync(self) -> Synced:
+        """Bring the kernel to the present plan."""
+        started = self._clock.monotonic()
+        known = None if self._doubted else self._programmed
+        self._programmed, self._doubted = None, False  # until the kernel agrees, we know nothing
+        plan = self._plan()
+        parts = self._backend.compile(plan)
+        if known is None:
+            changes = diff(await self._backend.read(), _flat(parts))
+        else:
+            changes = with_due(diff_parts(known.parts, parts), known.due)
+        due: Changes[K, V] = await self._backend.commit(changes) if changes else Changes()
+        self._programmed = _Programmed(parts, due.remove)
+        synced = Synced(plan, len(changes), self._clock.monotonic() - started, known is None)
+        self._on_synced(synced)
+        return synced
+
+
+def _flat(parts: Mapping[Hashable, Mapping[K, V]]) -> dict[K, V]:
+    return {key: value for part in parts.values() for key, value in part.items()}
+
+
+def diff_parts(old: Mapping[Hashable, Mapping[K, V]], new: Mapping[Hashable, Mapping[K, V]]) -> Changes[K, V]:
+    """As diff, but parts that are the same object are not looked at."""
+    put: dict[K, V] = {}
+    remove: dict[K, V] = {}
+    empty: Mapping[K, V] = {}
+    for name, part in new.items():
+        before = old.get(name, empty)
+        if before is not part:
+            changes = diff(before, part)
+            put |= changes.put
+            remove |= changes.remove
+    for name, part in old.items():
+        if name not in new:
+            remove |= part
+    return _without_moves(put, remove)
+
+
+def _without_moves(put: dict[K, V], remove: dict[K, V]) -> Changes[K, V]:
+    """A key that went from one part to another unchanged is no change."""
+    moved = [key for key, value in put.items() if key in remove and remove[key] == value]
+    for key in moved:
+        del put[key], remove[key]
+    return Changes(put, remove)
+
+
+def with_due(changes: Changes[K, V], due: Mapping[K, V]) -> Changes[K, V]:
+    """Changes joined with removals that are still to be made: a key that came back stays, or is replaced."""
+    return _without_moves(dict(changes.put), {**due, **changes.remove}) if due else changes
