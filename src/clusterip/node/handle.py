@@ -1,0 +1,104 @@
+"""A running container, whoever started it: wait for its end, signal it, run a command in it.
+
+Stage: shell.  In: processes by pid and start time.  Out: exit codes.
+Rules: a handle can be made anew from a record by an agent that starts again; nothing is polled: ends come by pidfd.
+Truth: pidfd_open(2); conmon writes the exit file before it ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from clusterip.kernel import process
+from clusterip.kernel.zygote import Child
+from clusterip.node import runtime
+
+
+class Handle(Protocol):
+    """One attempt of a container that was started."""
+
+    async def wait(self) -> int | None:
+        """Its exit code, once it is over; None when nobody knows."""
+        ...
+
+    def signal(self, number: int) -> bool:
+        """Send a signal to its first process; whether it was there."""
+        ...
+
+    async def execute(self, argv: Sequence[str], timeout: float) -> tuple[int | None, bytes]:
+        """Run a command in it: exit code (None: too late), output."""
+        ...
+
+
+async def ended(one: process.Process) -> None:
+    """Return when the process is over."""
+    try:
+        fd = process.pidfd_open(one.pid, one.started)
+    except (ProcessLookupError, OSError):
+        return
+    try:
+        await process.wait_pidfd(fd)
+    finally:
+        os.close(fd)
+
+
+class Monitored:
+    """A container under conmon."""
+
+    def __init__(
+        self, tool: runtime.Runtime, id: str, bundle: Path, first: process.Process, monitor: process.Process
+    ) -> None:
+        self._tool, self._id, self._bundle = tool, id, bundle
+        self._first, self._monitor = first, monitor
+
+    async def wait(self) -> int | None:
+        """conmon ends after its container; if conmon was killed, the container may live on, and its code is lost."""
+        await ended(self._monitor)
+        code = runtime.exit_code(self._bundle, self._id)
+        if code is None:
+            await ended(self._first)
+            code = runtime.exit_code(self._bundle, self._id)
+        return code
+
+    def signal(self, number: int) -> bool:
+        return self._first.kill(number)
+
+    async def execute(self, argv: Sequence[str], timeout: float) -> tuple[int | None, bytes]:
+        return await self._tool.execute(self._id, argv, timeout)
+
+
+class Forked:
+    """A system part, forked by the zygote; after an adoption only its end can be seen."""
+
+    def __init__(self, first: process.Process, child: Child | None = None) -> None:
+        self._first, self._child = first, child
+
+    async def wait(self) -> int | None:
+        if self._child is None:
+            await ended(self._first)
+            return None
+        try:
+            return await self._child.wait()
+        finally:
+            self._child.close()
+
+    def signal(self, number: int) -> bool:
+        return self._first.kill(number)
+
+    async def execute(self, argv: Sequence[str], timeout: float) -> tuple[int | None, bytes]:
+        enter = ["nsenter", "--target", str(self._first.pid), "--mount", "--uts", "--net", "--", *argv]
+        return await runtime.run(enter, timeout)
+
+
+async def wait_at_most(event: asyncio.Event, seconds: float) -> bool:
+    """Whether the event came in time."""
+    try:
+        async with asyncio.timeout(max(seconds, 0.0)):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True

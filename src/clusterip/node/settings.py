@@ -1,0 +1,65 @@
+"""What a node agent is told at its start, and the tools that its parts share.
+
+Stage: none; values.  Rules: built once by the agent; nothing here acts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network
+from pathlib import Path
+
+from clusterip.client.events import EventRecorder
+from clusterip.client.informer import Informer
+from clusterip.client.rest import Client
+from clusterip.clock import Clock
+from clusterip.kernel.cgroup import Cgroups
+from clusterip.node.environment import ServiceView
+from clusterip.node.images import ImageStore
+from clusterip.node.runtime import Runtime
+from clusterip.node.sources import Sources
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The command line."""
+
+    name: str
+    node_ip: str
+    pod_cidr: IPv4Network
+    root: Path
+    log_root: Path = Path("/var/log/pods")
+    run: Path = Path("/run/clusterip")
+    images: Path | None = None
+    cluster_dns: tuple[str, ...] = ()
+    cluster_domain: str = "cluster.local"
+    zygote: str = ""
+    cgroup_parent: str = ""
+    max_pods: int = 110
+    drain_seconds: float = 0.25
+    crash_longest: float = 300.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tools:
+    """What every pod's worker works with."""
+
+    settings: Settings
+    clock: Clock
+    client: Client
+    events: EventRecorder
+    sources: Sources
+    services: Informer[ServiceView]
+    images: ImageStore
+    runtime: Runtime | None
+    cgroups: Cgroups | None  # None: cannot be had here
+    new_id: Callable[[], str]
+    allocatable: Mapping[str, str] = field(default_factory=dict)
+    capabilities: frozenset[str] = frozenset()
+    memory_bytes: int = 0
+    starts: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(8))
+
+    def pod_cgroup(self, uid: str) -> str:
+        return f"{self.settings.cgroup_parent}/pod{uid}"

@@ -1,0 +1,269 @@
+"""One pod of this node, from its first sight to its last.
+
+Stage: shell.  In: the pod as the API has it, and changes of it.  Out: sandbox, volumes, containers, status.
+Rules: level driven: look, decide (decide.py), take the steps, say the status, sleep until something happens.  Nothing
+that goes wrong with one pod leaves its worker.
+Truth: pkg/kubelet/pod_workers.go: sync, terminating, terminated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from datetime import datetime
+
+import msgspec
+
+from clusterip.api.errors import ApiError
+from clusterip.client.events import NORMAL, WARNING, Involved
+from clusterip.client.rest import Unreachable
+from clusterip.clock import rfc3339
+from clusterip.node import decide as steps
+from clusterip.node import stop
+from clusterip.node.environment import Missing
+from clusterip.node.handle import wait_at_most
+from clusterip.node.keeper import Keeper, Place
+from clusterip.node.model import Pod, PodSeen
+from clusterip.node.prepare import Preparation, VolumesPending
+from clusterip.node.publish import Publisher, delete
+from clusterip.node.record import PodFolder, PodRecord
+from clusterip.node.settings import Tools
+from clusterip.node.status import Facts, pod_status
+from clusterip.node.volumes import VolumeError
+
+logger = logging.getLogger(__name__)
+
+FIRST_RETRY = 0.5
+LONGEST_RETRY = 60.0
+FAULT_SECONDS = 5.0
+VANISHED_GRACE = 2
+
+
+class PodWorker:
+    """The pod."""
+
+    def __init__(self, tools: Tools, pod: Pod, record: PodRecord | None, take_address: Callable[[str], str]) -> None:
+        self.tools, self.pod = tools, pod
+        self.folder = PodFolder(tools.settings.root, pod.uid, tools.settings.log_root)
+        self.record = record or PodRecord(
+            uid=pod.uid,
+            namespace=pod.namespace,
+            name=pod.name,
+            tree=pod.tree,
+            started_at=rfc3339(tools.clock.now()),
+        )
+        self.vanished = False
+        self.finished = asyncio.Event()
+        self.keepers: dict[str, Keeper] = {}
+        self._take_address = take_address
+        self._wake = asyncio.Event()
+        self._prepared = False
+        self._drained = False
+        self._retry_at, self._retry_delay = 0.0, FIRST_RETRY
+        self._failure = ("", "")
+        self._publisher = Publisher(tools.client, dict(pod.status))
+        self._preparation = Preparation(tools, self.folder, self.sources_changed)
+        self._kills: set[asyncio.Task[None]] = set()
+
+    # -- news ---------------------------------------------------------------------------------------------------------
+
+    def update(self, pod: Pod) -> None:
+        """The API has a newer state of the pod."""
+        self.pod = pod
+        self._wake.set()
+
+    def vanish(self) -> None:
+        """The API no longer has the pod."""
+        self.vanished = True
+        self._wake.set()
+
+    def sources_changed(self) -> None:
+        """A configMap or secret of the pod changed."""
+        self._retry_at = 0.0
+        for keeper in self.keepers.values():
+            keeper.retry_now()
+        if self._prepared:
+            self._preparation.refresh_soon(self.pod, self.address)
+        self._wake.set()
+
+    @property
+    def address(self) -> str:
+        return self.tools.settings.node_ip if self.pod.host_network else self.record.ip
+
+    # -- the loop -----------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Keep the pod until it is forgotten."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                publishing = group.create_task(self._publisher.run(), name="status")
+                refreshing = group.create_task(self._preparation.run(), name="volumes")
+                self._begin(group)
+                while not self.finished.is_set():
+                    await self._turn(group)
+                for task in (publishing, refreshing):
+                    task.cancel()
+                for keeper in self.keepers.values():
+                    keeper.stop_following()
+        finally:
+            self.tools.sources.release(self.pod)
+
+    def _begin(self, group: asyncio.TaskGroup) -> None:
+        place = Place(
+            self.tools, group, lambda: self.pod, lambda: self.address, self.folder, self._save, self._wake.set
+        )
+        if self.record.sandbox and not self._preparation.sandbox_stands(self.pod):
+            self.record = msgspec.structs.replace(self.record, sandbox=False)
+        for container in self.pod.containers:
+            attempts = list(self.record.attempts.get(container.name, ()))
+            self.keepers[container.name] = Keeper(
+                place, container.name, attempts, self.record.delays.get(container.name)
+            )
+
+    async def _turn(self, group: asyncio.TaskGroup) -> None:
+        """Look, decide, act, tell, wait."""
+        self._wake.clear()
+        try:
+            now, wall = self.tools.clock.monotonic(), self.tools.clock.now()
+            decision = steps.decide(self.pod, self.seen(), now, wall)
+            for step in decision.steps:
+                await self._take(step, group)
+            self._tell()
+        except Exception:  # a fault of ours in one pod must not end the node
+            logger.exception("A pod's worker failed", extra={"kv": {"pod": f"{self.pod.namespace}/{self.pod.name}"}})
+            await wait_at_most(self._wake, FAULT_SECONDS)
+            return
+        if decision.steps:
+            return
+        if decision.wake_at:
+            await wait_at_most(self._wake, decision.wake_at - self.tools.clock.monotonic())
+        else:
+            await self._wake.wait()
+
+    def seen(self) -> PodSeen:
+        return PodSeen(
+            prepared=self._prepared,
+            sandbox=self.record.sandbox,
+            ip=self.address if self.record.sandbox or self.record.ip else "",
+            retry_at=self._retry_at,
+            containers={name: keeper.seen() for name, keeper in self.keepers.items()},
+            vanished=self.vanished,
+            drained=self._drained,
+            failure=self._failure[0],
+            failure_message=self._failure[1],
+        )
+
+    def _tell(self) -> None:
+        if self.vanished or self.finished.is_set():
+            return
+        started = datetime.fromisoformat(self.record.started_at)
+        facts = Facts(host_ip=self.tools.settings.node_ip, started_at=started, now=self.tools.clock.now())
+        self._publisher.publish(self.pod, pod_status(self.pod, self.seen(), self._publisher.status, facts))
+
+    def _save(self) -> None:
+        self.record = msgspec.structs.replace(
+            self.record,
+            tree=self.pod.tree,
+            attempts={name: keeper.attempts for name, keeper in self.keepers.items() if keeper.attempts},
+            delays={name: (k.delay.delay, k.delay.set_at) for name, k in self.keepers.items() if k.delay.delay},
+        )
+        try:
+            self.folder.save(self.record)
+        except OSError as error:
+            self._say(WARNING, "FailedRecord", f"cannot write {self.folder.record_path}: {error.strerror}")
+
+    # -- steps --------------------------------------------------------------------------------------------------------
+
+    async def _take(self, step: steps.Step, group: asyncio.TaskGroup) -> None:
+        match step:
+            case steps.Prepare():
+                await self._prepare()
+            case steps.Start(name, attempt):
+                around = self._preparation.surroundings(self.pod, self.address)
+                await self.keepers[name].start(attempt, around)
+            case steps.Kill(name, grace, why):
+                self._kill(group, name, VANISHED_GRACE if self.vanished else grace, why)
+            case steps.Drain():
+                await self._drain()
+            case steps.RemoveSandbox():
+                await self._remove_sandbox()
+            case steps.Fail(reason, message):
+                self._failure = (reason, message)
+            case steps.Finish():
+                await self._finish()
+
+    async def _prepare(self) -> None:
+        """Sandbox and volumes at the same time; what is missing is told, and tried again."""
+        try:
+            if not self.record.sandbox and not self.record.ip and not self.pod.host_network:
+                self.record = msgspec.structs.replace(self.record, ip=self._take_address(self.pod.uid))
+            making = asyncio.to_thread(self._preparation.make_sandbox, self.pod, self.record)
+            fetching = self._preparation.fetch(self.pod)
+            outcomes = await asyncio.gather(making, fetching, return_exceptions=True)
+            if not isinstance(outcomes[0], BaseException):
+                self.record = outcomes[0]
+                self._save()
+            for outcome in outcomes:
+                if isinstance(outcome, BaseException):
+                    raise outcome
+            await asyncio.to_thread(self._preparation.write, self.pod, self.address)
+            self._prepared, self._retry_delay = True, FIRST_RETRY
+            self._preparation.keep(self.pod, self.address)
+        except (Missing, VolumeError, VolumesPending) as error:
+            self._say(WARNING, "FailedMount", str(error))
+            self._retry_later()
+        except (OSError, TimeoutError, ApiError, Unreachable, ValueError) as error:
+            self._say(WARNING, "FailedCreatePodSandBox", f"Failed to create pod sandbox: {_words(error)}")
+            self._retry_later()
+
+    def _retry_later(self) -> None:
+        self._retry_at = self.tools.clock.monotonic() + self._retry_delay
+        self._retry_delay = min(self._retry_delay * 2, LONGEST_RETRY)
+
+    def _kill(self, group: asyncio.TaskGroup, name: str, grace: int, why: str) -> None:
+        keeper = self.keepers[name]
+        keeper.live.killing = True
+        self._say(NORMAL, "Killing", why or f"Stopping container {name}", keeper.field_path)
+        task = group.create_task(stop.stop(keeper, self.address, grace, self.tools.clock), name=f"stop of {name}")
+        self._kills.add(task)
+        task.add_done_callback(self._kills.discard)
+
+    async def _drain(self) -> None:
+        """Endpoints of a pod that is being deleted leave the proxies a moment before it is told to stop."""
+        was_ready = any(keeper.live.ready and keeper.live.started for keeper in self.keepers.values())
+        if was_ready and self.pod.grace > 0 and not self.vanished:
+            await asyncio.sleep(min(self.tools.settings.drain_seconds, self.pod.grace))
+        self._drained = True
+
+    async def _remove_sandbox(self) -> None:
+        """All containers are over."""
+        for keeper in self.keepers.values():
+            if keeper.newest is not None:
+                await keeper.release(keeper.newest)
+        await asyncio.to_thread(self._preparation.remove_sandbox, self.record)
+        self.record = msgspec.structs.replace(self.record, sandbox=False)
+        self._prepared = False
+        self._save()
+
+    async def _finish(self) -> None:
+        """The last status, then the API forgets the pod, then we do."""
+        self._tell()
+        if not self.vanished:
+            await self._publisher.flush()
+            await delete(self.tools.client, self.pod)
+        await asyncio.to_thread(self._preparation.forget, self.pod)
+        self.finished.set()
+
+    def _say(self, type: str, reason: str, message: str, path: str = "") -> None:
+        with contextlib.suppress(KeyError):
+            self.tools.events.event(Involved.of(self.pod.tree, path), type, reason, message)
+
+
+def _words(error: BaseException) -> str:
+    if isinstance(error, TimeoutError):
+        return "timed out"
+    if isinstance(error, ApiError):
+        return error.message
+    return str(error)
