@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from clusterip.node import catalog
 from clusterip.node.images import (
     Identity,
     Image,
@@ -89,19 +88,6 @@ def test_what_cannot_be_had(store: ImageStore, text: str, reason: str, words: st
     assert words in missing.message
 
 
-def test_users_are_those_of_the_image(tmp_path: Path) -> None:
-    (tmp_path / "etc").mkdir()
-    (tmp_path / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\nweb:x:101:102:web:/srv:/bin/sh\n")
-    (tmp_path / "etc/group").write_text("web:x:102:\nlogs:x:7:other,web\n")
-    assert identity(tmp_path, "") == Identity(0, 0, (), "/root")
-    assert identity(tmp_path, "web") == Identity(101, 102, (7,), "/srv")
-    assert identity(tmp_path, "101:logs") == Identity(101, 7, (7,), "/srv")
-    assert identity(tmp_path, "4000") == Identity(4000, 0, (), "/")
-    with pytest.raises(UnknownUser, match="unable to find user nobody"):
-        identity(tmp_path, "nobody")
-
-
 def test_the_store_is_in_the_cache() -> None:
     assert default_folder({"CLUSTERIP_CACHE": "/c"}) == Path("/c/images")
     assert default_folder({"HOME": "/h"}) == Path("/h/.cache/clusterip/images")
-    assert catalog.CATALOG

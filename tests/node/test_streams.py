@@ -1,0 +1,341 @@
+"""Exec, attach and logs against real containers: runc under conmon, busybox inside, a WebSocket client outside."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import AsyncIterator, Coroutine
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import aiohttp
+import pytest
+import uvloop
+
+from clusterip.clock import SystemClock
+from clusterip.kernel.inotify import APPEARED, WRITTEN, Inotify
+from clusterip.node.logs import Follower
+from clusterip.node.lookup import ContainerRef, NoSuchContainer, PodRef
+from clusterip.node.runtime import Runtime, Streams, exit_code
+from clusterip.node.server import NodeServer
+from clusterip.transport.http import Handler, Listener, Peer, Request
+
+RUNC, CONMON, BUSYBOX = shutil.which("runc"), shutil.which("conmon"), shutil.which("busybox")
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.skipif(not (RUNC and CONMON and BUSYBOX), reason="needs runc, conmon and a static busybox"),
+]
+APPLETS = ("sh", "cat", "echo", "sleep", "stty", "printf", "seq", "head", "wc", "true", "env", "id", "kill", "dd", "tr")
+
+
+@dataclass
+class FakeAgent:
+    """The agent's side of `Lookup`, for one container that this test runs."""
+
+    ref: ContainerRef
+    bundle: Path
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+    trees: list[dict[str, Any]] = field(default_factory=list)
+
+    def pod(self, namespace: str, name: str, uid: str | None = None) -> PodRef:
+        raise NoSuchContainer("none")
+
+    def container(self, namespace: str, pod: str, name: str | None = None) -> ContainerRef:
+        if pod != self.ref.pod:
+            raise NoSuchContainer(f'pod "{pod}" not found')
+        return replace(self.ref, running=exit_code(self.bundle, self.ref.id) is None)
+
+    async def ended(self, ref: ContainerRef) -> int | None:
+        assert ref.pid is not None
+        with contextlib.suppress(ProcessLookupError):
+            fd = os.pidfd_open(ref.pid)
+            loop = asyncio.get_running_loop()
+            gone = asyncio.Event()
+            loop.add_reader(fd, gone.set)
+            await gone.wait()
+            loop.remove_reader(fd)
+            os.close(fd)
+        with Inotify() as inotify:  # conmon writes the file when the output is drained
+            inotify.watch(self.bundle / "exits", APPEARED | WRITTEN)
+            while exit_code(self.bundle, ref.id) is None:
+                await inotify.wait()
+        return exit_code(self.bundle, ref.id)
+
+    def pods(self) -> list[dict[str, Any]]:
+        return self.trees
+
+
+def specification(root: Path, command: list[str], *, tty: bool) -> dict[str, Any]:
+    """The smallest bundle that runs here: namespaces, /proc, /dev; no cgroup limits."""
+    subprocess.run([str(RUNC), "spec", "--bundle", str(root.parent)], check=True, capture_output=True)
+    spec = json.loads((root.parent / "config.json").read_bytes())
+    spec["process"].update(args=command, terminal=tty)
+    spec["process"]["env"] = ["PATH=/bin", "WHO=container"]
+    spec["root"] = {"path": str(root), "readonly": False}
+    return dict(spec)
+
+
+@contextlib.asynccontextmanager
+async def container(
+    folder: Path, *command: str, tty: bool = False, stdin: bool = False, once: bool = False
+) -> AsyncIterator[FakeAgent]:
+    """A running container and its agent."""
+    bundle = folder / "bundle"
+    root = bundle / "rootfs"
+    for name in ("bin", "proc", "dev", "sys", "tmp"):
+        (root / name).mkdir(parents=True)
+    shutil.copy(str(BUSYBOX), root / "bin/busybox")
+    for applet in APPLETS:
+        (root / "bin" / applet).symlink_to("busybox")
+    (bundle / "config.json").write_text(json.dumps(specification(root, list(command), tty=tty)))
+    id = f"n2t{uuid4().hex[:12]}"
+    runtime = Runtime(str(RUNC), str(CONMON), folder / "state", folder / "s")
+    streams = Streams(log_path=folder / "0.log", tty=tty, stdin=stdin, stdin_once=once)
+    created = await runtime.create(id, bundle, streams)
+    try:
+        await runtime.start(id)
+        yield FakeAgent(
+            ContainerRef(
+                namespace="default", pod="web", pod_uid="u", name="c", id=id, attempt=0, running=True,
+                pid=created.first.pid, tty=tty, stdin=stdin, stdin_once=once, log_path=folder / "0.log",
+                previous_log_path=None, attach_socket=runtime.attach_socket(id), control_fifo=bundle / "ctl",
+                runtime=runtime.command, bundle=bundle,
+            ),
+            bundle,
+        )  # fmt: skip
+    finally:
+        await runtime.delete(id)
+        created.monitor.kill(signal.SIGKILL)
+
+
+def as_api_server(handler: Handler) -> Handler:
+    async def handle(request: Request) -> Any:
+        request.peer = Peer("127.0.0.1", "kube-apiserver-kubelet-client")
+        return await handler(request)
+
+    return handle
+
+
+@dataclass
+class Session:
+    """A client's view: what came on each channel, the Status at the end."""
+
+    socket: aiohttp.ClientWebSocketResponse
+    got: dict[int, bytes] = field(default_factory=dict)
+
+    async def type(self, text: str) -> None:
+        await self.socket.send_bytes(b"\0" + text.encode())
+
+    async def end_input(self) -> None:
+        await self.socket.send_bytes(b"\xff\0")
+
+    async def resize(self, rows: int, columns: int) -> None:
+        await self.socket.send_bytes(b"\4" + json.dumps({"Width": columns, "Height": rows}).encode())
+
+    async def until(self, text: bytes, channel: int = 1) -> bytes:
+        """Read until the text came on the channel."""
+        while text not in self.got.get(channel, b""):
+            assert await self._one(), f"ended before {text!r}: {self.got}"
+        return self.got[channel]
+
+    async def status(self) -> dict[str, Any]:
+        while await self._one():
+            pass
+        return dict(json.loads(self.got[3]))
+
+    async def _one(self) -> bool:
+        async with asyncio.timeout(20):
+            message = await self.socket.receive()
+        if message.type is not aiohttp.WSMsgType.BINARY:
+            return False
+        channel, content = message.data[0], message.data[1:]
+        self.got[channel] = self.got.get(channel, b"") + content
+        return True
+
+
+@dataclass
+class Client:
+    http: aiohttp.ClientSession
+    url: str
+
+    @contextlib.asynccontextmanager
+    async def open(self, target: str, protocol: str = "v5.channel.k8s.io") -> AsyncIterator[Session]:
+        async with self.http.ws_connect(f"{self.url}/{target}", protocols=(protocol,), max_msg_size=0) as socket:
+            assert socket.protocol == protocol
+            yield Session(socket)
+
+    async def get(self, target: str) -> tuple[int, str]:
+        async with self.http.get(f"{self.url}/{target}") as answer:
+            return answer.status, await answer.text()
+
+
+@contextlib.asynccontextmanager
+async def served(agent: FakeAgent) -> AsyncIterator[Client]:
+    listening = socket.create_server(("127.0.0.1", 0))
+    listening.setblocking(False)
+    listener = Listener(as_api_server(NodeServer(agent, SystemClock()).handle))
+    await listener.listen(listening, None)
+    try:
+        async with aiohttp.ClientSession() as http:
+            yield Client(http, f"http://127.0.0.1:{listening.getsockname()[1]}")
+    finally:
+        await listener.close()
+
+
+def run(work: Coroutine[Any, Any, None]) -> None:
+    async def bounded() -> None:
+        async with asyncio.timeout(60):
+            await work
+
+    uvloop.run(bounded())
+
+
+def command(*words: str, **flags: bool) -> str:
+    asked = "&".join(f"{name}={str(value).lower()}" for name, value in flags.items())
+    return "exec/default/web/c?" + "&".join(f"command={word}" for word in words) + "&" + asked
+
+
+def test_exec(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with container(tmp_path, "sleep", "1000") as agent, served(agent) as client:
+            async with client.open(
+                command("sh", "-c", "echo out; echo err >%262; exit 7", stdout=True, stderr=True)
+            ) as session:
+                status = await session.status()
+                assert session.got[1] == b"out\n"
+                assert session.got[2] == b"err\n"
+                assert status["reason"] == "NonZeroExitCode"
+                assert status["details"] == {"causes": [{"reason": "ExitCode", "message": "7"}]}
+            async with client.open(command("cat", stdin=True, stdout=True), "v5.channel.k8s.io") as session:
+                await session.type("x" * 300_000)
+                await session.end_input()
+                assert (await session.status())["status"] == "Success"
+                assert session.got[1] == b"x" * 300_000
+            async with client.open(
+                command("no-such-program", stdout=True, stderr=True), "v4.channel.k8s.io"
+            ) as session:
+                status = await session.status()
+                assert status["reason"] == "InternalError"
+                assert 'exec: "no-such-program": executable file not found in $PATH' in status["message"]
+            async with client.open(command("sh", "-c", "kill -9 $$", stdout=True)) as session:
+                assert (await session.status())["details"]["causes"][0]["message"] == "137"
+
+    run(work())
+
+
+def test_exec_on_a_terminal(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with (
+            container(tmp_path, "sleep", "1000") as agent,
+            served(agent) as client,
+            client.open(command("sh", stdin=True, stdout=True, tty=True)) as session,
+        ):
+            await session.resize(33, 77)
+            await session.until(b"# ")
+            await session.type("stty size; echo $TERM $WHO\n")
+            await session.until(b"33 77\r\nxterm container\r\n")
+            await session.resize(44, 88)
+            await session.type("sleep 0.2; stty size\n")
+            await session.until(b"44 88\r\n")
+            await session.type("exit 3\n")
+            assert (await session.status())["details"]["causes"][0]["message"] == "3"
+
+    run(work())
+
+
+def test_a_client_that_leaves_ends_its_shell_not_the_container(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with container(tmp_path, "sleep", "1000") as agent, served(agent) as client:
+            async with client.open(command("sh", stdin=True, stdout=True, tty=True)) as session:
+                await session.until(b"# ")
+                await session.type("trap 'echo hung up > /tmp/said' HUP; echo $((40 + 2)); sleep 1000 & wait\n")
+                await session.until(b"42\r\n")
+            async for chunk in Follower(agent.bundle / "rootfs/tmp/said").chunks(asyncio.Event()):
+                assert chunk == b"hung up\n"
+                break
+            async with client.open(command("sh", "-c", "cat /proc/[0-9]*/comm", stdout=True, stderr=True)) as session:
+                await session.status()
+                assert b"sleep" in session.got[1]
+
+    run(work())
+
+
+def test_first_attach_replays_and_then_goes_on(tmp_path: Path) -> None:
+    async def work() -> None:
+        script = "seq 1 2000; printf 'ready> '; read line; echo got $line; exit 5"
+        async with (
+            container(tmp_path, "sh", "-c", script, tty=True, stdin=True, once=True) as agent,
+            served(agent) as client,
+        ):
+            async with client.open("attach/default/web/c?stdin=true&stdout=true&tty=true") as session:
+                await session.resize(50, 100)
+                text = await session.until(b"ready> ")
+                assert text == b"".join(b"%d\r\n" % n for n in range(1, 2001)) + b"ready> "
+                await session.type("hello\n")
+                assert (await session.status())["status"] == "Success"
+                assert session.got[1].endswith(b"hello\r\ngot hello\r\n")
+            assert exit_code(agent.bundle, agent.ref.id) == 5
+
+    run(work())
+
+
+def test_input_of_a_pipe_ends_with_the_first_attach(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with (
+            container(tmp_path, "sh", "-c", "cat; echo end", stdin=True, once=True) as agent,
+            served(agent) as client,
+            client.open("attach/default/web/c?stdin=true&stdout=true&stderr=true") as session,
+        ):
+            await session.type("one\ntwo")
+            await session.end_input()
+            await session.status()
+            assert session.got[1] == b"one\ntwoend\n"
+
+    run(work())
+
+
+def test_attach_sees_only_what_comes_and_both_streams(tmp_path: Path) -> None:
+    async def work() -> None:
+        script = "echo before; read x; echo after; echo wrong >&2; cat"
+        async with container(tmp_path, "sh", "-c", script, stdin=True) as agent, served(agent) as client:
+            async for chunk in Follower(agent.ref.log_path).chunks(asyncio.Event()):
+                if b"before" in chunk:
+                    break
+            async with client.open("attach/default/web/c?stdin=true&stdout=true&stderr=true") as session:
+                await session.type("go\n")
+                assert await session.until(b"after\n") == b"after\n"
+                assert await session.until(b"wrong\n", 2) == b"wrong\n"
+            async with client.open("attach/default/web/c?stdin=true&stdout=true") as session:  # input stays open
+                await session.type("again\n")
+                await session.until(b"again\n")
+
+    run(work())
+
+
+def test_logs_follow_to_the_end(tmp_path: Path) -> None:
+    async def work() -> None:
+        script = "echo one; echo two; read x; printf three; echo four >&2; exit 0"
+        async with container(tmp_path, "sh", "-c", script, stdin=True, once=True) as agent, served(agent) as client:
+            async with client.http.get(f"{client.url}/containerLogs/default/web/c?follow=true&tailLines=1") as answer:
+                assert await answer.content.readline() == b"two\n"
+                async with client.open("attach/default/web/c?stdin=true&stdout=true") as session:
+                    await session.type("go\n")
+                    await session.status()
+                rest = await answer.content.read()
+                assert sorted(rest.replace(b"four\n", b"|").split(b"|")) == [b"", b"three"]
+            assert await client.get("containerLogs/default/web/c?limitBytes=5") == (200, "one\nt")
+            code, text = await client.get("containerLogs/default/web/c?previous=true")
+            assert (code, json.loads(text)["message"]) == (
+                400,
+                'previous terminated container "c" in pod "web" not found',
+            )
+
+    run(work())
