@@ -113,6 +113,14 @@ class Informer(Generic[T]):
             self._waiters.remove(waiter)
         return True
 
+    def selects(self, tree: Tree) -> bool:
+        """Whether the object can be in this cache at all; field selectors beyond the name are taken to match."""
+        namespace, name = _key(tree)
+        if self._namespace and namespace != self._namespace:
+            return False
+        wanted = [term.split("=", 1)[1] for term in self._fields.split(",") if term.startswith("metadata.name=")]
+        return not wanted or wanted == [name]
+
     # -- how it follows ------------------------------------------------------------------------------------------------
 
     async def run(self) -> NoReturn:

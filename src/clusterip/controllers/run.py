@@ -1,0 +1,86 @@
+"""Starts every controller and the scheduler in one process.
+
+Stage: shell.  In: two identities.  Out: runs until SIGTERM.
+Rules: the only module that knows all controllers; caches are shared; the scheduler writes as itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+
+from clusterip.client.config import ServerConfig
+from clusterip.client.events import EventRecorder
+from clusterip.client.rest import Client
+from clusterip.clock import Clock, SystemClock
+from clusterip.controllers import deployment, replicaset, scheduler, serviceaccount, services
+from clusterip.controllers.harness import Caches, Loop, World
+from clusterip.failure import Failure
+
+logger = logging.getLogger(__name__)
+
+Start = Callable[[World], list[Loop]]
+
+# name -> (what the events say, how it starts)
+CONTROLLERS: dict[str, tuple[str, Start]] = {
+    "deployment": ("deployment-controller", deployment.start),
+    "replicaset": ("replicaset-controller", replicaset.start),
+    "serviceaccount": ("serviceaccount-controller", serviceaccount.start),
+    "endpointslice": ("endpoint-slice-controller", services.start_slices),
+    "endpoints": ("endpoint-controller", services.start_endpoints),
+}
+SCHEDULER = "scheduler"
+
+
+def chosen(names: str) -> list[str]:
+    """The controllers of a list such as "*,-endpoints"; an unknown name is an error."""
+    words = [word.strip() for word in names.split(",") if word.strip()]
+    known = [*CONTROLLERS, SCHEDULER]
+    for word in words:
+        if word != "*" and word.removeprefix("-") not in known:
+            raise Failure(f"no controller is named {word.removeprefix('-')!r}; there are: {', '.join(known)}")
+    left_out = {word[1:] for word in words if word.startswith("-")}
+    return [name for name in known if name not in left_out and ("*" in words or name in words)]
+
+
+async def run(
+    config: ServerConfig, scheduler_config: ServerConfig, names: str = "*", clock: Clock | None = None
+) -> None:
+    """Run until SIGTERM or SIGINT, which end it at once: every write is whole, and the next start looks at all anew."""
+    wanted = chosen(names)
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+    assert task is not None
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, task.cancel)
+    try:
+        await serve(config, scheduler_config, wanted, clock or SystemClock())
+    except asyncio.CancelledError:
+        logger.info("Stopped")
+
+
+async def serve(config: ServerConfig, scheduler_config: ServerConfig, wanted: list[str], clock: Clock) -> None:
+    """Follow, decide and write until cancelled."""
+    async with AsyncExitStack() as stack:
+        client = await stack.enter_async_context(Client(config, user_agent="kube-controller-manager/clusterip"))
+        as_scheduler = await stack.enter_async_context(Client(scheduler_config, user_agent="kube-scheduler/clusterip"))
+        caches = Caches(client, clock)
+        recorders: list[EventRecorder] = []
+        loops: list[Loop] = []
+        for name in wanted:
+            is_scheduler = name == SCHEDULER
+            component, start = (scheduler.NAME, scheduler.start) if is_scheduler else CONTROLLERS[name]
+            writer = as_scheduler if is_scheduler else client
+            recorder = EventRecorder(writer, component, clock=clock)
+            recorders.append(recorder)
+            loops += start(World(writer, caches, recorder, clock))
+        group = await stack.enter_async_context(asyncio.TaskGroup())
+        for informer in caches:
+            group.create_task(informer.run(), name=f"informer {informer.ref.plural}")
+        for recorder in recorders:
+            group.create_task(recorder.run(), name="events")
+        for controller in loops:
+            group.create_task(controller.run(), name=f"controller {controller.name}")

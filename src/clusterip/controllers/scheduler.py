@@ -1,0 +1,129 @@
+"""The scheduler: pods without a node get one; those that fit nowhere wait for a change.
+
+Stage: shell.  In: pods and nodes.  Out: bindings, events, the condition PodScheduled.
+Rules: choices are scheduling.py's; a waiting pod is looked at again when a node or the room on one changes.
+Truth: core/v1 Binding, kube-scheduler's events and conditions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from clusterip.api.meta import Tree
+from clusterip.client.events import NORMAL, WARNING
+from clusterip.client.names import NODES, PODS
+from clusterip.clock import rfc3339
+from clusterip.controllers.harness import Loop, World
+from clusterip.controllers.ledger import Ledger
+from clusterip.controllers.model import Node, Pod
+from clusterip.controllers.scheduling import decide
+from clusterip.controllers.writes import NOTHING, Bind, Key, Outcome, Patch, Said, Say, about
+
+NAME = "default-scheduler"
+
+
+def is_waiting(pod: Pod) -> bool:
+    """Whether the pod is this scheduler's to place."""
+    return (
+        not pod.spec.node_name and pod.is_active and pod.spec.scheduler_name == NAME and not pod.spec.scheduling_gates
+    )
+
+
+def refused(pod: Pod, message: str, now: datetime) -> Outcome:
+    """Tell why the pod waits: an event at each attempt, the condition when it changes."""
+    said = Say(Said(about(PODS, pod.metadata), WARNING, "FailedScheduling", message))
+    known = pod.condition("PodScheduled")
+    if known is not None and (known.status, known.reason, known.message) == ("False", "Unschedulable", message):
+        return Outcome((said,))
+    condition: Tree = {
+        "type": "PodScheduled",
+        "status": "False",
+        "reason": "Unschedulable",
+        "message": message,
+        "lastTransitionTime": rfc3339(now),
+    }
+    if known is not None and known.status == "False":
+        condition["lastTransitionTime"] = known.last_transition_time
+    patch = {"status": {"conditions": [condition]}}
+    meta = pod.metadata
+    return Outcome((said, Patch(PODS, meta.namespace, meta.name, patch, "status", "strategic")))
+
+
+def placed(pod: Pod, node: str) -> Outcome:
+    meta = pod.metadata
+    words = f"Successfully assigned {meta.namespace}/{meta.name} to {node}"
+    return Outcome(
+        (Bind(meta.namespace, meta.name, meta.uid, node, Said(about(PODS, meta), NORMAL, "Scheduled", words)),)
+    )
+
+
+def room_changed(old: Node | None, new: Node | None) -> bool:
+    """Whether a node changed in what a waiting pod may care for; heartbeats are not that."""
+    if new is None or old is None:
+        return new is not None
+    return (old.spec, old.metadata.labels, old.status.allocatable) != (
+        new.spec,
+        new.metadata.labels,
+        new.status.allocatable,
+    )
+
+
+class Scheduler:
+    """One loop over pods; what it placed is counted before the cache shows it."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._ledger = Ledger()
+        self._waiting: set[Key] = set()  # pods that fit nowhere now
+        self._placed: dict[str, str] = {}  # uid -> node, chosen here and not yet seen bound
+        self._pods = world.follow(PODS, Pod)
+        self._nodes = world.follow(NODES, Node)
+        self.loop = Loop("scheduler", world, self._reconcile, workers=8)
+        self.loop.follow(self._pods, self._pod_changed)
+        self.loop.follow(self._nodes, self._node_changed)
+        self.loop.on_failure(self._not_bound)
+
+    def _pod_changed(self, key: Key, old: Pod | None, new: Pod | None) -> Iterable[Key]:
+        pod = new or old
+        assert pod is not None
+        uid = pod.metadata.uid
+        if new is not None and new.spec.node_name and not new.is_finished:
+            self._placed.pop(uid, None)
+            self._ledger.put(new, new.spec.node_name)
+        elif new is None or new.is_finished:
+            self._placed.pop(uid, None)
+            self._ledger.remove(uid)
+            if old is not None and old.spec.node_name:
+                yield from tuple(self._waiting)  # there is room now
+        if new is None or not is_waiting(new):
+            self._waiting.discard(key)
+        elif old is None or not is_waiting(old):
+            yield key
+
+    def _node_changed(self, key: Key, old: Node | None, new: Node | None) -> Iterable[Key]:
+        return tuple(self._waiting) if room_changed(old, new) else ()
+
+    def _reconcile(self, key: Key) -> Outcome:
+        pod = self._pods.get(*key)
+        self._waiting.discard(key)
+        if pod is None or not is_waiting(pod) or pod.metadata.uid in self._placed:
+            return NOTHING
+        decision = decide(pod, self._nodes.items().values(), self._ledger.load)
+        if decision.node is None:
+            self._waiting.add(key)
+            return refused(pod, decision.message, self._world.clock.now())
+        self._placed[pod.metadata.uid] = decision.node
+        self._ledger.put(pod, decision.node)
+        return placed(pod, decision.node)
+
+    def _not_bound(self, key: Key) -> None:
+        pod = self._pods.get(*key)
+        if pod is None or pod.spec.node_name:
+            return  # gone, or bound after all: the cache's changes keep the ledger
+        if self._placed.pop(pod.metadata.uid, None) is not None:
+            self._ledger.remove(pod.metadata.uid)
+
+
+def start(world: World) -> list[Loop]:
+    return [Scheduler(world).loop]
