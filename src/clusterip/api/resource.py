@@ -18,6 +18,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from clusterip.api.meta import Tree
+from clusterip.api.schema import descriptions
 
 if TYPE_CHECKING:
     from clusterip.api.errors import FieldError
@@ -36,8 +37,17 @@ class Column:
     cell: Cell
     type: str = "string"
     format: str = ""
-    description: str = ""
+    says: str = ""
+    """What it is, or (behind an @) the field whose description says so: @core.v1.ServiceSpec.type."""
     priority: int = 0
+
+    @property
+    def description(self) -> str:
+        if not self.says.startswith("@"):
+            return self.says
+        definition, _, field_name = self.says[1:].rpartition(".")
+        root = "io.k8s.apimachinery.pkg.apis." if definition.startswith("meta.") else "io.k8s.api."
+        return descriptions(root + definition).get(field_name, "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +120,8 @@ class Resource:
     validate_update: Callable[[Tree, Tree], list[FieldError]] = _no_update_errors
     validate_status: Callable[[Tree, Tree], list[FieldError]] = _no_update_errors
     warnings: Callable[[Tree, Tree | None], list[str]] = _no_warnings
+    deprecation: str = ""
+    """What every request for this kind, a read too, is told."""
     name_rule: Callable[[str, bool], list[str]] = no_name_rule
     """What is wrong with a name (or, second argument, with a generateName prefix), in upstream's words."""
     fields: Mapping[str, Callable[[Tree], str]] = field(default_factory=dict)
@@ -127,6 +139,8 @@ class Resource:
     """PUT without a resourceVersion is taken."""
     default_propagation: str = "Background"
     """What a delete without propagationPolicy does to dependents."""
+    deletion_warning: str = ""
+    """What a delete without propagationPolicy is told."""
 
     @property
     def api_version(self) -> str:

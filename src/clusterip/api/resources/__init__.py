@@ -1,30 +1,40 @@
 """Every built-in kind, as records.
 
 Stage: none; a table.  Rules: the API server takes this tuple as an argument; nothing else names kinds.
+A kind that shares another's storage comes after it.
 """
 
 from __future__ import annotations
 
-from clusterip.api.resource import Resource, Subresource
-
-
-def _core(kind: str, plural: str, *short: str, **more: object) -> Resource:
-    return Resource(
-        group="",
-        version="v1",
-        kind=kind,
-        plural=plural,
-        singular=kind.lower(),
-        short_names=short,
-        schema=f"io.k8s.api.core.v1.{kind}",
-        **more,  # type: ignore[arg-type]
-    )
-
+from clusterip.api.resource import Resource
+from clusterip.api.resources.apps import CONTROLLER_REVISION, DAEMON_SET, DEPLOYMENT, REPLICA_SET
+from clusterip.api.resources.batch import JOB
+from clusterip.api.resources.coordination import LEASE
+from clusterip.api.resources.core import CONFIG_MAP, NAMESPACE, NODE, SECRET, SERVICE_ACCOUNT
+from clusterip.api.resources.discovery import ENDPOINT_SLICE
+from clusterip.api.resources.events import EVENT, NEW_EVENT
+from clusterip.api.resources.networking import IP_ADDRESS, SERVICE_CIDR
+from clusterip.api.resources.pods import POD
+from clusterip.api.resources.services import ENDPOINTS, SERVICE
 
 RESOURCES: tuple[Resource, ...] = (
-    _core("ConfigMap", "configmaps", "cm"),
-    _core("Namespace", "namespaces", "ns", namespaced=False, subresources={"status": Subresource(kind="Namespace")}),
-    _core("Node", "nodes", "no", namespaced=False, subresources={"status": Subresource(kind="Node")}),
-    _core("Pod", "pods", "po", categories=("all",), subresources={"status": Subresource(kind="Pod")}),
-    _core("Service", "services", "svc", categories=("all",), subresources={"status": Subresource(kind="Service")}),
+    CONFIG_MAP,
+    ENDPOINTS,
+    EVENT,
+    NAMESPACE,
+    NODE,
+    POD,
+    SECRET,
+    SERVICE_ACCOUNT,
+    SERVICE,
+    CONTROLLER_REVISION,
+    DAEMON_SET,
+    DEPLOYMENT,
+    REPLICA_SET,
+    JOB,
+    LEASE,
+    ENDPOINT_SLICE,
+    NEW_EVENT,
+    IP_ADDRESS,
+    SERVICE_CIDR,
 )

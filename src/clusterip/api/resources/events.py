@@ -1,0 +1,216 @@
+"""Events: one storage, two forms (core and events.k8s.io), converted purely.
+
+Stage: none; records and their pure functions.  Rules: the form of the core group is the one that is kept.
+Truth: kube-apiserver's apis/events conversions, apis/core/validation/events.go, and printer, recorded answers of 1.36.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from clusterip.api import names
+from clusterip.api.checks import reasons
+from clusterip.api.errors import FieldError, invalid, required
+from clusterip.api.meta import Tree, metadata_of, namespace_of
+from clusterip.api.names import name_is_subdomain
+from clusterip.api.resource import Column, Resource
+from clusterip.api.resources.core import core
+from clusterip.api.tables import NAME, at, fixed, since, text
+
+TYPES = ("Normal", "Warning")
+NAMES = (
+    ("involvedObject", "regarding"),
+    ("message", "note"),
+    ("reportingComponent", "reportingController"),
+    ("source", "deprecatedSource"),
+    ("firstTimestamp", "deprecatedFirstTimestamp"),
+    ("lastTimestamp", "deprecatedLastTimestamp"),
+    ("count", "deprecatedCount"),
+)
+MAX_REASON, MAX_NOTE, MAX_INSTANCE = 128, 1024, 128
+
+
+def _renamed(tree: Tree, other: dict[str, str], api_version: str) -> Tree:
+    return {**{other.get(key, key): value for key, value in tree.items()}, "apiVersion": api_version}
+
+
+def to_core(tree: Tree) -> Tree:
+    """The kept form of an event of events.k8s.io."""
+    return _renamed(tree, {new: old for old, new in NAMES}, "v1")
+
+
+def from_core(tree: Tree) -> Tree:
+    """The events.k8s.io form of a kept event; what is empty there is left out."""
+    found = _renamed(tree, dict(NAMES), "events.k8s.io/v1")
+    for field in ("reportingController", "reportingInstance", "note"):
+        if found.get(field) == "":
+            del found[field]
+    return found
+
+
+# --- validation ------------------------------------------------------------------------------------------------------
+
+
+def _validate_core(tree: Tree) -> list[FieldError]:
+    """The old form asks little: an event is in the namespace of what it is about."""
+    about = (tree.get("involvedObject") or {}).get("namespace") or ""
+    own = namespace_of(tree)
+    if not about:
+        if own not in ("", "default"):
+            return [invalid("involvedObject.namespace", about, "does not match event.namespace")]
+        return []
+    return [] if about == own else [invalid("involvedObject.namespace", about, "does not match event.namespace")]
+
+
+def _validate_new(tree: Tree) -> list[FieldError]:
+    found = _validate_core({"metadata": metadata_of(tree), "involvedObject": tree.get("regarding")})
+    if not tree.get("eventTime"):
+        found.append(required("eventTime"))
+    for field in ("reportingController", "reportingInstance", "action", "reason"):
+        if not tree.get(field):
+            found.append(required(field))
+    if tree.get("reportingController"):
+        found += reasons("reportingController", tree["reportingController"], names.qualified_name)
+    for field, limit in (("reportingInstance", MAX_INSTANCE), ("action", MAX_REASON), ("reason", MAX_REASON)):
+        if len(tree.get(field) or "") > limit:
+            found.append(invalid(field, "", f"can have at most {limit} characters"))
+    if len(tree.get("note") or "") > MAX_NOTE:
+        found.append(invalid("message", "", f"can have at most {MAX_NOTE} characters"))
+    return found + _type(tree)
+
+
+def _type(tree: Tree) -> list[FieldError]:
+    kind = tree.get("type") or ""
+    if not kind:
+        return [required("type")]
+    return [] if kind in TYPES else [invalid("type", kind, "has invalid value: " + kind)]
+
+
+def _fixed_fields(new: Tree, old: Tree) -> list[FieldError]:
+    """Of a new event only the series may change."""
+    fields = ("involvedObject", "reason", "message", "type", "eventTime", "action", "related", "reportingComponent")
+    renamed = dict(NAMES)
+    found = []
+    for field in fields:
+        name = renamed.get(field, field)
+        if (new.get(name) or None) != (old.get(name) or None):
+            found.append(invalid(name, new.get(name), names.IMMUTABLE))
+    return found
+
+
+# --- the table -------------------------------------------------------------------------------------------------------
+
+
+def _first_seen(tree: Tree, now: datetime) -> str:
+    return since(tree.get("firstTimestamp") or tree.get("eventTime"), now)
+
+
+def _last_seen(tree: Tree, now: datetime) -> str:
+    if tree.get("series"):
+        return since(tree["series"].get("lastObservedTime"), now)
+    return since(tree["lastTimestamp"], now) if tree.get("lastTimestamp") else _first_seen(tree, now)
+
+
+def _count(tree: Tree) -> int:
+    if tree.get("series"):
+        return int(tree["series"].get("count") or 0)
+    return int(tree.get("count") or 1)
+
+
+def _object(tree: Tree) -> str:
+    about = tree.get("involvedObject") or {}
+    kind = str(about.get("kind") or "").lower()
+    return f"{kind}/{about['name']}" if about.get("name") else kind
+
+
+def _source(tree: Tree) -> str:
+    source = tree.get("source") or {}
+    component = source.get("component") or tree.get("reportingComponent") or ""
+    host = source.get("host") or tree.get("reportingInstance") or ""
+    return f"{component}, {host}" if host else component
+
+
+def _columns(form: Callable[[Tree], Tree]) -> tuple[Column, ...]:
+    """The table of events, whichever form they come in."""
+
+    def cell(read: Callable[[Tree, datetime], object]) -> Callable[[Tree, datetime], object]:
+        return lambda tree, now: read(form(tree), now)
+
+    name = Column("Name", NAME.cell, format="name", says=NAME.says, priority=1)
+    subobject = text("involvedObject", "fieldPath")
+    return (
+        Column(
+            "Last Seen",
+            cell(_last_seen),
+            says="The time at which the most recent occurrence of this event was recorded.",
+        ),
+        Column("Type", text("type"), says="@core.v1.Event.type"),
+        Column("Reason", text("reason"), says="@core.v1.Event.reason"),
+        Column("Object", cell(fixed(_object)), says="@core.v1.Event.involvedObject"),
+        Column("Subobject", cell(subobject), says="@core.v1.ObjectReference.fieldPath", priority=1),
+        Column("Source", cell(fixed(_source)), says="@core.v1.Event.source", priority=1),
+        Column(
+            "Message", cell(fixed(lambda tree: str(tree.get("message") or "").strip())), says="@core.v1.Event.message"
+        ),
+        Column("First Seen", cell(_first_seen), says="@core.v1.Event.firstTimestamp", priority=1),
+        Column("Count", cell(fixed(_count)), says="@core.v1.Event.count", priority=1),
+        name,
+    )
+
+
+# --- field selectors -------------------------------------------------------------------------------------------------
+
+ABOUT = ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
+
+
+def _fields(form: Callable[[Tree], Tree], about: str, controller: str) -> dict[str, Callable[[Tree], str]]:
+    def read(*path: str) -> Callable[[Tree], str]:
+        return lambda tree: str(at(form(tree), *path) or "")
+
+    def source(tree: Tree) -> str:
+        kept = form(tree)
+        return str(at(kept, "source", "component") or kept.get("reportingComponent") or "")
+
+    return {
+        **{f"{about}.{field}": read("involvedObject", field) for field in ABOUT},
+        "reason": read("reason"),
+        controller: read("reportingComponent"),
+        "source": source,
+        "type": read("type"),
+    }
+
+
+def _as_it_is(tree: Tree) -> Tree:
+    return tree
+
+
+EVENT = core(
+    "Event",
+    "events",
+    "ev",
+    columns=_columns(_as_it_is),
+    validate=_validate_core,
+    validate_update=lambda new, old: _validate_core(new),
+    name_rule=name_is_subdomain,
+    fields=_fields(_as_it_is, "involvedObject", "reportingComponent"),
+    create_on_update=True,
+)
+NEW_EVENT = Resource(
+    group="events.k8s.io",
+    version="v1",
+    kind="Event",
+    plural="events",
+    singular="event",
+    short_names=("ev",),
+    schema="io.k8s.api.events.v1.Event",
+    columns=_columns(to_core),
+    validate=_validate_new,
+    validate_update=lambda new, old: _validate_new(new) + _fixed_fields(new, old),
+    name_rule=name_is_subdomain,
+    fields=_fields(to_core, "regarding", "reportingController"),
+    storage="/events",
+    from_storage=from_core,
+    to_storage=to_core,
+    create_on_update=True,
+)

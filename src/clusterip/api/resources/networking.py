@@ -1,0 +1,152 @@
+"""Where cluster IPs come from, as objects: ServiceCIDR and IPAddress.
+
+Stage: none; records and their pure functions.  Rules: the server writes an IPAddress with every address it gives.
+Truth: kube-apiserver's apis/networking, recorded answers of 1.36.
+"""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+from clusterip.api import names
+from clusterip.api.checks import each, immutable, reasons
+from clusterip.api.errors import FieldError, forbidden, invalid, required
+from clusterip.api.meta import Tree
+from clusterip.api.names import name_is_subdomain
+from clusterip.api.resource import Column, Resource, Subresource
+from clusterip.api.strategy import first_generation, keep_status, only_status
+from clusterip.api.tables import AGE, NAME, at, fixed
+
+FAMILY_LABEL = "ipaddress.kubernetes.io/ip-family"
+MANAGED_LABEL = "ipaddress.kubernetes.io/managed-by"
+ALLOCATOR = "ipallocator.k8s.io"
+
+
+def address_object(address: str, namespace: str, service: str) -> Tree:
+    """The IPAddress of a Service's cluster IP."""
+    family = f"IPv{ip_address(address).version}"
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "IPAddress",
+        "metadata": {"name": address, "labels": {FAMILY_LABEL: family, MANAGED_LABEL: ALLOCATOR}},
+        "spec": {"parentRef": {"resource": "services", "namespace": namespace, "name": service}},
+    }
+
+
+def range_object(cidrs: list[str]) -> Tree:
+    """The ServiceCIDR that the server makes of its own range."""
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "ServiceCIDR",
+        "metadata": {"name": "kubernetes"},
+        "spec": {"cidrs": cidrs},
+    }
+
+
+def _name_is_address(name: str, prefix: bool) -> list[str]:
+    try:
+        address = ip_address(name)
+    except ValueError:
+        return ["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"]
+    return [] if str(address) == name else [f'must be in canonical form ("{address}")']
+
+
+def _validate_address(tree: Tree) -> list[FieldError]:
+    parent = at(tree, "spec", "parentRef")
+    if parent is None:
+        return [required("spec.parentRef")]
+    found = []
+    if parent.get("group"):
+        found += reasons("spec.parentRef.group", parent["group"], names.subdomain)
+    for field in ("resource", "name"):
+        if not parent.get(field):
+            found.append(required(f"spec.parentRef.{field}"))
+        else:
+            found += reasons(f"spec.parentRef.{field}", parent[field], names.path_segment)
+    if parent.get("namespace"):
+        found += reasons("spec.parentRef.namespace", parent["namespace"], names.path_segment)
+    return found
+
+
+def _validate_address_update(new: Tree, old: Tree) -> list[FieldError]:
+    found = _validate_address(new)
+    return found + immutable("spec.parentRef", at(new, "spec", "parentRef"), at(old, "spec", "parentRef"))
+
+
+def _parent(tree: Tree) -> str:
+    parent = at(tree, "spec", "parentRef") or {}
+    resource = ".".join(filter(None, (parent.get("resource"), parent.get("group"))))
+    return "/".join(filter(None, (resource, parent.get("namespace"), parent.get("name"))))
+
+
+def _validate_range(tree: Tree) -> list[FieldError]:
+    cidrs = at(tree, "spec", "cidrs") or []
+    if not cidrs:
+        return [required("spec.cidrs", "at least one CIDR required")]
+    found = []
+    if len(cidrs) > 2:
+        found.append(invalid("spec.cidrs", cidrs, "may only hold up to 2 values"))
+    if len(cidrs) == 2 and len({":" in cidr for cidr in cidrs}) == 1:
+        found.append(
+            invalid(
+                "spec.cidrs",
+                cidrs,
+                "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64",
+            )
+        )
+    for path, cidr in each("spec.cidrs", cidrs):
+        found += reasons(path, cidr, names.network)
+    return found
+
+
+def _validate_range_update(new: Tree, old: Tree) -> list[FieldError]:
+    """A range may become dual stack; what it has stays."""
+    cidrs, before = at(new, "spec", "cidrs") or [], at(old, "spec", "cidrs") or []
+    if cidrs[: len(before)] == before and (len(cidrs) == len(before) or len(before) == 1):
+        return _validate_range(new) if cidrs != before else []
+    return (
+        [forbidden("spec.cidrs", "field is immutable once set")]
+        if len(cidrs) != len(before)
+        else [invalid(f"spec.cidrs[{i}]", cidr, names.IMMUTABLE) for i, cidr in enumerate(cidrs) if cidr != before[i]]
+    )
+
+
+IP_ADDRESS = Resource(
+    group="networking.k8s.io",
+    version="v1",
+    kind="IPAddress",
+    plural="ipaddresses",
+    singular="ipaddress",
+    namespaced=False,
+    short_names=("ip",),
+    schema="io.k8s.api.networking.v1.IPAddress",
+    columns=(NAME, Column("ParentRef", fixed(_parent), says="@networking.v1.IPAddressSpec.parentRef")),
+    validate=_validate_address,
+    validate_update=_validate_address_update,
+    name_rule=_name_is_address,
+)
+SERVICE_CIDR = Resource(
+    group="networking.k8s.io",
+    version="v1",
+    kind="ServiceCIDR",
+    plural="servicecidrs",
+    singular="servicecidr",
+    namespaced=False,
+    schema="io.k8s.api.networking.v1.ServiceCIDR",
+    columns=(
+        NAME,
+        Column(
+            "CIDRs",
+            fixed(lambda tree: ",".join(at(tree, "spec", "cidrs") or ())),
+            says="@networking.v1.ServiceCIDRSpec.cidrs",
+        ),
+        AGE,
+    ),
+    subresources={"status": Subresource(kind="ServiceCIDR")},
+    prepare_create=first_generation,
+    prepare_update=keep_status,
+    prepare_status=only_status(),
+    validate=_validate_range,
+    validate_update=_validate_range_update,
+    name_rule=name_is_subdomain,
+)
