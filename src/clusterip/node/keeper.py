@@ -205,7 +205,8 @@ class Keeper:
             with contextlib.suppress(ProcessLookupError, OSError):
                 child = zygote.adopt(first)
             return Forked(first, child)
-        assert self._tools.runtime is not None
+        if self._tools.runtime is None:
+            return Forked(first)
         monitor = process.Process(record.monitor_pid, record.monitor_start)
         bundle = self._place.folder.attempt(self.name, record.attempt)
         return Monitored(self._tools.runtime, record.id, bundle, first, monitor)

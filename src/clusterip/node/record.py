@@ -50,6 +50,7 @@ class PodRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     started_at: str
     sandbox: bool = False
     ip: str = ""
+    released: bool = False  # the address is free again, though the status still shows it
     link: str = ""
     attempts: dict[str, list[AttemptRecord]] = msgspec.field(default_factory=dict)  # newest last, at most two
     delays: dict[str, tuple[float, float]] = msgspec.field(default_factory=dict)  # back-off: seconds, set at

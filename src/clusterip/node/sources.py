@@ -72,6 +72,11 @@ class Followed:
                 followed.task.cancel()
                 del self._objects[key]
 
+    def stop(self) -> None:
+        """The agent ends."""
+        for followed in self._objects.values():
+            followed.task.cancel()
+
     def _tell(self, key: tuple[str, str]) -> None:
         if followed := self._objects.get(key):
             followed.tell()
@@ -94,6 +99,11 @@ class Sources:
     def release(self, pod: Pod) -> None:
         self.config_maps.release(pod.uid)
         self.secrets.release(pod.uid)
+
+    def stop(self) -> None:
+        """The agent ends."""
+        self.config_maps.stop()
+        self.secrets.stop()
 
 
 @dataclass(frozen=True, slots=True)

@@ -197,8 +197,8 @@ class PodWorker:
     async def _prepare(self) -> None:
         """Sandbox and volumes at the same time; what is missing is told, and tried again."""
         try:
-            if not self.record.sandbox and not self.record.ip and not self.pod.host_network:
-                self.record = msgspec.structs.replace(self.record, ip=self._take_address(self.pod.uid))
+            if not self.pod.host_network and (self.record.released or not self.record.ip):
+                self.record = msgspec.structs.replace(self.record, ip=self._take_address(self.pod.uid), released=False)
             making = asyncio.to_thread(self._preparation.make_sandbox, self.pod, self.record)
             fetching = self._preparation.fetch(self.pod)
             outcomes = await asyncio.gather(making, fetching, return_exceptions=True)
@@ -243,7 +243,7 @@ class PodWorker:
             if keeper.newest is not None:
                 await keeper.release(keeper.newest)
         await asyncio.to_thread(self._preparation.remove_sandbox, self.record)
-        self.record = msgspec.structs.replace(self.record, sandbox=False)
+        self.record = msgspec.structs.replace(self.record, sandbox=False, released=True)
         self._prepared = False
         self._save()
 

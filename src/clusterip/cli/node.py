@@ -1,0 +1,130 @@
+"""`clusterip node`: a node agent, against any Kubernetes API."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import shutil
+import signal
+import ssl
+from ipaddress import AddressValueError, IPv4Address, IPv4Network, NetmaskValueError
+from pathlib import Path
+
+import uvloop
+
+from clusterip.client.config import from_kubeconfig
+from clusterip.client.rest import Client
+from clusterip.clock import Clock, SystemClock
+from clusterip.failure import Failure
+from clusterip.node import runtime
+from clusterip.node.agent import Agent
+from clusterip.node.server import NodeServer
+from clusterip.node.settings import Settings
+from clusterip.transport import log
+
+DESCRIPTION = "Run pods on this machine. It is meant to live in the namespaces of a node; ending it stops no pod."
+PORT = 10250
+
+logger = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--kubeconfig", metavar="FILE", required=True)
+    parser.add_argument("--name", default=os.uname().nodename, help="the Node's name (%(default)s)")
+    parser.add_argument("--node-ip", metavar="ADDRESS", required=True)
+    parser.add_argument("--pod-cidr", metavar="CIDR", required=True, help="the range of this node's pods")
+    parser.add_argument("--cluster-dns", metavar="ADDRESS", action="append", default=[], help="repeatable")
+    parser.add_argument("--cluster-domain", metavar="NAME", default="cluster.local")
+    parser.add_argument("--root", metavar="DIR", type=Path, default=Path("/var/lib/clusterip"))
+    parser.add_argument("--run", metavar="DIR", type=Path, default=Path("/run/clusterip"), help="sockets and state")
+    parser.add_argument("--log-root", metavar="DIR", type=Path, default=Path("/var/log/pods"))
+    parser.add_argument("--images", metavar="DIR", type=Path, help="the image store (ROOT/images)")
+    parser.add_argument("--zygote", metavar="SOCKET", default="", help="who forks the system parts")
+    parser.add_argument("--cgroup-parent", metavar="PATH", default=os.environ.get("CLUSTERIP_CGROUP", ""))
+    parser.add_argument("--max-pods", metavar="N", type=int, default=110)
+    parser.add_argument("--drain-seconds", metavar="N", type=float, default=0.25, help="between leaving and SIGTERM")
+    parser.add_argument("--crash-loop-longest", metavar="SECONDS", type=float, default=300.0)
+    parser.add_argument("--pki", metavar="DIR", type=Path, help="kubelet.crt, kubelet.key and ca.crt (ROOT/pki)")
+    parser.add_argument("-v", "--verbosity", type=int, default=2)
+
+
+def run(args: argparse.Namespace) -> int:
+    log.set_up(args.verbosity)
+    settings = _settings(args)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_serve(args, settings, SystemClock()))
+
+
+def _settings(args: argparse.Namespace) -> Settings:
+    try:
+        network, address = IPv4Network(args.pod_cidr), IPv4Address(args.node_ip)
+    except (AddressValueError, NetmaskValueError, ValueError) as error:
+        raise Failure(f"--pod-cidr {args.pod_cidr}, --node-ip {args.node_ip}: {error}") from error
+    try:
+        args.root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Failure(
+            f"cannot make {args.root}: {error.strerror}; give a folder that can be written with --root"
+        ) from error
+    return Settings(
+        name=args.name,
+        node_ip=str(address),
+        pod_cidr=network,
+        root=args.root,
+        run=args.run,
+        log_root=args.log_root,
+        images=args.images,
+        cluster_dns=tuple(args.cluster_dns),
+        cluster_domain=args.cluster_domain,
+        zygote=args.zygote,
+        cgroup_parent=args.cgroup_parent or f"/clusterip/node/{args.name}",
+        max_pods=args.max_pods,
+        drain_seconds=args.drain_seconds,
+        crash_longest=args.crash_loop_longest,
+    )
+
+
+async def _serve(args: argparse.Namespace, settings: Settings, clock: Clock) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    context = _tls(args.pki or args.root / "pki")
+    async with Client(
+        from_kubeconfig(args.kubeconfig), user_agent="kubelet/v1.36.2", field_manager="kubelet"
+    ) as client:
+        agent = Agent(settings, client, clock, _runtime(settings))
+        async with asyncio.TaskGroup() as group:
+            serving = None
+            if context is not None:
+                address = f"{settings.node_ip}:{PORT}"
+                serving = group.create_task(NodeServer(agent, clock).run(address, context), name="server")
+            await agent.run(stop)
+            if serving is not None:
+                serving.cancel()
+    return 0
+
+
+def _runtime(settings: Settings) -> runtime.Runtime | None:
+    """The container runtime; without one only system parts run."""
+    program, monitor = runtime.find(), shutil.which("conmon")
+    if program is None or monitor is None:
+        logger.warning(
+            "No container runtime: apt-get install runc conmon", extra={"kv": {"runtime": program, "conmon": monitor}}
+        )
+        return None
+    return runtime.Runtime(program, monitor, settings.run / "runc", settings.run / "attach")
+
+
+def _tls(folder: Path) -> ssl.SSLContext | None:
+    """How the node's own API is served; without certificates it is not."""
+    certificate, key, authority = folder / "kubelet.crt", folder / "kubelet.key", folder / "ca.crt"
+    if not certificate.exists():
+        logger.warning("No certificate: logs and exec are not served", extra={"kv": {"file": certificate}})
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(authority))
+    context.load_cert_chain(certificate, key)
+    context.verify_mode = ssl.CERT_OPTIONAL
+    return context
