@@ -15,7 +15,7 @@ import orjson
 
 from clusterip.api.errors import ApiError
 from clusterip.api.meta import Tree
-from clusterip.apiserver import deleting, discovery, reading, subresources, watching, writing
+from clusterip.apiserver import deleting, discovery, reading, reviews, subresources, watching, writing
 from clusterip.apiserver.access import Ask, User, refusal
 from clusterip.apiserver.authentication import Authenticator
 from clusterip.apiserver.core import Call, Core
@@ -82,9 +82,9 @@ class App:
             return self._path(request, user)
         served = self._core.registry.find(found.group, found.version, found.resource)
         if served is None:
-            special = subresources.SPECIAL.get((found.group, found.resource))
-            if special:
-                return await special(self._core, request, user, found)
+            special = await reviews.special(self._core, request, user, found)
+            if special is not None:
+                return special
             if (found.group, found.version) not in self._versions():
                 return NOT_FOUND
             raise ApiError.no_such_resource()
@@ -120,7 +120,7 @@ class App:
 
     def _versions(self) -> set[tuple[str, str]]:
         known = {(group, version) for group, version, _ in self._core.registry.served}
-        return known | {(group, "v1") for group, _ in subresources.SPECIAL}
+        return known | {(group, "v1") for group, _ in reviews.BY_PATH}
 
     def _path(self, request: Request, user: User) -> Answer:
         """Paths that are no resource."""

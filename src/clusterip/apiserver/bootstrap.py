@@ -47,6 +47,8 @@ async def begin(core: Core) -> None:
         await ensure(core, "", "v1", "namespaces", "", {"metadata": {"name": name}})
     host, port = core.settings.advertise
     await ensure(core, "", "v1", "services", "default", kubernetes_service(core.settings.ranges, port))
+    if ip_address(host).is_loopback:  # no pod could reach it, and no Endpoints may name it
+        return
     await ensure(core, "", "v1", "endpoints", "default", kubernetes_endpoints(host, port))
     await ensure(core, "discovery.k8s.io", "v1", "endpointslices", "default", kubernetes_slice(host, port))
 

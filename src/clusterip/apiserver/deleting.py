@@ -13,7 +13,7 @@ from typing import Any
 from clusterip.api.errors import ApiError, details_of, not_supported, quoted
 from clusterip.api.meta import Tree, qualified
 from clusterip.apiserver import admission, bodies
-from clusterip.apiserver.cache import Entry
+from clusterip.apiserver.cache import Entry, encode
 from clusterip.apiserver.core import Call, Core
 from clusterip.apiserver.forms import list_metadata, render
 from clusterip.apiserver.selecting import selection
@@ -136,13 +136,24 @@ def remove(core: Core, call: Call, transaction: Transaction, key: str, options: 
     if metadata.get("deletionTimestamp") and metadata.get("deletionGracePeriodSeconds"):
         return _hurry(call, transaction, key, entry, tree, grace, now, finalizers)
     if not grace and not finalizers:
-        return Deleted(transaction.delete(served.collection, key), gone=True)
+        return _gone(call, transaction, key, tree, now)
     before = served.tree(entry)
     _mark(tree, now, grace)
     _set_finalizers(tree, finalizers)
     if tree == before:
         return Deleted(entry, gone=False)
     return Deleted(transaction.put(served.collection, key, served.kept(tree)), gone=False)
+
+
+def _gone(call: Call, transaction: Transaction, key: str, tree: Tree, now: datetime) -> Deleted:
+    """Removed at once; of a kind with graceful deletion the answer shows that there was no grace."""
+    served = call.served
+    last = transaction.delete(served.collection, key)
+    if served.resource.default_graceful_seconds is None:
+        return Deleted(last, gone=True)
+    _mark(tree, now, 0)
+    tree["metadata"]["deletionGracePeriodSeconds"] = 0
+    return Deleted(Entry(key, encode(served.kept(tree)), last.revision, last.created, last.readers), gone=True)
 
 
 def _check_conditions(call: Call, tree: Tree, options: Options) -> None:
@@ -216,7 +227,7 @@ def _hurry(
     if grace >= former:
         return Deleted(entry, gone=False)
     if not grace and not finalizers:
-        return Deleted(transaction.delete(served.collection, key), gone=True)
+        return _gone(call, transaction, key, tree, now)
     begun = datetime.fromisoformat(metadata["deletionTimestamp"]) - timedelta(seconds=former)
     metadata["deletionTimestamp"] = rfc3339(max(begun + timedelta(seconds=grace), now))
     metadata["deletionGracePeriodSeconds"] = grace

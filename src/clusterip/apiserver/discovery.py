@@ -10,6 +10,7 @@ from functools import lru_cache
 
 from clusterip.api.meta import Tree
 from clusterip.api.resource import Resource
+from clusterip.apiserver import reviews
 from clusterip.apiserver.forms import JSON, parse_accept
 from clusterip.apiserver.registry import Registry
 
@@ -65,7 +66,8 @@ def wants_aggregated(accept: str) -> bool:
 
 def groups(registry: Registry) -> list[tuple[str, tuple[str, ...]]]:
     """Named groups with their versions, in upstream's order, the unknown ones after them."""
-    found = [(group, versions) for group, versions in registry.versions().items() if group]
+    known = {**registry.versions(), **{review.group: ("v1",) for review in reviews.REVIEWS}}
+    found = [(group, versions) for group, versions in known.items() if group]
     rank = {group: number for number, group in enumerate(GROUP_ORDER)}
     return sorted(found, key=lambda item: (rank.get(item[0], len(rank)), item[0]))
 
@@ -90,7 +92,7 @@ def group_list(registry: Registry) -> Tree:
 
 def group(registry: Registry, name: str) -> Tree | None:
     """/apis/apps"""
-    versions = registry.versions().get(name) if name else None
+    versions = dict(groups(registry)).get(name) if name else None
     return {"kind": "APIGroup", "apiVersion": "v1", **_group(name, versions)} if versions else None
 
 
@@ -102,8 +104,11 @@ def _group(name: str, versions: tuple[str, ...]) -> Tree:
 def resource_list(registry: Registry, group: str, version: str) -> Tree | None:
     """/api/v1, /apis/apps/v1"""
     found = _resources(registry, group, version)
-    if not found:
+    questions = reviews.listed(group) if version == "v1" else []
+    if not found and not questions:
         return None
+    if not group and found:
+        questions.append(reviews.BINDING_ENTRY)
     name = f"{group}/{version}" if group else version
     head: Tree = {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": name}
     if not group:
@@ -165,11 +170,24 @@ def _discovered_group(registry: Registry, name: str, versions: tuple[str, ...]) 
         "versions": [
             {
                 "version": version,
-                "resources": [_discovered(resource) for resource in _resources(registry, name, version)],
+                "resources": [
+                    *(_discovered_review(name, version, entry) for entry in reviews.listed(name)),
+                    *(_discovered(resource) for resource in _resources(registry, name, version)),
+                ],
                 "freshness": "Current",
             }
             for version in versions
         ],
+    }
+
+
+def _discovered_review(group: str, version: str, entry: Tree) -> Tree:
+    return {
+        "resource": entry["name"],
+        "responseKind": {"group": group, "version": version, "kind": entry["kind"]},
+        "scope": "Namespaced" if entry["namespaced"] else "Cluster",
+        "singularResource": entry["singularName"],
+        "verbs": entry["verbs"],
     }
 
 

@@ -1,7 +1,247 @@
-"""Streams to pods: log, exec, attach, port-forward are the node agent's to serve; bytes are relayed."""
+"""log, exec, attach, port-forward: the node agent serves them; the API server asks it and relays bytes.
+
+Stage: shell.  In: a Call for a pod.  Out: the node agent's answer, as it comes.
+Rules: the request goes to https://<node>:<port> with the server's own client certificate; an upgrade is relayed raw
+       both ways, so WebSocket and SPDY are between client and node; a client that leaves ends the node's side too.
+Truth: the kubelet's HTTP API (containerLogs, exec, attach, portForward).
+"""
 
 from __future__ import annotations
 
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from urllib.parse import parse_qsl, quote, urlencode
 
+from clusterip.api.errors import ApiError
+from clusterip.api.meta import Tree
+from clusterip.apiserver.core import Call, Core, pick
+from clusterip.apiserver.reading import found
+from clusterip.transport.http import Answer, Response, Sink, Stream, Takeover, framed
+
+PORT = 10250
+CONNECT_SECONDS = 10.0
+HEAD_SECONDS = 30.0
+PIECE = 64 * 1024
+HEAD_LIMIT = 64 * 1024
+NODE_PATHS = {"log": "containerLogs", "exec": "exec", "attach": "attach", "portforward": "portForward"}
+# Of a request's headers, those that are for this server alone.
+OWN_HEADERS = frozenset({"host", "authorization", "impersonate-user", "impersonate-group", "content-length"})
+
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+Dial = Callable[[str, int], Awaitable[Streams]]
+
+
+@dataclass(frozen=True, slots=True)
 class NodeDialer:
     """Opens TLS connections to node agents."""
+
+    context: ssl.SSLContext
+
+    async def __call__(self, host: str, port: int) -> Streams:
+        """A connection; OSError or TimeoutError when there is none to be had."""
+        async with asyncio.timeout(CONNECT_SECONDS):
+            return await asyncio.open_connection(host, port, ssl=self.context, server_hostname=host, limit=HEAD_LIMIT)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a stream is served."""
+
+    node: str
+    host: str
+    port: int
+    path: str
+
+
+def target(core: Core, call: Call) -> Target:
+    """The node agent's address and path for a pod's stream; ApiError when the pod has none."""
+    pod = call.served.tree(found(call))
+    node = pick(pod, "spec", "nodeName", default="")
+    container = _container(pod, call) if call.subresource != "portforward" else ""
+    if not node:
+        raise ApiError.bad_request(f"pod {call.name} does not have a host assigned")
+    host, port = _address(core, node)
+    parts = [NODE_PATHS[call.subresource], call.namespace, call.name, *([container] if container else [])]
+    path = "/" + "/".join(quote(part, safe="") for part in parts)
+    return Target(node, host, port, path + _query(call))
+
+
+def _query(call: Call) -> str:
+    """The parameters as sent, without the container: that is in the path."""
+    text = call.request.target.partition("?")[2]
+    pairs = [pair for pair in parse_qsl(text, keep_blank_values=True) if pair[0] != "container"]
+    return f"?{urlencode(pairs)}" if pairs else ""
+
+
+def _container(pod: Tree, call: Call) -> str:
+    """The container that is meant; with several of them it must be named."""
+    spec = pod.get("spec") or {}
+    kinds = ("containers", "initContainers", "ephemeralContainers")
+    by_kind = {kind: [each["name"] for each in spec.get(kind) or ()] for kind in kinds}
+    names = [name for kind in kinds for name in by_kind[kind]]
+    asked = call.query.get("container", "")
+    if asked:
+        if asked not in names:
+            raise ApiError.bad_request(f"container {asked} is not valid for pod {call.name}")
+        return asked
+    if len(names) == 1:
+        return names[0]
+    choose = (
+        f"a container name must be specified for pod {call.name}, choose one of: [{' '.join(by_kind['containers'])}]"
+    )
+    if by_kind["initContainers"]:
+        choose += f" or one of the init containers: [{' '.join(by_kind['initContainers'])}]"
+    default = (pod["metadata"].get("annotations") or {}).get("kubectl.kubernetes.io/default-container")
+    if default in names and call.subresource != "log":
+        return str(default)
+    raise ApiError.bad_request(choose)
+
+
+def _address(core: Core, name: str) -> tuple[str, int]:
+    nodes = core.registry.of("nodes")
+    entry = nodes.entries.get(name) if nodes else None
+    if entry is None:
+        raise ApiError.not_found("", "nodes", name)
+    node = entry.tree()
+    addresses = {each["type"]: each["address"] for each in pick(node, "status", "addresses", default=None) or ()}
+    host: str = addresses.get("InternalIP") or addresses.get("Hostname") or ""
+    if not host:
+        raise ApiError.internal(f"no preferred addresses found; known addresses: {addresses}")
+    return host, pick(node, "status", "daemonEndpoints", "kubeletEndpoint", "Port", default=0) or PORT
+
+
+async def _open(core: Core, call: Call) -> tuple[Target, asyncio.StreamReader, asyncio.StreamWriter]:
+    where = target(core, call)
+    if core.dialer is None:
+        raise ApiError.service_unavailable("this API server has no way to its nodes")
+    try:
+        reader, writer = await core.dialer(where.host, where.port)
+    except (OSError, TimeoutError, ssl.SSLError) as error:
+        why = str(error) or "no answer in time"
+        raise ApiError.internal(f"error dialing backend: {where.host}:{where.port} ({where.node}): {why}") from None
+    return where, reader, writer
+
+
+def _request_head(call: Call, where: Target, upgrade: bool) -> bytes:
+    """The request for the node agent."""
+    kept = {name: value for name, value in call.request.headers.items() if name.lower() not in OWN_HEADERS}
+    if not upgrade:
+        kept = {name: value for name, value in kept.items() if name.lower() in ("accept", "user-agent")}
+        kept["Connection"] = "close"
+    lines = [f"{call.request.method} {where.path} HTTP/1.1", f"Host: {where.host}:{where.port}"]
+    lines += [f"{name}: {value}" for name, value in kept.items()]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
+
+
+async def stream(core: Core, call: Call) -> Answer:
+    """exec, attach, port-forward: the connection itself goes to the node."""
+    if not call.request.wants_upgrade:
+        raise ApiError.bad_request("Upgrade request required")
+    where, reader, writer = await _open(core, call)
+    writer.write(_request_head(call, where, upgrade=True))
+
+    async def run(client: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                out = group.create_task(_pour(reader, back))
+                into = group.create_task(_pour(client, writer))
+                await out  # the node has said all it will say
+                into.cancel()
+        except* (ConnectionError, ssl.SSLError, TimeoutError):
+            pass
+        finally:
+            writer.close()
+
+    return Takeover(run)
+
+
+async def _pour(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    """Bytes as they come, until their end; the sink is then told so, where it can be."""
+    while piece := await source.read(PIECE):
+        sink.write(piece)
+        await sink.drain()
+    if sink.can_write_eof():
+        sink.write_eof()
+    else:
+        sink.close()
+
+
+async def log(core: Core, call: Call) -> Answer:
+    """A container's log, whole or as it grows."""
+    if call.verb != "get":
+        raise ApiError.method_not_allowed()
+    where, reader, writer = await _open(core, call)
+    try:
+        writer.write(_request_head(call, where, upgrade=False))
+        async with asyncio.timeout(HEAD_SECONDS):
+            status, headers = await _read_head(reader)
+    except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError) as error:
+        writer.close()
+        raise ApiError.internal(f"no log from node {where.node}: {error or 'no answer in time'}") from None
+    except BaseException:
+        writer.close()
+        raise
+    if status != 200:
+        return await _refused(call, where, status, reader, headers, writer)
+
+    async def run(sink: Sink) -> None:
+        try:
+            async for piece in _body(reader, headers):
+                sink.write(framed(piece))
+                await sink.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return  # the node went away: what there was has been said
+        finally:
+            writer.close()
+
+    return Stream(run, content_type=headers.get("content-type", "text/plain"))
+
+
+async def _refused(
+    call: Call,
+    where: Target,
+    status: int,
+    reader: asyncio.StreamReader,
+    headers: dict[str, str],
+    writer: asyncio.StreamWriter,
+) -> Answer:
+    """What the node agent says instead of a log, as a Status."""
+    try:
+        async with asyncio.timeout(HEAD_SECONDS):
+            pieces = [piece async for piece in _body(reader, headers)]
+    except (OSError, TimeoutError, asyncio.IncompleteReadError):
+        pieces = []
+    finally:
+        writer.close()
+    text = b"".join(pieces)[:4096].decode(errors="replace").strip()
+    if headers.get("content-type", "").startswith("application/json"):
+        return Response(status, b"".join(pieces))
+    if status == 404:
+        why = text or f"the server could not find the requested resource ( pods/log {call.name})"
+        raise ApiError(404, "NotFound", why, {"name": call.name, "kind": "pods"})
+    if status == 400:
+        raise ApiError.bad_request(text)
+    raise ApiError.internal(text or f"node {where.node} answered {status}")
+
+
+async def _read_head(reader: asyncio.StreamReader) -> tuple[int, dict[str, str]]:
+    """An HTTP/1.1 answer's status and headers."""
+    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+    first, *lines = head.split("\r\n")
+    status = int(first.split(" ", 2)[1])
+    pairs = (line.partition(":") for line in lines if line)
+    return status, {name.strip().lower(): value.strip() for name, _, value in pairs}
+
+
+async def _body(reader: asyncio.StreamReader, headers: dict[str, str]) -> AsyncIterator[bytes]:
+    """An answer's body, piece by piece."""
+    if "chunked" in headers.get("transfer-encoding", "").lower():
+        while size := int((await reader.readuntil(b"\r\n")).split(b";")[0], 16):
+            yield (await reader.readexactly(size + 2))[:-2]
+        return
+    left = int(headers.get("content-length", "-1"))
+    while left and (piece := await reader.read(PIECE if left < 0 else min(PIECE, left))):
+        left -= len(piece) if left > 0 else 0
+        yield piece

@@ -165,8 +165,11 @@ def _patching(call: Call, body: Body) -> Edit:
     return edit
 
 
-def change(core: Core, call: Call, transaction: Transaction, edit: Edit) -> Entry:
-    """An existing object, edited, through all the steps into the transaction; unchanged, it is not written."""
+def change(core: Core, call: Call, transaction: Transaction, edit: Edit, bare: bool = False) -> Entry:
+    """An existing object, edited, through all the steps into the transaction; unchanged, it is not written.
+
+    A bare edit is the server's own (a binding): the kind's strategy would take it back.
+    """
     served, resource = call.served, call.served.resource
     entry = transaction.get(served.collection, call.key)
     if entry is None:
@@ -175,6 +178,8 @@ def change(core: Core, call: Call, transaction: Transaction, edit: Edit) -> Entr
     new = edit(served.tree(entry))
     objects.check_uid(new, old, resource, entry, served.collection.prefix)
     objects.check_revision(new, entry, resource, call.name)
+    if bare:
+        return _put_changed(call, transaction, entry, new, old)
     resource.default(new)
     _settle(core, call, new, old)
     admission.admit_update(core, call, transaction, new, old)

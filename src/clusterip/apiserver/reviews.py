@@ -1,0 +1,181 @@
+"""Resources that are questions: who am I, may I, what may I, whose token is this; and Bindings of any pod.
+
+Stage: serve.  In: a request.  Out: the question with its answer in the status; nothing is kept.
+Truth: kubernetes.io/docs/reference/access-authn-authz/authorization; authentication.k8s.io/v1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import orjson
+
+from clusterip.api.errors import ApiError
+from clusterip.api.meta import Tree
+from clusterip.apiserver import bodies, steps, subresources
+from clusterip.apiserver.access import Ask, TableAuthorizer, User
+from clusterip.apiserver.core import Call, Core, pick
+from clusterip.apiserver.forms import PLAIN, negotiate, render
+from clusterip.apiserver.routing import Route
+from clusterip.apiserver.tokens import user_of
+from clusterip.transport.http import Answer, Request, Response
+
+Judge = Callable[[Core, User, Tree, str], Tree]
+
+AUTHENTICATION, AUTHORIZATION = "authentication.k8s.io", "authorization.k8s.io"
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """One question."""
+
+    group: str
+    kind: str
+    judge: Judge
+    namespaced: bool = False
+
+    @property
+    def plural(self) -> str:
+        return self.kind.lower() + "s"
+
+    @property
+    def schema(self) -> str:
+        return f"io.k8s.api.{self.group.partition('.')[0]}.v1.{self.kind}"
+
+
+async def answer(core: Core, request: Request, user: User, found: Route, review: Review) -> Answer:
+    if found.verb != "create" or found.name:
+        raise ApiError.method_not_allowed()
+    body = await bodies.read(request)
+    bodies.check_media(body)
+    version = f"{review.group}/v1"
+    validation = request.query.get("fieldValidation", "")
+    tree = bodies.decoded(body.parse(review.kind), review.kind, version, review.schema, validation, lambda text: None)
+    tree.pop("status", None)
+    agent = request.headers.get("User-Agent", "").partition("/")[0]
+    if review.kind != "SelfSubjectReview":
+        steps.manage(None, tree, agent, "", version, core.clock.now(), review.schema)
+    tree["status"] = review.judge(core, user, tree.get("spec") or {}, found.namespace)
+    form = negotiate(request.headers.get("Accept", ""))
+    return Response(201, render(tree, form), form.media)
+
+
+def _ask(spec: Tree, namespace: str = "") -> Ask:
+    """What an access review asks about."""
+    if path := pick(spec, "nonResourceAttributes", "path", default=""):
+        return Ask(pick(spec, "nonResourceAttributes", "verb", default=""), path=path)
+    about = spec.get("resourceAttributes") or {}
+    text = {
+        field: about.get(field) or "" for field in ("verb", "group", "resource", "subresource", "namespace", "name")
+    }
+    return Ask(
+        text["verb"], text["group"], text["resource"], text["subresource"], text["namespace"] or namespace, text["name"]
+    )
+
+
+def _self_access(core: Core, user: User, spec: Tree, namespace: str) -> Tree:
+    return {"allowed": core.authorizer.allows(user, _ask(spec))}
+
+
+def _subject_access(core: Core, user: User, spec: Tree, namespace: str) -> Tree:
+    subject = User(spec.get("user") or "", tuple(spec.get("groups") or ()))
+    return {"allowed": core.authorizer.allows(subject, _ask(spec, namespace))}
+
+
+def _self_rules(core: Core, user: User, spec: Tree, namespace: str) -> Tree:
+    resources: list[Tree] = []
+    paths: list[Tree] = []
+    if isinstance(core.authorizer, TableAuthorizer):
+        for rule in (each for who in (*user.groups, user.name) for each in core.authorizer.rules.get(who, ())):
+            verbs = sorted(rule.verbs)
+            if rule.resources:
+                resources.append(
+                    {"verbs": verbs, "apiGroups": sorted(rule.groups), "resources": sorted(rule.resources)}
+                )
+            if rule.paths:
+                paths.append({"verbs": verbs, "nonResourceURLs": list(rule.paths)})
+    return {"resourceRules": resources, "nonResourceRules": paths, "incomplete": False}
+
+
+def user_tree(user: User) -> Tree:
+    """A user as reviews show it."""
+    return {
+        "username": user.name,
+        **({"uid": user.uid} if user.uid else {}),
+        "groups": list(user.groups),
+        **({"extra": {key: list(values) for key, values in user.extra}} if user.extra else {}),
+    }
+
+
+def _self(core: Core, user: User, spec: Tree, namespace: str) -> Tree:
+    return {"userInfo": user_tree(user)}
+
+
+def _token(core: Core, user: User, spec: Tree, namespace: str) -> Tree:
+    claims = core.signer.claims(spec.get("token") or "")
+    audiences = spec.get("audiences") or core.settings.audiences
+    subject = user_of(claims, core.signer, audiences, core.clock.now(), core.exists) if claims else None
+    if subject is None or claims is None:
+        return {"user": {}, "error": "invalid bearer token"}
+    shared = [audience for audience in audiences if audience in claims["aud"]]
+    return {"authenticated": True, "user": user_tree(subject), "audiences": shared}
+
+
+REVIEWS = (
+    Review(AUTHENTICATION, "SelfSubjectReview", _self),
+    Review(AUTHENTICATION, "TokenReview", _token),
+    Review(AUTHORIZATION, "LocalSubjectAccessReview", _subject_access, namespaced=True),
+    Review(AUTHORIZATION, "SelfSubjectAccessReview", _self_access),
+    Review(AUTHORIZATION, "SelfSubjectRulesReview", _self_rules),
+    Review(AUTHORIZATION, "SubjectAccessReview", _subject_access),
+)
+BY_PATH = {(review.group, review.plural): review for review in REVIEWS}
+
+
+def listed(group: str) -> list[Tree]:
+    """The reviews of a group, as its resource list shows them."""
+    return [
+        {
+            "name": review.plural,
+            "singularName": review.kind.lower(),
+            "namespaced": review.namespaced,
+            "kind": review.kind,
+            "verbs": ["create"],
+        }
+        for review in REVIEWS
+        if review.group == group
+    ]
+
+
+BINDING_ENTRY: Tree = {
+    "name": "bindings",
+    "singularName": "binding",
+    "namespaced": True,
+    "kind": "Binding",
+    "verbs": ["create"],
+}
+
+
+async def binding(core: Core, request: Request, user: User, found: Route) -> Answer:
+    """POST to bindings: the pod is named in the body."""
+    pods = core.registry.find("", "v1", "pods")
+    if found.verb != "create" or not found.namespace or pods is None:
+        raise ApiError.method_not_allowed()
+    call = Call(request, user, "create", pods, found.namespace, "", "binding", PLAIN)
+    wanted = await subresources.read_binding(call)
+    call.name = wanted["metadata"].get("name", "")
+    await subresources.bind(core, call, wanted)
+    return Response(201, orjson.dumps(subresources.DONE))
+
+
+async def special(core: Core, request: Request, user: User, found: Route) -> Answer | None:
+    """The answer for a resource without objects; None when the path is none."""
+    if found.version != "v1":
+        return None
+    review = BY_PATH.get((found.group, found.resource))
+    if review:
+        return await answer(core, request, user, found, review)
+    if (found.group, found.resource) == ("", "bindings"):
+        return await binding(core, request, user, found)
+    return None
