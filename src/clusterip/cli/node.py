@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cluster-dns", metavar="ADDRESS", action="append", default=[], help="repeatable")
     parser.add_argument("--cluster-domain", metavar="NAME", default="cluster.local")
     parser.add_argument("--root", metavar="DIR", type=Path, default=Path("/var/lib/clusterip"))
-    parser.add_argument("--run", metavar="DIR", type=Path, default=Path("/run/clusterip"), help="sockets and state")
+    parser.add_argument("--run-dir", metavar="DIR", type=Path, default=Path("/run/clusterip"), help="sockets and state")
     parser.add_argument("--log-root", metavar="DIR", type=Path, default=Path("/var/log/pods"))
     parser.add_argument("--images", metavar="DIR", type=Path, help="the image store (ROOT/images)")
     parser.add_argument("--zygote", metavar="SOCKET", default="", help="who forks the system parts")
@@ -73,7 +73,7 @@ def _settings(args: argparse.Namespace) -> Settings:
         node_ip=str(address),
         pod_cidr=network,
         root=args.root,
-        run=args.run,
+        run=args.run_dir,
         log_root=args.log_root,
         images=args.images,
         cluster_dns=tuple(args.cluster_dns),
