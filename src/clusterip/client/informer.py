@@ -58,6 +58,7 @@ class Informer(Generic[T]):
         self._synced = asyncio.Event()
         self._revision = ""
         self._away = False
+        self._contact: float | None = None
 
     # -- what it knows -------------------------------------------------------------------------------------------------
 
@@ -74,6 +75,11 @@ class Informer(Generic[T]):
     def resource_version(self) -> str:
         """The revision up to which the cache is complete; empty before the first list."""
         return self._revision
+
+    @property
+    def in_contact_since(self) -> float | None:
+        """Since when (by the monotonic clock) the API is followed without a break; None while it is away."""
+        return self._contact
 
     def get(self, namespace: str, name: str) -> T | None:
         return self._items.get((namespace, name))
@@ -167,9 +173,9 @@ class Informer(Generic[T]):
             fields=self._fields,
             timeout_seconds=timeout,
             metadata_only=self._metadata_only,
+            opened=self._back,
         ):
             backoff.reset()
-            self._back()
             revision = tree["metadata"]["resourceVersion"]
             if kind == "DELETED":
                 self._remove(_key(tree))
@@ -238,11 +244,14 @@ class Informer(Generic[T]):
             values = {"resource": self.ref.plural, "err": error}
             logger.warning("Cannot follow the API, trying on", extra={"kv": values})
         self._away = True
+        self._contact = None
 
     def _back(self) -> None:
         if self._away:
             logger.info("Following the API again", extra={"kv": {"resource": self.ref.plural}})
         self._away = False
+        if self._contact is None:
+            self._contact = self._clock.monotonic()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

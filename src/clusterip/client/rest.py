@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 from urllib.parse import urlencode
@@ -173,8 +173,12 @@ class Client:
         bookmarks: bool = True,
         timeout_seconds: float = WATCH_SECONDS,
         metadata_only: bool = False,
+        opened: Callable[[], None] | None = None,
     ) -> AsyncIterator[tuple[str, Tree]]:
-        """Events after the revision, until the server ends the stream; an ERROR event is raised as ApiError."""
+        """Events after the revision, until the server ends the stream; an ERROR event is raised as ApiError.
+
+        opened is called once the server has accepted the watch, which may be long before the first event.
+        """
         params = _given(
             watch="true",
             resourceVersion=resource_version,
@@ -191,6 +195,8 @@ class Client:
             async with self._send("GET", ref.path(namespace), None, params, None, silence, accept) as response:
                 if response.status >= 300:
                     raise _error(response.status, await response.read())
+                if opened is not None:
+                    opened()
                 async for line in _lines(response.content):
                     event = orjson.loads(line)
                     if event["type"] == "ERROR":

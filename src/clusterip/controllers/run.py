@@ -16,7 +16,16 @@ from clusterip.client.config import ServerConfig
 from clusterip.client.events import EventRecorder
 from clusterip.client.rest import Client
 from clusterip.clock import Clock, SystemClock
-from clusterip.controllers import deployment, replicaset, scheduler, serviceaccount, services
+from clusterip.controllers import (
+    deployment,
+    eviction,
+    nodelifecycle,
+    podgc,
+    replicaset,
+    scheduler,
+    serviceaccount,
+    services,
+)
 from clusterip.controllers.harness import Caches, Loop, World
 from clusterip.failure import Failure
 
@@ -31,6 +40,9 @@ CONTROLLERS: dict[str, tuple[str, Start]] = {
     "serviceaccount": ("serviceaccount-controller", serviceaccount.start),
     "endpointslice": ("endpoint-slice-controller", services.start_slices),
     "endpoints": ("endpoint-controller", services.start_endpoints),
+    "nodelifecycle": ("node-controller", nodelifecycle.start),
+    "eviction": ("taint-eviction-controller", eviction.start),
+    "podgc": ("pod-garbage-collector", podgc.start),
 }
 SCHEDULER = "scheduler"
 
