@@ -172,12 +172,16 @@ class Rule:
     source_ranges: tuple[IPv4Network, ...] = ()
 
 
+Flows: TypeAlias = Mapping[Frontend, frozenset[tuple[object, int]]]
+
+
 @dataclass(frozen=True, slots=True)
 class ServicePlan:
-    """The rules of one Service."""
+    """The rules of one Service. `flows`: where UDP flows to a frontend may go on to, terminating endpoints included."""
 
     rules: Mapping[Frontend, Rule]
     cluster_ips: frozenset[IPv4Address] = frozenset()
+    flows: Flows = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 HEADLESS_LABEL = "service.kubernetes.io/headless"
 PROXY_NAME_LABEL = "service.kubernetes.io/service-proxy-name"
 ZONE_LABEL = "topology.kubernetes.io/zone"
+LEAVING_TAINT = "ToBeDeletedByClusterAutoscaler"
 TRIGGER_TIME = "endpoints.kubernetes.io/last-change-trigger-time"
 FOREIGN = f"!{PROXY_NAME_LABEL},!{HEADLESS_LABEL}"  # what is left to other proxies, as a label selector
 
@@ -124,16 +125,17 @@ class NodeAddress(_Object, frozen=True):
     address: str
 
 
+class Taint(_Object, frozen=True):
+    key: str
+
+
 class NodeSpec(_Object, frozen=True):
     pod_cidr: str = msgspec.field(default="", name="podCIDR")
+    taints: tuple[Taint, ...] | None = None
 
 
 class NodeStatus(_Object, frozen=True):
     addresses: tuple[NodeAddress, ...] | None = None
-
-
-class Taint(_Object, frozen=True):
-    key: str
 
 
 class NodeObject(_Object, frozen=True):

@@ -62,11 +62,19 @@ def make_plan(snapshot: Snapshot) -> Plan:
 def plan_service(view: ServiceView, node: Node) -> ServicePlan:
     """The rules of one Service's frontends."""
     rules: dict[Frontend, Rule] = {}
+    flows: dict[Frontend, frozenset[tuple[object, int]]] = {}
     for port in view.ports:
         chosen = choose(port, node)
+        if port.name.protocol == "udp":
+            flows |= dict.fromkeys((frontend for _, frontend in port.frontends), _serving(port))
         rules |= {frontend: _rule(port, kind, chosen, node) for kind, frontend in port.frontends}
     addresses = {frontend.address for frontend, rule in rules.items() if rule.kind is FrontendKind.CLUSTER_IP}
-    return ServicePlan(rules, frozenset(address for address in addresses if address))
+    return ServicePlan(rules, frozenset(address for address in addresses if address), flows)
+
+
+def _serving(port: ServicePort) -> frozenset[tuple[object, int]]:
+    usable = (endpoint for endpoint in port.endpoints if endpoint.is_ready or endpoint.is_serving)
+    return frozenset((endpoint.target.address, endpoint.target.port) for endpoint in usable)
 
 
 def _rule(port: ServicePort, kind: FrontendKind, chosen: Chosen, node: Node) -> Rule:

@@ -63,6 +63,11 @@ class Runner(Generic[K, V]):
         self._doubted = False
         self._wanted = asyncio.Event()
 
+    @property
+    def is_awake(self) -> bool:
+        """Whether there is more to do already."""
+        return self._wanted.is_set()
+
     def wake(self) -> None:
         """Something changed: make and program a new plan soon."""
         self._wanted.set()
