@@ -8,16 +8,16 @@ from hypothesis import strategies as st
 from clusterip.api import quantity
 from clusterip.api.quantity import QuantityError, canonical, parse, render
 
-
 CANONICAL = """
 0 0  0.0 0  -0 0  1000m 1  1500m 1500m  0.5 500m  0.1 100m  1.25 1250m  100 100  1000 1k  1500 1500  2000000 2M
 1024Ki 1Mi  64Mi 64Mi  1.5Gi 1536Mi  1023 1023  0.5Ki 512  0.1Ki 102400m  1e3 1e3  1E3 1e3  1000e0 1e3  12e-3 12e-3
 1e2 100  +5 5  -500m -500m  100n 100n  1.1n 2n  1u 1u  1E 1E  1Ei 1Ei  100E 9223372036854775807
 -100E -9223372036854775807  00012 12  1. 1  .5 500m
-""".split()
+"""
+WORDS = CANONICAL.split()
 
 
-@pytest.mark.parametrize(("text", "want"), zip(CANONICAL[::2], CANONICAL[1::2], strict=True))
+@pytest.mark.parametrize(("text", "want"), list(zip(WORDS[::2], WORDS[1::2], strict=True)))
 def test_canonical_text(text, want):
     assert canonical(text) == want
 

@@ -304,6 +304,11 @@ class ApiError(Exception):
         return cls(503, "ServiceUnavailable", text)
 
     @classmethod
+    def unprocessable(cls) -> ApiError:
+        """A patch that cannot be applied; upstream tells no more."""
+        return cls(422, "Invalid", "the server rejected our request due to an error in our request", {})
+
+    @classmethod
     def internal(cls, text: str) -> ApiError:
         return cls(500, "InternalError", f"Internal error occurred: {text}", {"causes": [{"message": text}]})
 

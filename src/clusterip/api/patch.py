@@ -1,0 +1,243 @@
+"""Patches: JSON Patch, JSON Merge Patch, and the door to strategic merge patch.
+
+Stage: none; pure.  In: a tree and a patch, both JSON.  Out: a new tree; ApiError in upstream's words.
+Rules: neither the tree nor the patch is changed, and the new tree shares nothing with them.
+Truth: RFC 6902 and RFC 7386 as kube-apiserver implements them: a patch that cannot be applied is a 422 and no more.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, Final
+
+import orjson
+
+from clusterip.api.errors import ApiError, invalid
+from clusterip.api.meta import Tree, copied
+from clusterip.api.strategic import go_text
+from clusterip.api.strategic import strategic_merge as strategic_merge
+
+MOST_OPERATIONS: Final = 10_000
+MOST_COPIED_BYTES: Final = 3 * 1024 * 1024  # a small patch must not make a huge object
+
+GO_KINDS: Final = {dict: "object", list: "array", str: "string", bool: "bool", type(None): "null"}
+
+
+def _go_kind(value: Any) -> str:
+    return GO_KINDS.get(type(value), "number")
+
+
+# --- RFC 7386 --------------------------------------------------------------------------------------------------------
+
+
+def merge_patch(tree: Tree, patch: Any) -> Tree:
+    """The tree with the patch merged into it: null removes, lists are replaced."""
+    if not isinstance(patch, dict):
+        why = f"json: cannot unmarshal {_go_kind(patch)} into Go value of type map[string]interface {{}}"
+        raise ApiError.bad_request(f"error decoding patch: {why}")
+    return _merged(copied(tree), patch)
+
+
+def _merged(tree: Tree, patch: Tree) -> Tree:
+    """The tree is ours to change, the patch is not."""
+    for key, value in patch.items():
+        have = tree.get(key)
+        if value is None:
+            tree.pop(key, None)
+        elif isinstance(have, dict) and isinstance(value, dict):
+            _merged(have, value)
+        elif isinstance(have, dict):
+            tree[key] = copied(value)
+        else:
+            tree[key] = _without_nulls(value)
+    return tree
+
+
+def _without_nulls(value: Any) -> Any:
+    """What a patch puts where nothing was: its nulls remove nothing. Those in lists stay."""
+    if isinstance(value, dict):
+        return {key: _without_nulls(inner) for key, inner in value.items() if inner is not None}
+    if isinstance(value, list):
+        return [_without_nulls(item) for item in value]
+    return value
+
+
+# --- RFC 6902 --------------------------------------------------------------------------------------------------------
+
+
+class _CannotApply(Exception):
+    """An operation that fails; which one is never told."""
+
+
+def json_patch(tree: Tree, operations: Any) -> Tree:
+    """The tree after all operations; if one fails, none was made."""
+    found = copied(tree)
+    for operation in _checked(operations):
+        try:
+            found = _apply(found, operation)
+        except _CannotApply:
+            raise ApiError.unprocessable() from None
+    if not isinstance(found, dict):
+        raise ApiError.unprocessable()
+    return found
+
+
+def _checked(operations: Any) -> list[Tree]:
+    if not isinstance(operations, list):
+        raise _undecodable(f"{_go_kind(operations)} into Go value of type []handlers.jsonPatchOp")
+    for operation in operations:
+        if not isinstance(operation, dict):
+            raise _undecodable(f"{_go_kind(operation)} into Go value of type handlers.jsonPatchOp")
+        for key in ("op", "path", "from"):
+            if not isinstance(operation.get(key, ""), str):
+                raise _undecodable(f"{_go_kind(operation[key])} into Go struct field jsonPatchOp.{key} of type string")
+    if len(operations) > MOST_OPERATIONS:
+        text = f"The allowed maximum operations in a JSON patch is {MOST_OPERATIONS}, got {len(operations)}"
+        raise ApiError(413, "RequestEntityTooLarge", f"Request entity is too large: {text}")
+    return operations
+
+
+def _undecodable(what: str) -> ApiError:
+    return ApiError.bad_request(f"error decoding patch: json: cannot unmarshal {what}")
+
+
+def _apply(tree: Any, operation: Tree) -> Any:
+    act = OPERATIONS.get(operation.get("op", ""))
+    if act is None:
+        raise _CannotApply
+    return act(tree, operation)
+
+
+def _path(operation: Tree, key: str = "path") -> str:
+    found = operation.get(key)
+    if found is None:
+        raise _CannotApply
+    return str(found)
+
+
+def _place(tree: Any, path: str) -> tuple[Any, str]:
+    """The container that a path ends in, and the last name; what is before the first slash is not looked at."""
+    names = path.split("/")[1:]
+    if not names:
+        raise _CannotApply
+    for name in names[:-1]:
+        tree = _get(tree, _unescaped(name))
+    if not isinstance(tree, (dict, list)):
+        raise _CannotApply
+    return tree, _unescaped(names[-1])
+
+
+def _unescaped(name: str) -> str:
+    return name.replace("~1", "/").replace("~0", "~")
+
+
+INDEX: Final = re.compile(r"[+-]?[0-9]+", re.ASCII)
+
+
+def _index(name: str, length: int) -> int:
+    """A position among so many; negative ones count from the end, as upstream allows."""
+    position = int(name) if INDEX.fullmatch(name) and len(name) < 19 else length
+    if not -length <= position < length:
+        raise _CannotApply
+    return position % length
+
+
+def _get(container: Any, name: str) -> Any:
+    """A member; one that an object lacks is null."""
+    if isinstance(container, dict):
+        return container.get(name)
+    if isinstance(container, list):
+        return container[_index(name, len(container))]
+    raise _CannotApply
+
+
+def _put(container: Any, name: str, value: Any) -> None:
+    if isinstance(container, dict):
+        container[name] = value
+    elif name == "-":
+        container.append(value)
+    else:
+        container.insert(_index(name, len(container) + 1), value)
+
+
+def _add(tree: Any, operation: Tree) -> Any:
+    container, name = _place(tree, _path(operation))
+    _put(container, name, copied(operation.get("value")))
+    return tree
+
+
+def _remove(tree: Any, operation: Tree) -> Any:
+    _take(*_place(tree, _path(operation)))
+    return tree
+
+
+def _take(container: Any, name: str) -> Any:
+    if isinstance(container, list):
+        return container.pop(_index(name, len(container)))
+    if name not in container:
+        raise _CannotApply
+    return container.pop(name)
+
+
+def _replace(tree: Any, operation: Tree) -> Any:
+    if not _path(operation):
+        return copied(operation.get("value"))
+    container, name = _place(tree, _path(operation))
+    if isinstance(container, list):
+        container[_index(name, len(container))] = copied(operation.get("value"))
+    else:
+        container[name] = copied(operation.get("value"))
+    return tree
+
+
+def _move(tree: Any, operation: Tree) -> Any:
+    value = _take(*_place(tree, _path(operation, "from")))
+    _put(*_place(tree, _path(operation)), value)
+    return tree
+
+
+def _copy(tree: Any, operation: Tree) -> Any:
+    value = copied(_get(*_place(tree, _path(operation, "from"))))
+    _put(*_place(tree, _path(operation)), value)
+    if isinstance(value, (dict, list)) and len(orjson.dumps(tree)) > MOST_COPIED_BYTES:
+        raise _CannotApply
+    return tree
+
+
+def _test(tree: Any, operation: Tree) -> Any:
+    path = _path(operation)
+    found = _get(*_place(tree, path)) if path else tree
+    if not same(found, operation.get("value")):
+        raise _CannotApply
+    return tree
+
+
+def same(left: Any, right: Any) -> bool:
+    """Equal as JSON: true is not 1, and 1 is not 1.0."""
+    if type(left) is not type(right):
+        return False
+    if isinstance(left, dict):
+        return left.keys() == right.keys() and all(same(value, right[key]) for key, value in left.items())
+    if isinstance(left, list):
+        return len(left) == len(right) and all(map(same, left, right))
+    return bool(left == right)
+
+
+OPERATIONS: Final[dict[str, Callable[[Any, Tree], Any]]] = {
+    "add": _add,
+    "remove": _remove,
+    "replace": _replace,
+    "move": _move,
+    "copy": _copy,
+    "test": _test,
+}
+
+
+# --- what a patch makes of an object ---------------------------------------------------------------------------------
+
+
+def refused(patch: Any, patched: Tree, is_strategic: bool, why: str) -> ApiError:
+    """The answer when the patched object cannot be decoded; `why` is the decoder's text."""
+    text = go_text(patch) if is_strategic else orjson.dumps(patched, option=orjson.OPT_SORT_KEYS).decode()
+    return ApiError.invalid("", "", "", [invalid("patch", text, why)])
