@@ -18,6 +18,7 @@ IMMORTAL = ("default", "kube-system", "kube-public")
 TOKEN_FOLDER = "/var/run/secrets/kubernetes.io/serviceaccount"
 TOKEN_SECONDS = 3607
 TOLERATION_SECONDS = 300
+PRIORITIES = {"": 0, "system-cluster-critical": 2_000_000_000, "system-node-critical": 2_000_001_000}
 MIRROR = "kubernetes.io/config.mirror"
 NO_EXECUTE_TAINTS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 
@@ -60,6 +61,17 @@ def _admit_pod(core: Core, call: Call, transaction: Transaction, pod: Tree) -> N
         _admit_account(core, call, transaction, pod, spec)
     if core.settings.default_tolerations:
         _tolerate(spec)
+    _prioritize(pod, spec)
+
+
+def _prioritize(pod: Tree, spec: Tree) -> None:
+    """The priority that a class's name means."""
+    name = spec.get("priorityClassName", "")
+    if name not in PRIORITIES:
+        why = f"no PriorityClass with name {name} was found"
+        raise ApiError.forbidden("", "pods", pod["metadata"].get("name", ""), why)
+    spec["priority"] = PRIORITIES[name]
+    spec.setdefault("preemptionPolicy", "PreemptLowerPriority")
 
 
 def _admit_account(core: Core, call: Call, transaction: Transaction, pod: Tree, spec: Tree) -> None:

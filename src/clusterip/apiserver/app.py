@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import orjson
@@ -92,8 +92,17 @@ class App:
         resource = served.resource
         namespace = found.namespace if resource.namespaced else ""
         call = Call(request, user, found.verb, served, namespace, found.name, found.subresource, form)
+        if resource.deprecation:
+            call.warnings.append(resource.deprecation)
+        try:
+            return await self._verb(call, found)
+        except ApiError as error:
+            return failure(error, call.warning_headers())
+
+    async def _verb(self, call: Call, found: Route) -> Answer:
         if found.subresource:
             return await self._subresource(call, found)
+        resource, namespace = call.served.resource, call.namespace
         known = found.verb in resource.verbs
         if not known or (resource.namespaced and not namespace and (found.verb == "create" or found.name)):
             raise ApiError.method_not_allowed()
@@ -172,9 +181,10 @@ def answer(tree: Tree, status: int = 200) -> Response:
     return Response(status, orjson.dumps(tree))
 
 
-def failure(error: ApiError) -> Response:
+def failure(error: ApiError, warnings: Sequence[tuple[str, str]] = ()) -> Response:
     """An error as a Status."""
-    headers = [("Retry-After", str(error.retry_after_seconds))] if error.retry_after_seconds else []
+    headers = [*warnings]
+    headers += [("Retry-After", str(error.retry_after_seconds))] if error.retry_after_seconds else []
     if error.code == 401:
         headers.append(("WWW-Authenticate", 'Bearer realm="kubernetes-master"'))
     return Response(error.code, orjson.dumps(error.status()), headers=headers)

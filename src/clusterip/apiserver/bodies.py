@@ -14,11 +14,12 @@ import orjson
 
 from clusterip.api.decoding import decode
 from clusterip.api.errors import ApiError, quoted
-from clusterip.api.meta import Tree
-from clusterip.api.schema import UnknownDefinition
+from clusterip.api.meta import GroupVersionKind, Tree
+from clusterip.api.schema import UnknownDefinition, kinds
 from clusterip.apiserver.core import BODY_LIMIT
 from clusterip.transport.http import BodyTooLarge, Request
 
+SCHEME = '"pkg/api/legacyscheme/scheme.go:30"'  # where upstream registers its kinds
 VALIDATIONS = ("", "Ignore", "Warn", "Strict")
 JSON_TYPES = ("", "application/json", "text/json")
 YAML_TYPES = ("application/yaml", "application/x-yaml", "text/yaml")
@@ -128,11 +129,7 @@ def _go_type(value: object) -> str:
 def decoded(tree: Tree, kind: str, api_version: str, schema: str, validation: str, warn: Callable[[str], None]) -> Tree:
     """The tree with its kind's structure; unknown fields are refused, told or ignored as asked."""
     given_kind, given_version = tree.get("kind") or kind, tree.get("apiVersion") or api_version
-    if given_version != api_version:
-        text = f"the API version in the data ({given_version}) does not match the expected API version ({api_version})"
-        raise ApiError.bad_request(text)
-    if given_kind != kind:
-        raise _unfit(given_kind, api_version, kind, f"the kind in the data is {given_kind}, not {kind}")
+    _check_kind(given_kind, given_version, kind, api_version)
     if validation not in VALIDATIONS:
         raise _bad_validation(validation)
     tree["kind"], tree["apiVersion"] = kind, api_version
@@ -149,6 +146,22 @@ def decoded(tree: Tree, kind: str, api_version: str, schema: str, validation: st
             warn(text)
     tree.setdefault("metadata", {})
     return tree
+
+
+def _check_kind(given: str, given_version: str, kind: str, api_version: str) -> None:
+    """The data must say what the path says; what it says instead is either unknown or another kind."""
+    if (given, given_version) == (kind, api_version):
+        return
+    group, _, version = given_version.rpartition("/")
+    if GroupVersionKind(group, version, given) not in kinds():
+        why = f"no kind {quoted(given)} is registered for version {quoted(given_version)} in scheme {SCHEME}"
+        raise _unfit(given, given_version, kind, why)
+    if given != kind:
+        inside = api_version.rpartition("/")[0].partition(".")[0] or "core"
+        why = f"converting ({version}.{given}) to ({inside}.{kind}): unknown conversion"
+        raise _unfit(given, given_version, kind, why)
+    text = f"the API version in the data ({given_version}) does not match the expected API version ({api_version})"
+    raise ApiError.bad_request(text)
 
 
 def _unfit(given: str, api_version: str, kind: str, why: str) -> ApiError:

@@ -12,15 +12,18 @@ from ipaddress import ip_address
 from clusterip.api.allocation import Ranges
 from clusterip.api.errors import ApiError
 from clusterip.api.meta import Tree
+from clusterip.api.resources.networking import range_object
 from clusterip.apiserver import writing
 from clusterip.apiserver.access import MASTERS, User
 from clusterip.apiserver.core import Call, Core
 from clusterip.apiserver.forms import PLAIN
 from clusterip.apiserver.writes import Transaction
+from clusterip.clock import rfc3339
 from clusterip.transport.http import Request
 
 NAMESPACES = ("kube-system", "kube-public", "kube-node-lease", "default")
 SERVER = User("system:apiserver", (MASTERS,))
+READY = "Kubernetes Service CIDR is ready"
 SLICE_LABELS = {"kubernetes.io/service-name": "kubernetes"}
 
 
@@ -46,11 +49,29 @@ async def begin(core: Core) -> None:
     for name in NAMESPACES:
         await ensure(core, "", "v1", "namespaces", "", {"metadata": {"name": name}})
     host, port = core.settings.advertise
+    await _ensure_range(core)
     await ensure(core, "", "v1", "services", "default", kubernetes_service(core.settings.ranges, port))
     if ip_address(host).is_loopback:  # no pod could reach it, and no Endpoints may name it
         return
     await ensure(core, "", "v1", "endpoints", "default", kubernetes_endpoints(host, port))
     await ensure(core, "discovery.k8s.io", "v1", "endpointslices", "default", kubernetes_slice(host, port))
+
+
+async def _ensure_range(core: Core) -> None:
+    """The range that cluster IPs come from, as an object, and that it is ready."""
+    wanted = range_object([str(network) for network in core.settings.ranges.networks])
+    await ensure(core, "networking.k8s.io", "v1", "servicecidrs", "", wanted)
+    call = own_call(core, "networking.k8s.io", "v1", "servicecidrs", "", "kubernetes")
+    if call is None:
+        return
+    call.subresource = "status"
+    since = rfc3339(core.clock.now())
+    ready = {"type": "Ready", "status": "True", "lastTransitionTime": since, "reason": "", "message": READY}
+
+    def edit(old: Tree) -> Tree:
+        return old if (old.get("status") or {}).get("conditions") else {**old, "status": {"conditions": [ready]}}
+
+    await core.writes.do(lambda transaction: writing.change(core, call, transaction, edit))
 
 
 async def ensure(core: Core, group: str, version: str, plural: str, namespace: str, wanted: Tree) -> None:

@@ -42,7 +42,9 @@ class Entry:
         self.key = key
         self.revision = revision
         self.created = created
-        self.body = b'%b"resourceVersion":"%d",%b' % (HEAD, revision, value[len(HEAD) :])
+        self.body = value  # revision 0: what a dry run would have kept
+        if revision:
+            self.body = b'%b"resourceVersion":"%d",%b' % (HEAD, revision, value[len(HEAD) :])
         self.readers = readers or {}
         self._labels: Mapping[str, str] | None = None
         self._fields: dict[str, str] | None = None

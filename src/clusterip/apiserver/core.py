@@ -101,6 +101,8 @@ class Call:
 
     def warning_headers(self) -> list[tuple[str, str]]:
         """RFC 9110's Warning is gone from the standard; Kubernetes uses it: 299 - "text"."""
+        if not self.warnings:
+            return []
         return [("Warning", f"299 - {_quoted(text)}") for text in dict.fromkeys(self.warnings)]
 
     def answer(self, core: Core, body: bytes, status: int = 200) -> Response:

@@ -12,7 +12,7 @@ from typing import Any
 
 from clusterip.api.errors import ApiError, details_of, not_supported, quoted
 from clusterip.api.meta import Tree, qualified
-from clusterip.apiserver import admission, bodies
+from clusterip.apiserver import addresses, admission, bodies
 from clusterip.apiserver.cache import Entry, encode
 from clusterip.apiserver.core import Call, Core
 from clusterip.apiserver.forms import list_metadata, render
@@ -134,9 +134,9 @@ def remove(core: Core, call: Call, transaction: Transaction, key: str, options: 
     grace = _grace(call, tree, options)
     metadata = tree["metadata"]
     if metadata.get("deletionTimestamp") and metadata.get("deletionGracePeriodSeconds"):
-        return _hurry(call, transaction, key, entry, tree, grace, now, finalizers)
+        return _hurry(core, call, transaction, key, entry, tree, grace, now, finalizers)
     if not grace and not finalizers:
-        return _gone(call, transaction, key, tree, now)
+        return _gone(core, call, transaction, key, tree, now)
     before = served.tree(entry)
     _mark(tree, now, grace)
     _set_finalizers(tree, finalizers)
@@ -145,10 +145,12 @@ def remove(core: Core, call: Call, transaction: Transaction, key: str, options: 
     return Deleted(transaction.put(served.collection, key, served.kept(tree)), gone=False)
 
 
-def _gone(call: Call, transaction: Transaction, key: str, tree: Tree, now: datetime) -> Deleted:
+def _gone(core: Core, call: Call, transaction: Transaction, key: str, tree: Tree, now: datetime) -> Deleted:
     """Removed at once; of a kind with graceful deletion the answer shows that there was no grace."""
     served = call.served
     last = transaction.delete(served.collection, key)
+    if served.collection is core.registry.of("services"):
+        addresses.follow(core, transaction, tree, None)
     if served.resource.default_graceful_seconds is None:
         return Deleted(last, gone=True)
     _mark(tree, now, 0)
@@ -212,6 +214,7 @@ def _mark(tree: Tree, now: datetime, grace: int) -> None:
 
 
 def _hurry(
+    core: Core,
     call: Call,
     transaction: Transaction,
     key: str,
@@ -227,7 +230,7 @@ def _hurry(
     if grace >= former:
         return Deleted(entry, gone=False)
     if not grace and not finalizers:
-        return _gone(call, transaction, key, tree, now)
+        return _gone(core, call, transaction, key, tree, now)
     begun = datetime.fromisoformat(metadata["deletionTimestamp"]) - timedelta(seconds=former)
     metadata["deletionTimestamp"] = rfc3339(max(begun + timedelta(seconds=grace), now))
     metadata["deletionGracePeriodSeconds"] = grace

@@ -19,6 +19,7 @@ from clusterip.apiserver.core import Call, Core, pick
 from clusterip.apiserver.forms import PLAIN, negotiate, render
 from clusterip.apiserver.routing import Route
 from clusterip.apiserver.tokens import user_of
+from clusterip.clock import rfc3339
 from clusterip.transport.http import Answer, Request, Response
 
 Judge = Callable[[Core, User, Tree, str], Tree]
@@ -53,6 +54,8 @@ async def answer(core: Core, request: Request, user: User, found: Route, review:
     validation = request.query.get("fieldValidation", "")
     tree = bodies.decoded(body.parse(review.kind), review.kind, version, review.schema, validation, lambda text: None)
     tree.pop("status", None)
+    if review.group == AUTHENTICATION:
+        tree["metadata"]["creationTimestamp"] = rfc3339(core.clock.now())
     agent = request.headers.get("User-Agent", "").partition("/")[0]
     if review.kind != "SelfSubjectReview":
         steps.manage(None, tree, agent, "", version, core.clock.now(), review.schema)

@@ -25,8 +25,9 @@ T = TypeVar("T")
 class Transaction:
     """What one operation sees and does: committed state, under pending groups, under its own writes."""
 
-    def __init__(self, path: WritePath) -> None:
+    def __init__(self, path: WritePath, dry: bool = False) -> None:
         self._path = path
+        self._dry = dry
         self.writes: list[Write] = []
         self.made: dict[str, Entry | None] = {}
 
@@ -43,6 +44,8 @@ class Transaction:
         old = self.get(collection, key)
         value = encode(tree)
         revision = self._path.next_revision + len(self.writes)
+        if self._dry:  # an object keeps its revision, a new one has none
+            revision = old.revision if old else 0
         entry = Entry(key, value, revision, old.created if old else revision, collection.readers)
         self._write(collection, key, value, old)
         self.made[collection.prefix + key] = entry
@@ -130,7 +133,7 @@ class WritePath:
 
     def try_out(self, operation: Operation[T]) -> T:
         """What the operation would answer now; nothing is kept."""
-        return operation(Transaction(self))
+        return operation(Transaction(self, dry=True))
 
     def _decide(self, member: _Member) -> None:
         transaction = Transaction(self)

@@ -11,12 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from clusterip.api import validation
 from clusterip.api.allocation import plan_allocation
 from clusterip.api.completion import complete
 from clusterip.api.errors import ApiError, FieldError, not_supported
 from clusterip.api.meta import Tree
 from clusterip.api.schema import UnknownDefinition
-from clusterip.apiserver import admission, bodies, objects, steps
+from clusterip.apiserver import addresses, admission, bodies, objects, steps
 from clusterip.apiserver.bodies import Body
 from clusterip.apiserver.cache import Entry, encode
 from clusterip.apiserver.core import Call, Core
@@ -67,7 +68,7 @@ async def update(core: Core, call: Call) -> Response:
 async def patch(core: Core, call: Call) -> Response:
     body = await bodies.read(call.request)
     if body.media not in PATCH_TYPES:
-        raise ApiError.unsupported_media_type((JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH))
+        raise ApiError.unsupported_media_type()
     check_options(call, "PatchOptions")
     written = await commit(core, call, lambda transaction: change(core, call, transaction, _patching(call, body)))
     return call.answer(core, call.view(core).one(written))
@@ -78,6 +79,8 @@ async def commit(core: Core, call: Call, operation: Operation[objects.T]) -> obj
 
     def fresh(transaction: Transaction) -> objects.T:
         call.warnings.clear()
+        if call.served.resource.deprecation:
+            call.warnings.append(call.served.resource.deprecation)
         return operation(transaction)
 
     if call.dry_run:
@@ -125,12 +128,16 @@ def bring_to_life(core: Core, call: Call, transaction: Transaction, tree: Tree) 
     objects.begin_life(tree, now, core.random)
     admission.admit_create(core, call, transaction, tree)
     resource.prepare_create(tree)
-    if call.served.collection is core.registry.of("services"):
+    serves = call.served.collection is core.registry.of("services")
+    if serves:
         plan_allocation(tree, None, core.holdings.taken, core.settings.ranges, core.random)
-    objects.refuse(resource, tree["metadata"].get("name", ""), steps.creation_errors(resource, tree))
+    objects.refuse(resource, tree["metadata"].get("name", ""), validation.creation_errors(resource, tree))
     call.warnings += resource.warnings(tree, None)
     _complete(call.served, tree)
-    return _put_new(core, call, transaction, tree)
+    entry = _put_new(core, call, transaction, tree)
+    if serves:
+        addresses.follow(core, transaction, None, tree)
+    return entry
 
 
 def _put_new(core: Core, call: Call, transaction: Transaction, tree: Tree) -> Entry:
@@ -187,8 +194,11 @@ def change(core: Core, call: Call, transaction: Transaction, edit: Edit, bare: b
     if served.collection is core.registry.of("services") and not call.subresource:
         plan_allocation(new, old, core.holdings.taken, core.settings.ranges, core.random)
     objects.refuse(resource, call.name, _update_errors(call, new, old))
-    call.warnings += resource.warnings(new, old)
+    if not call.subresource:
+        call.warnings += resource.warnings(new, old)
     _complete(served, new)
+    if served.collection is core.registry.of("services"):
+        addresses.follow(core, transaction, old, new)
     return _put_changed(call, transaction, entry, new, old)
 
 
@@ -208,7 +218,7 @@ def _prepare(call: Call, new: Tree, old: Tree) -> None:
 
 
 def _update_errors(call: Call, new: Tree, old: Tree) -> list[FieldError]:
-    check = steps.status_errors if call.subresource == "status" else steps.update_errors
+    check = validation.status_errors if call.subresource == "status" else validation.update_errors
     return check(call.served.resource, new, old)
 
 
