@@ -45,6 +45,14 @@ def test_a_process_shows_its_namespace() -> None:
     os.close(own)
 
 
+def test_a_cookie_names_one_namespace_only() -> None:
+    one, other, again = netns.create(), netns.create(), netns.open_own()
+    assert netns.cookie(one) == netns.cookie(one) != netns.cookie(other)
+    assert netns.cookie(again) not in (netns.cookie(one), netns.cookie(other))
+    for fd in (one, other, again):
+        os.close(fd)
+
+
 def _in_private_mounts(act: object) -> int:
     """Run in a child with mounts of its own; its exit code."""
     if (pid := os.fork()) == 0:

@@ -65,7 +65,7 @@ class Folder:
 
     @property
     def run(self) -> Path:
-        """Sockets; visible in nodes as /run/clusterip."""
+        """Sockets; visible in nodes as /run/clusterip/cluster."""
         return self.path / "run"
 
     @property

@@ -43,7 +43,7 @@ REAL_FILE_SYSTEMS = frozenset(
     )
 )
 SLEEP = ("sleep", "infinity")
-ENTERED = (("uts", process.CLONE_NEWUTS), ("net", process.CLONE_NEWNET), ("mnt", process.CLONE_NEWNS))
+ENTERED = (process.CLONE_NEWUTS, process.CLONE_NEWNET, process.CLONE_NEWNS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,12 +64,12 @@ def start(spec: MachineSpec) -> Process:
     return _anchor(spec.name, lambda: _make(spec))
 
 
-def hold(pid: int, name: str, cgroup_procs: tuple[str, ...] = ()) -> Process:
-    """A new anchor for the machine in which a process still lives."""
+def hold(fds: tuple[int, int, int], name: str, cgroup_procs: tuple[str, ...] = ()) -> Process:
+    """A new anchor for a machine whose namespaces (UTS, network, mount) are still there."""
 
     def enter() -> None:
         _join(cgroup_procs)
-        _enter(pid)
+        _enter(fds)
 
     return _anchor(name, enter)
 
@@ -107,8 +107,10 @@ def _make(spec: MachineSpec) -> None:
     process.sethostname(spec.name)
     if spec.folder is not None:
         _own_root(spec, spec.folder)
-    else:
-        _own_sysfs()
+        return
+    _own_sysfs()
+    for source, target, _ in spec.binds:
+        mount.bind(source, target)
 
 
 def _join(cgroup_procs: tuple[str, ...]) -> None:
@@ -116,10 +118,9 @@ def _join(cgroup_procs: tuple[str, ...]) -> None:
         Path(path).write_text(str(os.getpid()))
 
 
-def _enter(pid: int) -> None:
-    """In the anchor to be: go where the process is."""
-    fds = [(os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC), flag) for kind, flag in ENTERED]
-    for fd, flag in fds:
+def _enter(fds: tuple[int, int, int]) -> None:
+    """In the anchor to be: go where the machine is."""
+    for fd, flag in zip(fds, ENTERED, strict=True):
         process.setns(fd, flag)
 
 

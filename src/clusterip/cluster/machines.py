@@ -10,21 +10,19 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import clusterip
-from clusterip.cluster import machine
+from clusterip.cluster import machine, traces
 from clusterip.cluster.folder import Folder, cache
 from clusterip.cluster.machine import KERNEL_FOLDERS, MachineSpec
 from clusterip.cluster.parts import NODE_KUBECONFIG, NODE_ROOT, NODE_RUN
 from clusterip.cluster.topology import Machine, Topology
-from clusterip.kernel import process
 from clusterip.kernel.cgroup import Cgroups
 from clusterip.kernel.process import Process
 
-KINDS = ("net", "mnt", "uts")
 ADMIN_KUBECONFIG = "/root/.kube/config"
 # Nodes ask the site's resolver, as real ones do; the LAN machine is that resolver (it forwards nothing yet).
 RESOLV_CONF = "nameserver {address}\n"
@@ -50,14 +48,17 @@ def anchor_name(name: str) -> str:
 
 def open_namespaces(pid: int) -> Namespaces:
     """The namespaces of a living process."""
-    return Namespaces(*(os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC) for kind in KINDS))
+    return Namespaces(
+        *(os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC) for kind in ("net", "mnt", "uts"))
+    )
 
 
 def spec_of(folder: Folder, topology: Topology, wanted: Machine, kubectl: Path | None) -> MachineSpec:
     """The machine as it is to be made."""
     procs = Cgroups().procs_files(f"{folder.cgroup}/anchors")
     if wanted.role == "control":
-        return MachineSpec(name=wanted.name, cgroup_procs=procs)
+        mark = ((folder.run, str(folder.run), False),)  # by which its processes are known as the cluster's
+        return MachineSpec(name=wanted.name, binds=mark, cgroup_procs=procs)
     files = {
         "/etc/hostname": (f"{wanted.name}\n", 0o644),
         "/etc/hosts": (topology.hosts(), 0o644),
@@ -119,40 +120,16 @@ def _ensure(
     if anchor is not None and anchor.alive():
         return anchor
     spec = spec_of(folder, topology, wanted, kubectl)
-    holder = find_holder(read_inodes(folder, wanted.name))
-    made = machine.start(spec) if holder is None else machine.hold(holder, spec.name, spec.cgroup_procs)
-    write_inodes(folder, wanted.name, made.pid)
+    holder = traces.find_holder(folder, wanted.name)
+    made = machine.start(spec) if holder is None else _hold(holder, spec)
+    traces.remember(folder, wanted.name, made.pid)
     folder.record(anchor_name(wanted.name), made)
     return made
 
 
-def _inodes_file(folder: Folder, name: str) -> Path:
-    return folder.processes / f".{name}.namespaces"
-
-
-def write_inodes(folder: Folder, name: str, pid: int) -> None:
-    """Remember a machine's namespaces by number: they can be found again in whatever process is left."""
-    numbers = [str(process.namespace_inode(pid, kind)) for kind in KINDS]
-    _inodes_file(folder, name).write_text(" ".join(numbers) + "\n")
-
-
-def read_inodes(folder: Folder, name: str) -> tuple[int, ...]:
+def _hold(pid: int, spec: MachineSpec) -> Process:
+    spaces = open_namespaces(pid)
     try:
-        return tuple(map(int, _inodes_file(folder, name).read_text().split()))
-    except (OSError, ValueError):
-        return ()
-
-
-def all_inodes(folder: Folder, names: Iterable[str]) -> frozenset[int]:
-    """The network and mount namespaces of all machines."""
-    return frozenset(number for name in names for number in read_inodes(folder, name)[:2])
-
-
-def find_holder(inodes: tuple[int, ...]) -> int | None:
-    """A process that lives in exactly these namespaces."""
-    if not inodes:
-        return None
-    for pid in process.pids_in_namespaces(frozenset(inodes[1:2]), ("mnt",)):
-        if tuple(process.namespace_inode(pid, kind) for kind in KINDS) == inodes:
-            return pid
-    return None
+        return machine.hold((spaces.uts, spaces.net, spaces.mnt), spec.name, spec.cgroup_procs)
+    finally:
+        spaces.close()

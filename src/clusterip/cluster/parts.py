@@ -17,7 +17,7 @@ from clusterip.cluster.identity import API_PORT
 from clusterip.cluster.topology import CONTROL, Machine, Topology
 
 NODE_ROOT = "/var/lib/clusterip"
-NODE_RUN = "/run/clusterip"
+NODE_RUN = "/run/clusterip/cluster"  # the cluster's own sockets; the rest of /run/clusterip is the agent's
 NODE_KUBECONFIG = "/etc/kubernetes/kubelet.conf"
 HOST_LISTENER, LAN_LISTENER = "host", "lan"
 

@@ -129,6 +129,12 @@ class Cgroups:
         gone = [_remove_tree(folder) for folder in self._existing(path)]
         return all(gone)
 
+    def remove_empty(self, path: str) -> None:
+        """Remove the group if nothing is in it any more; another cluster's groups keep it."""
+        for folder in self._existing(path):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
     def limit(
         self, path: str, *, memory_bytes: int | None = None, cpu: float | None = None, pids: int | None = None
     ) -> None:

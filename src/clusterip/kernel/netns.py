@@ -9,6 +9,7 @@ Truth: network_namespaces(7), setns(2).
 from __future__ import annotations
 
 import os
+import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ from clusterip.kernel import mount, process
 T = TypeVar("T")
 
 OWN = "/proc/thread-self/ns/net"
+SO_NETNS_COOKIE = 71
 
 
 def _in_thread(act: Callable[[], T]) -> T:
@@ -68,6 +70,16 @@ def create() -> int:
 def inode(fd: int) -> int:
     """The namespace's number: the same for every descriptor of it."""
     return os.fstat(fd).st_ino
+
+
+def cookie(fd: int) -> int:
+    """A number that no other namespace has or will have until the machine restarts; inodes are used again."""
+
+    def ask() -> int:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as asking:
+            return int.from_bytes(asking.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8), "little")
+
+    return inside(fd, ask)
 
 
 def enter(fd: int) -> None:

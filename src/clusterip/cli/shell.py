@@ -1,0 +1,103 @@
+"""`clusterip shell`: a shell, or one command, on a node or on a machine of the LAN."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from clusterip.cli.passing import split_name, take_all
+from clusterip.cluster.folder import Folder
+from clusterip.cluster.launch import PATH
+from clusterip.cluster.machines import anchor_name, open_namespaces
+from clusterip.cluster.state import default_name, running_cluster
+from clusterip.cluster.topology import LAN
+from clusterip.failure import Failure
+from clusterip.kernel import process
+
+DESCRIPTION = """Open a shell on a node, or run a command there. Without a node it is a machine of the LAN, outside the
+cluster. `--name CLUSTER` in front chooses the cluster."""
+
+KEPT = ("TERM", "LANG", "LC_ALL", "COLORTERM", "NO_COLOR", "TZ")
+NOT_FOUND, NOT_EXECUTABLE = 127, 126
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Where, and what."""
+
+    cluster: str
+    machine: str
+    command: tuple[str, ...]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    take_all(parser, "[--name CLUSTER] [NODE] [-- CMD...]")
+
+
+def parse(words: Sequence[str], default: str) -> Wanted:
+    """[--name CLUSTER] [NODE] [-- CMD...]"""
+    name, rest = split_name(words, default)
+    before, command = rest, list[str]()
+    if "--" in rest:
+        at = rest.index("--")
+        before, command = rest[:at], rest[at + 1 :]
+    if len(before) > 1 or any(word.startswith("-") for word in before):
+        raise Failure(f"cannot read {' '.join(before)!r}: use clusterip shell [--name CLUSTER] [NODE] [-- CMD...]")
+    return Wanted(name, before[0] if before else LAN, tuple(command))
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.rest[:1] in (["-h"], ["--help"]):
+        print(f"usage: clusterip shell [--name CLUSTER] [NODE] [-- CMD...]\n\n{DESCRIPTION}")
+        return 0
+    wanted = parse(args.rest, default_name())
+    folder = running_cluster(wanted.cluster)
+    _enter(folder, wanted.machine)
+    return _become(wanted.command or (_shell(), "-i" if sys.stdin.isatty() else "-s"))
+
+
+def _enter(folder: Folder, machine: str) -> None:
+    """Move this process to the machine."""
+    anchor = folder.living().get(anchor_name(machine))
+    if anchor is None:
+        raise Failure(f"no machine {machine} in cluster {folder.name}: there are {', '.join(_machines(folder))}")
+    try:
+        spaces = open_namespaces(anchor.pid)
+        for fd, kind in (
+            (spaces.uts, process.CLONE_NEWUTS),
+            (spaces.net, process.CLONE_NEWNET),
+            (spaces.mnt, process.CLONE_NEWNS),
+        ):
+            process.setns(fd, kind)
+        spaces.close()
+    except PermissionError as error:
+        raise Failure("entering a machine needs root: run it as root, as in `sudo clusterip shell`") from error
+    os.chdir("/root" if os.path.isdir("/root") else "/")
+
+
+def _machines(folder: Folder) -> list[str]:
+    return [name.removesuffix("/anchor") for name in folder.living() if name.endswith("/anchor")]
+
+
+def _shell() -> str:
+    return next(
+        (path for path in (os.environ.get("SHELL"), "/bin/bash") if path and os.access(path, os.X_OK)), "/bin/sh"
+    )
+
+
+def _become(command: Sequence[str]) -> int:
+    """Run the command in this process's place: its terminal and its exit code are ours."""
+    sys.stdout.flush()
+    environment = {"PATH": PATH, "HOME": "/root", "USER": "root", "LOGNAME": "root", "SHELL": _shell()}
+    environment |= {name: os.environ[name] for name in KEPT if name in os.environ}
+    try:
+        os.execvpe(command[0], list(command), environment)
+    except FileNotFoundError:
+        print(f"clusterip: {command[0]}: no such program on the machine", file=sys.stderr)
+        return NOT_FOUND
+    except OSError as error:
+        print(f"clusterip: {command[0]}: {error.strerror}", file=sys.stderr)
+        return NOT_EXECUTABLE

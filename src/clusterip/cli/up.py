@@ -1,0 +1,92 @@
+"""`clusterip up`: start a cluster, or complete one that is there."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+
+from clusterip.cluster import config as choices
+from clusterip.cluster.config import Config
+from clusterip.cluster.folder import Folder, locked
+from clusterip.cluster.kubectl import for_nodes
+from clusterip.cluster.preflight import check, image_hint
+from clusterip.cluster.state import default_name
+
+DESCRIPTION = "Start a cluster of several nodes on this machine. It is usable when the command returns."
+
+NEXT = """
+  export KUBECONFIG={kubeconfig}
+  clusterip kubectl{option} get nodes
+  clusterip demo{option}             the ClusterIP lesson, played on this cluster
+  clusterip shell{option} {node}     a shell on a node; without a node: a machine of the LAN
+  clusterip down{option}             end it and remove all that it made"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--name", default=default_name(), help="the cluster (default: %(default)s)")
+    parser.add_argument("--nodes", type=int, metavar="N", help="how many nodes (default: 3)")
+    parser.add_argument("--node-names", metavar="A,B,...", help="the nodes' names (default: node-1,node-2,...)")
+    parser.add_argument("--proxy-mode", default="nftables", metavar="MODE", help="nftables (the only one so far)")
+    parser.add_argument("--store", default="sqlite", metavar="KIND", help="sqlite or memory (default: sqlite)")
+    parser.add_argument("--supervise", action="store_true", help=argparse.SUPPRESS)
+
+
+def run(args: argparse.Namespace) -> int:
+    folder = Folder.of(choices.parse_name(args.name))
+    if args.supervise:
+        return _supervise(folder)
+    config = Config(
+        name=folder.name,
+        nodes=choices.parse_nodes(args.nodes, args.node_names),
+        proxy_mode=choices.parse_proxy_mode(args.proxy_mode),
+        store=choices.parse_store(args.store),
+    )
+    check()
+    return _up(folder, config)
+
+
+def _up(folder: Folder, config: Config) -> int:
+    from clusterip.cluster import start
+
+    began = time.monotonic()
+    with locked(folder):
+        try:
+            start.up(folder, config, for_nodes(), lambda text: _say(began, text))
+        except start.Running:
+            print(f"cluster {folder.name} is already running")
+            return 0
+    print(f"cluster {folder.name} is up after {time.monotonic() - began:.1f} s; next:")
+    option = "" if folder.name == default_name() else f" --name {folder.name}"
+    node = (folder.config() or config).nodes[0]
+    print(NEXT.format(kubeconfig=folder.kubeconfig, option=option, node=node))
+    if hint := image_hint():
+        print(f"\n{hint}")
+    return 0
+
+
+def _say(began: float, text: str) -> None:
+    """A step: with colour on a terminal, plain in a pipe."""
+    seconds = f"{time.monotonic() - began:5.1f} s"
+    plain = not sys.stdout.isatty() or "NO_COLOR" in os.environ
+    print(f"{seconds}  {text}" if plain else f"\033[2m{seconds}\033[0m  {text}", flush=True)
+
+
+def _supervise(folder: Folder) -> int:
+    """Be the supervisor (the zygote forks it with this command)."""
+    import asyncio
+
+    import uvloop
+
+    from clusterip.clock import SystemClock
+    from clusterip.cluster.launch import LISTENER_NAME
+    from clusterip.cluster.supervisor import supervise
+    from clusterip.kernel.zygote import inherited_listeners
+    from clusterip.transport import log
+
+    log.set_up()
+    listener = inherited_listeners().get(LISTENER_NAME)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(supervise(folder, SystemClock(), listener))
+    return 0

@@ -1,0 +1,130 @@
+"""Keep one part running: start it, wait for its end, start it again after a while.
+
+Stage: commit.  In: a `Part`, the machines' namespaces, listeners.  Out: a process on record; its ends in the log.
+Rules: a part that already runs is adopted.  Cancelling the keeper leaves the part running; `stop` ends it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from clusterip.clock import Clock
+from clusterip.cluster.folder import Folder
+from clusterip.cluster.launch import open_log, part_environment, procs_files
+from clusterip.cluster.machines import Namespaces
+from clusterip.cluster.parts import Part
+from clusterip.kernel import zygote
+from clusterip.kernel.zygote import Child
+
+logger = logging.getLogger(__name__)
+
+FIRST_PAUSE_SECONDS = 0.1
+LONGEST_PAUSE_SECONDS = 10.0
+STEADY_SECONDS = 20.0  # who ran this long begins again with the first pause
+STOP_SECONDS = 3.0
+
+
+@dataclass
+class Pauses:
+    """How long to wait before the next start."""
+
+    pause: float = 0.0
+
+    def after(self, lived_seconds: float) -> float:
+        """The pause after a life of this length: none after a long one, else twice the last one."""
+        if lived_seconds >= STEADY_SECONDS:
+            self.pause = 0.0
+            return 0.0
+        self.pause = min(max(self.pause * 2, FIRST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
+        return self.pause
+
+
+@dataclass
+class Keeper:
+    """One part and its present process."""
+
+    part: Part
+    folder: Folder
+    clock: Clock
+    namespaces: Callable[[], Namespaces]
+    listeners: Callable[[], Mapping[str, socket.socket]]
+    child: Child | None = None
+    pauses: Pauses = field(default_factory=Pauses)
+
+    async def run(self) -> None:
+        """Keep the part running until cancelled."""
+        self.child = self._adopt()
+        while True:
+            began = self.clock.monotonic()
+            try:
+                if self.child is None:
+                    self.child = await self._start()
+                code = await self.child.wait()
+                self._release()
+                logger.warning("A part ended", extra={"kv": {"part": self.part.name, "code": code}})
+            except OSError as error:  # no zygote just now: it is being replaced
+                logger.warning("Cannot start a part", extra={"kv": {"part": self.part.name, "err": error}})
+            await asyncio.sleep(self.pauses.after(self.clock.monotonic() - began))
+
+    def _adopt(self) -> Child | None:
+        found = self.folder.recorded().get(self.part.name)
+        if found is None or not found.alive():
+            return None
+        with contextlib.suppress(ProcessLookupError):
+            child = zygote.adopt(found)
+            logger.info("Adopted a part", extra={"kv": {"part": self.part.name, "pid": found.pid}})
+            return child
+        return None
+
+    async def _start(self) -> Child:
+        part, spaces = self.part, self.namespaces()
+        request = zygote.Spawn(
+            name=part.title,
+            argv=part.argv,
+            env=part_environment() | dict(part.environment or {}),
+            cgroup_procs=procs_files(part.cgroup),
+        )
+        log = open_log(part.log)
+        try:
+            child = await zygote.spawn(
+                str(self.folder.zygote_socket),
+                request,
+                net=spaces.net,
+                mnt=spaces.mnt if part.own_files else None,
+                uts=spaces.uts if part.own_files else None,
+                stdout=log,
+                stderr=log,
+                listeners={name: self.listeners()[name].fileno() for name in part.listeners},
+            )
+        finally:
+            os.close(log)
+        self.folder.record(part.name, child.process)
+        logger.info("Started a part", extra={"kv": {"part": part.name, "pid": child.pid}})
+        return child
+
+    def _release(self) -> None:
+        if self.child is not None:
+            self.child.close()
+            self.child = None
+
+    async def stop(self) -> None:
+        """End the part: SIGTERM, and SIGKILL when it takes too long.  The keeper must not run any more."""
+        if self.child is None:
+            return
+        try:
+            for sig in (signal.SIGTERM, signal.SIGKILL):
+                self.child.kill(sig)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(STOP_SECONDS):
+                        await self.child.wait()
+                        return
+        finally:
+            self._release()
+            self.folder.forget(self.part.name)

@@ -1,0 +1,53 @@
+"""Is this machine able to run a cluster?  Asked before anything is made.
+
+Stage: read.  In: the machine.  Out: nothing, or one Failure that names all that is missing and what brings it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Sequence
+
+from clusterip.cluster.folder import cache
+from clusterip.failure import Failure
+
+# what is needed -> any of these programs -> the Debian package that brings it
+PROGRAMS: tuple[tuple[tuple[str, ...], str], ...] = (
+    (("nft",), "nftables"),
+    (("runc", "crun"), "runc"),
+    (("conmon",), "conmon"),
+)
+SEARCHED = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def require_root(euid: int) -> None:
+    if euid != 0:
+        raise Failure("a cluster needs root, for its network namespaces: run it as root, as in `sudo clusterip up`")
+
+
+def missing_programs(which: Callable[[str], str | None]) -> list[tuple[str, str]]:
+    """What is not there: (programs, package)."""
+    return [(" or ".join(names), package) for names, package in PROGRAMS if not any(map(which, names))]
+
+
+def explain(missing: Sequence[tuple[str, str]]) -> str:
+    """One line for a person."""
+    programs = ", ".join(names for names, _ in missing)
+    return (
+        f"missing programs: {programs}; install them: apt-get install -y {' '.join(package for _, package in missing)}"
+    )
+
+
+def check() -> None:
+    """A Failure when a cluster cannot run here."""
+    require_root(os.geteuid())
+    if missing := missing_programs(lambda name: shutil.which(name, path=SEARCHED)):
+        raise Failure(explain(missing))
+
+
+def image_hint() -> str | None:
+    """What to say when no image was built yet: system parts need none, pods do."""
+    if (cache() / "images" / "index.json").exists():
+        return None
+    return "no images yet: pods of nginx, busybox and the like need them; build them once: clusterip image build"

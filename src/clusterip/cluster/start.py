@@ -1,0 +1,123 @@
+"""`up`: from whatever there is (nothing, a running cluster, half of one) to a running cluster.
+
+Stage: commit.  In: `Config`.  Out: a running cluster, and its steps told as they come.
+Rules: each thing is made only if it is missing, so that running it again completes what a killed one began.  Files that
+belong to processes (sockets, records, the nodes' roots) go when none of those processes lives.
+Truth: DESIGN 3 and 8.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from clusterip.cluster import identity, launch, machines, network, progress
+from clusterip.cluster.config import Config
+from clusterip.cluster.folder import Folder
+from clusterip.cluster.state import SUPERVISOR, ZYGOTE
+from clusterip.cluster.stop import sweep
+from clusterip.cluster.topology import Topology, topology
+from clusterip.failure import Failure
+from clusterip.kernel import process
+from clusterip.kernel.inotify import FolderWatch
+from clusterip.kernel.process import Process
+
+STEP_SECONDS = 180.0
+ZYGOTE_SECONDS = 30.0
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+Say = Callable[[str], None]
+
+
+class Running(Exception):
+    """The cluster runs already; nothing was done."""
+
+
+def up(folder: Folder, config: Config, kubectl: Path | None, say: Say) -> None:
+    """Bring the cluster up; the caller holds its lock."""
+    tree = folder.read_cluster()
+    living = folder.living() if tree is not None else {}
+    if tree is not None and living:
+        config = Config.from_tree(tree["config"])
+        if SUPERVISOR in living:
+            _follow(folder, living[SUPERVISOR], say)
+            raise Running
+        say("part of the cluster runs already; completing it")
+    elif folder.path.exists():
+        _forget_former_run(folder)
+    _start(folder, config, tree if living else None, kubectl, say)
+
+
+def _forget_former_run(folder: Folder) -> None:
+    """What a crash, or `down --keep`, left: the store, the keys and the logs stay."""
+    sweep(folder)
+    for path in (folder.processes, folder.run, folder.path / "nodes"):
+        shutil.rmtree(path, ignore_errors=True)
+    folder.supervisor_socket.unlink(missing_ok=True)
+
+
+def _start(folder: Folder, config: Config, tree: dict[str, Any] | None, kubectl: Path | None, say: Say) -> None:
+    folder.make()
+    folder.node("").mkdir(exist_ok=True)
+    zygote = None if folder.living().get(ZYGOTE) else launch.start_zygote(folder)
+    listener = launch.listen_on_host() if tree is None else None
+    port = listener.getsockname()[1] if listener else tree["port"]  # type: ignore[index]
+    plan = topology(config)
+    if tree is None:
+        folder.write_cluster({"config": config.to_tree(), "port": port, "boot": BOOT_ID.read_text().strip()})
+        identity.issue(folder, f"https://{launch.LOOPBACK}:{port}", plan.nodes)
+    _make_machines(folder, plan, kubectl)
+    say(f"LAN and {len(plan.nodes)} nodes are there")
+    _wait_for_zygote(folder, zygote)
+    supervisor = asyncio.run(launch.start_supervisor(folder, listener))
+    if listener is not None:
+        listener.close()
+    _follow(folder, supervisor, say)
+
+
+def _make_machines(folder: Folder, plan: Topology, kubectl: Path | None) -> None:
+    anchors = machines.ensure(folder, plan, kubectl)
+    spaces = {name: machines.open_namespaces(anchor.pid) for name, anchor in anchors.items()}
+    try:
+        network.build(plan, {name: each.net for name, each in spaces.items()})
+    finally:
+        for each in spaces.values():
+            each.close()
+
+
+def _wait_for_zygote(folder: Folder, started: subprocess.Popen[bytes] | None) -> None:
+    """Until its socket is there: that is when its imports are done."""
+    if started is None:
+        return
+    if not wait_for_file(folder.zygote_socket, started.pid, ZYGOTE_SECONDS):
+        raise Failure(f"the zygote does not start; see {folder.log(ZYGOTE)}")
+
+
+def wait_for_file(path: Path, pid: int, timeout_seconds: float) -> bool:
+    """Until the process has made the file, told by the kernel; False when it ends first, or is late."""
+    with FolderWatch(path.parent) as watch:
+        pidfd = process.pidfd_open(pid)
+        with process.closing_fd(pidfd):
+            return watch.until(path.exists, pidfd, timeout_seconds)
+
+
+def _follow(folder: Folder, supervisor: Process, say: Say) -> None:
+    """Hand on the supervisor's steps until it says ready."""
+    seen = False
+    try:
+        if not wait_for_file(folder.supervisor_socket, supervisor.pid, ZYGOTE_SECONDS):
+            raise Failure(f"the supervisor ended; see {folder.log(SUPERVISOR)}")
+        for step in progress.follow(folder.supervisor_socket, STEP_SECONDS):
+            seen = step.ready
+            if not seen:
+                say(step.text + (f"; see {folder.logs}" if step.trouble else ""))
+    except TimeoutError as error:
+        raise Failure(f"the cluster is not ready after {STEP_SECONDS:.0f} s; see {folder.logs}") from error
+    except (OSError, ValueError) as error:
+        raise Failure(f"the supervisor ended ({error}); see {folder.log(SUPERVISOR)}") from error
+    if not seen:
+        raise Failure(f"the supervisor ended; see {folder.log(SUPERVISOR)}")
