@@ -29,12 +29,26 @@ def selector_errors(spec: Tree, owner: str) -> list[FieldError]:
     return found
 
 
+def replicated_errors(spec: Tree) -> list[FieldError]:
+    """Selector and template of a Deployment or a ReplicaSet."""
+    found = selector_errors(spec, "deployment")
+    if not is_readable(spec.get("selector")):
+        return [*found, invalid("spec.selector", spec.get("selector"), "invalid label selector")]
+    return found + steady_template_errors(spec, "ReplicaSet")
+
+
 def matches(selector: Tree | None, template: Tree) -> bool:
-    """Whether the pods of a template are those that the selector means; one that cannot be read matches nothing."""
+    """Whether the pods of a template are those that the selector means; no selector means none."""
+    return from_label_selector(selector).matches(labels_of(template))
+
+
+def is_readable(selector: Tree | None) -> bool:
+    """Whether a selector means anything at all; what is wrong with it is told elsewhere."""
     try:
-        return selector is not None and bool(from_label_selector(selector).matches(labels_of(template)))
+        from_label_selector(selector)
     except ValueError:
         return False
+    return True
 
 
 def template_of(spec: Tree) -> Tree:
@@ -42,13 +56,18 @@ def template_of(spec: Tree) -> Tree:
     return found
 
 
+def mismatch_errors(spec: Tree) -> list[FieldError]:
+    """A template whose pods the selector does not mean."""
+    selector, template = spec.get("selector"), template_of(spec)
+    if not is_readable(selector) or matches(selector, template):
+        return []
+    return [invalid("spec.template.metadata.labels", labels_of(template) or None, MISMATCH)]
+
+
 def steady_template_errors(spec: Tree, owner: str) -> list[FieldError]:
     """A template whose pods shall run for ever."""
     template = template_of(spec)
-    found = []
-    if not selects_everything(spec.get("selector")) and not matches(spec.get("selector"), template):
-        found.append(invalid("spec.template.metadata.labels", labels_of(template) or None, MISMATCH))
-    found += template_errors("spec.template", template)
+    found = mismatch_errors(spec) + template_errors("spec.template", template)
     pod = template.get("spec") or {}
     if pod.get("restartPolicy") != "Always" and pod.get("restartPolicy") in ("OnFailure", "Never"):
         found.append(not_supported("spec.template.spec.restartPolicy", pod["restartPolicy"], ("Always",)))

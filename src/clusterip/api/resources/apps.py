@@ -17,16 +17,14 @@ from clusterip.api.resource import Column, Resource, Subresource
 from clusterip.api.strategy import first_generation, keep_status, next_generation, only_status, set_generation
 from clusterip.api.tables import AGE, NAME, NONE, at, fixed, labels_text, number, template_columns
 from clusterip.api.workload import (
-    MISMATCH,
     amount,
     at_most_all,
     counts,
-    matches,
     number_or_percent,
     replica_status_errors,
+    replicated_errors,
     selector_errors,
     steady_template_errors,
-    template_of,
 )
 
 TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
@@ -82,7 +80,7 @@ def _update_deployment(new: Tree, old: Tree) -> None:
 def _validate_deployment(tree: Tree) -> list[FieldError]:
     spec = spec_of(tree)
     found = counts("spec", spec, "replicas", "minReadySeconds", "revisionHistoryLimit", "progressDeadlineSeconds")
-    found += selector_errors(spec, "deployment") + steady_template_errors(spec, "ReplicaSet")
+    found += replicated_errors(spec)
     deadline, ready = spec.get("progressDeadlineSeconds"), spec.get("minReadySeconds") or 0
     if deadline is not None and deadline <= ready:
         found.append(invalid("spec.progressDeadlineSeconds", deadline, "must be greater than minReadySeconds"))
@@ -162,7 +160,7 @@ def _default_replica_set(tree: Tree) -> None:
 def _validate_replica_set(tree: Tree) -> list[FieldError]:
     spec = spec_of(tree)
     found = counts("spec", spec, "replicas", "minReadySeconds")
-    return found + selector_errors(spec, "deployment") + steady_template_errors(spec, "ReplicaSet")
+    return found + replicated_errors(spec)
 
 
 def _validate_replica_set_update(new: Tree, old: Tree) -> list[FieldError]:
@@ -232,10 +230,7 @@ def _update_daemon_set(new: Tree, old: Tree) -> None:
 def _validate_daemon_set(tree: Tree) -> list[FieldError]:
     spec = spec_of(tree)
     found = counts("spec", spec, "minReadySeconds", "revisionHistoryLimit")
-    if spec.get("selector") is None and not matches(None, template_of(spec)):
-        labels = metadata_of(template_of(spec)).get("labels")
-        found.append(invalid("spec.template.metadata.labels", labels, MISMATCH))
-    else:
+    if spec.get("selector") is not None:
         found += selector_errors(spec, "daemonset")
     return found + steady_template_errors(spec, "DaemonSet") + _daemon_strategy(spec.get("updateStrategy") or {})
 

@@ -18,7 +18,7 @@ from clusterip.api.pod_validation import template_errors
 from clusterip.api.resource import Column, Resource, Subresource
 from clusterip.api.strategy import first_generation, next_generation, only_status
 from clusterip.api.tables import AGE, NAME, at, fixed, human_duration, template_columns
-from clusterip.api.workload import MISMATCH, counts, matches, template_of
+from clusterip.api.workload import counts, mismatch_errors, template_of
 
 UID_LABEL = "batch.kubernetes.io/controller-uid"
 NAME_LABEL = "batch.kubernetes.io/job-name"
@@ -91,9 +91,7 @@ def _validate(tree: Tree) -> list[FieldError]:
         found.append(required("spec.selector"))
     else:
         found += label_selector("spec.selector", spec["selector"])
-        if not matches(spec["selector"], template_of(spec)):
-            labels = labels_of(template_of(spec)) or None
-            found.append(invalid("spec.template.metadata.labels", labels, MISMATCH))
+        found += mismatch_errors(spec)
     return found + template_errors("spec.template", template_of(spec)) + _restart_policy(spec)
 
 

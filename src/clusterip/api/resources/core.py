@@ -286,6 +286,14 @@ def _node_text(name: str, field: str) -> Column:
     return Column(name, text("status", "nodeInfo", field, otherwise=UNKNOWN), says=says, priority=1)
 
 
+def _kernel(tree: Tree) -> str:
+    """The kernel and what it runs on."""
+    version, machine = (tables.at(tree, "status", "nodeInfo", field) for field in ("kernelVersion", "architecture"))
+    if not version:
+        return UNKNOWN
+    return f"{version} ({machine})" if machine else str(version)
+
+
 NODE_COLUMNS = (
     NAME,
     Column("Status", fixed(_node_status), says="The status of the node"),
@@ -295,7 +303,7 @@ NODE_COLUMNS = (
     _node_address("InternalIP"),
     _node_address("ExternalIP"),
     _node_text("OS-Image", "osImage"),
-    _node_text("Kernel-Version", "kernelVersion"),
+    Column("Kernel-Version", fixed(_kernel), says="@core.v1.NodeSystemInfo.kernelVersion", priority=1),
     _node_text("Container-Runtime", "containerRuntimeVersion"),
 )
 
