@@ -9,6 +9,7 @@ Truth: DESIGN 3 and 8.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -23,7 +24,7 @@ from clusterip.cluster.stop import sweep
 from clusterip.cluster.topology import Topology, topology
 from clusterip.failure import Failure
 from clusterip.kernel import process
-from clusterip.kernel.inotify import FolderWatch
+from clusterip.kernel.inotify import APPEARED, Inotify
 from clusterip.kernel.process import Process
 
 STEP_SECONDS = 180.0
@@ -98,11 +99,22 @@ def _wait_for_zygote(folder: Folder, started: subprocess.Popen[bytes] | None) ->
 
 
 def wait_for_file(path: Path, pid: int, timeout_seconds: float) -> bool:
-    """Until the process has made the file, told by the kernel; False when it ends first, or is late."""
-    with FolderWatch(path.parent) as watch:
-        pidfd = process.pidfd_open(pid)
-        with process.closing_fd(pidfd):
-            return watch.until(path.exists, pidfd, timeout_seconds)
+    """Until the process has made the file; False when it ends first, or is late."""
+    return path.exists() or asyncio.run(_wait_for_file(path, pid, timeout_seconds))
+
+
+async def _wait_for_file(path: Path, pid: int, timeout_seconds: float) -> bool:
+    with contextlib.suppress(TimeoutError, ProcessLookupError), Inotify() as inotify:
+        inotify.watch(path.parent, APPEARED)
+        with process.closing_fd(process.pidfd_open(pid)) as pidfd:
+            async with asyncio.timeout(timeout_seconds):
+                ended = asyncio.create_task(process.wait_pidfd(pidfd))
+                while not path.exists() and not ended.done():
+                    happened = asyncio.create_task(inotify.wait())
+                    await asyncio.wait({ended, happened}, return_when=asyncio.FIRST_COMPLETED)
+                    happened.cancel()
+                ended.cancel()
+    return path.exists()
 
 
 def _follow(folder: Folder, supervisor: Process, say: Say) -> None:

@@ -1,56 +1,74 @@
-"""Wait for a change in a folder, told by the kernel.
+"""Changes of files as events.
 
-Stage: kernel.  In: a folder.  Out: wake-ups.
+Stage: kernel.  In: paths.  Out: a wait that ends when something happened to one of them.
+Rules: an event says only that it is time to look again; what happened is read from the files themselves.
 Truth: inotify(7).
 """
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import os
-import select
-import time
-from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
 from clusterip.kernel.process import check
 
-CREATE, MOVED_TO, CLOSE_WRITE, DELETE = 0x100, 0x80, 0x8, 0x200
-CHANGES = CREATE | MOVED_TO | CLOSE_WRITE | DELETE
+IN_MODIFY = 0x0002
+IN_ATTRIB = 0x0004
+IN_CLOSE_WRITE = 0x0008
+IN_MOVED_TO = 0x0080
+IN_CREATE = 0x0100
+IN_DELETE = 0x0200
+IN_MOVE_SELF = 0x0800
+WRITTEN = IN_MODIFY | IN_CLOSE_WRITE
+APPEARED = IN_CREATE | IN_MOVED_TO
 
+_CLOEXEC_NONBLOCK = os.O_CLOEXEC | os.O_NONBLOCK
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-class FolderWatch:
-    """A folder under watch, from before the first look."""
+class Inotify:
+    """One inotify instance in the running loop; a context manager."""
 
-    def __init__(self, folder: Path, changes: int = CHANGES) -> None:
-        self.fd = check(_libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK), "inotify")
-        try:
-            check(_libc.inotify_add_watch(self.fd, os.fsencode(folder), ctypes.c_uint32(changes)), f"watch {folder}")
-        except OSError:
-            os.close(self.fd)
-            raise
+    def __init__(self) -> None:
+        self._fd = check(_libc.inotify_init1(_CLOEXEC_NONBLOCK), "inotify")
+        self._happened = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._fd, self._read)
 
-    def __enter__(self) -> FolderWatch:
+    def watch(self, path: Path, events: int) -> None:
+        """Let these events of a file, or of the files in a folder, end the wait."""
+        raw = os.fsencode(path)
+        check(_libc.inotify_add_watch(self._fd, raw, ctypes.c_uint32(events)), f"inotify {path}")
+
+    async def wait(self) -> None:
+        """Return when anything happened since the last return; at once when it already has."""
+        await self._happened.wait()
+        self._happened.clear()
+
+    def wake(self) -> None:
+        """End the wait, as an event would."""
+        self._happened.set()
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            self._loop.remove_reader(self._fd)
+            os.close(self._fd)
+            self._fd = -1
+
+    def __enter__(self) -> Inotify:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        os.close(self.fd)
+        self.close()
 
-    def until(self, seen: Callable[[], bool], pidfd: int, timeout_seconds: float) -> bool:
-        """Block until it is seen; False when the process of the pidfd ends first, or time runs out."""
-        deadline = time.monotonic() + timeout_seconds
-        poll = select.poll()
-        poll.register(self.fd, select.POLLIN)
-        poll.register(pidfd, select.POLLIN)
-        while not seen():
-            left = deadline - time.monotonic()
-            ready = dict(poll.poll(max(0.0, left) * 1000)) if left > 0 else {}
-            if not ready or pidfd in ready:
-                return seen()
-            os.read(self.fd, 65536)
-        return True
+    def _read(self) -> None:
+        try:
+            os.read(self._fd, 65536)
+        except BlockingIOError:
+            return
+        self._happened.set()
