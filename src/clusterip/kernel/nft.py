@@ -2,7 +2,7 @@
 
 Stage: commit.  In: Changes of a State.  Out: kernel tables, all of the changes or none; read: the State of one table.
 Rules: text is made here and nowhere else; no Service is known.  nft_fake.py obeys the same Protocol, nft_listing.py
-reads.  Order inside a transaction: sets, chains, rules out, elements out, elements in, rules in, chains and sets out:
+reads.  Order inside a transaction: sets, chains, rules out, elements out, elements in, rules in, sets and chains out:
 each object exists before it is named and is named nowhere when it goes.
 Truth: nft(8) 1.0.6.
 """
@@ -252,10 +252,11 @@ def _rule_lines(table: Table, put: State) -> Iterator[str]:
 
 
 def _departures(table: Table, removed: State, put: State) -> Iterator[str]:
-    yield from (f"delete chain {table} {name}" for name, _ in _of(removed, Kind.CHAIN) if chain_key(name) not in put)
+    """Maps before chains: their elements may still name one."""
     for name, value in _of(removed, Kind.SET):
         assert isinstance(value, SetSpec)
         yield f"delete {value.word} {table} {name}"
+    yield from (f"delete chain {table} {name}" for name, _ in _of(removed, Kind.CHAIN) if chain_key(name) not in put)
 
 
 class KernelNft:

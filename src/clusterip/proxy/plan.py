@@ -134,7 +134,7 @@ def decide(plan: Plan, packet: Packet) -> Verdict:
     outcome = _outcome(rule, packet, plan.node)
     if not isinstance(outcome, Forward):
         return outcome
-    return Deliver(frozenset(_delivery(outcome, target, packet) for target in outcome.targets))
+    return Deliver(frozenset(_delivery(outcome, target, packet, plan.node) for target in outcome.targets))
 
 
 def _outcome(rule: Rule, packet: Packet, node: Node) -> Outcome:
@@ -143,10 +143,14 @@ def _outcome(rule: Rule, packet: Packet, node: Node) -> Outcome:
     return rule.from_others if packet.interface else rule.from_node
 
 
-def _delivery(outcome: Forward, target: Target, packet: Packet) -> Delivery:
-    """A pod that reaches itself must see another sender, or it would answer itself directly."""
+def _delivery(outcome: Forward, target: Target, packet: Packet, node: Node) -> Delivery:
+    """A pod that reaches itself must see another sender, or it would answer itself directly.
+
+    What comes in and ends on the node itself never leaves it, and senders are rewritten only on the way out.
+    """
     hairpin = target.is_local and target.address == packet.source
-    return Delivery(target.address, target.port, outcome.masquerade or hairpin)
+    stays = bool(packet.interface) and target.address in node.addresses
+    return Delivery(target.address, target.port, (outcome.masquerade or hairpin) and not stays)
 
 
 def _decide_unknown(plan: Plan, packet: Packet) -> Verdict:

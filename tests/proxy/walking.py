@@ -1,0 +1,34 @@
+"""Sends a packet through compiled nftables state and says the verdict in the plan's words."""
+
+from __future__ import annotations
+
+from clusterip.kernel import nft_walk
+from clusterip.kernel.nft import State
+from clusterip.proxy.backends.nftables import Compiler
+from clusterip.proxy.model import Deliver, Delivery, Drop, Ignore, Packet, Plan, Reject, Verdict
+
+MARK = 1 << 14
+
+
+def state_of(plan: Plan) -> State:
+    return {key: value for part in Compiler(MARK).compile(plan).values() for key, value in part.items()}
+
+
+def verdict_of(state: State, plan: Plan, packet: Packet) -> Verdict:
+    """All endings together; endings that do not fit each other are an error."""
+    sent = nft_walk.Packet(packet.source, packet.destination, packet.protocol, packet.port, packet.interface)
+    ends = nft_walk.endings(state, sent, plan.node.addresses)
+    fates = {ending.fate for ending in ends}
+    assert len(fates) == 1, fates
+    fate = fates.pop()
+    if fate is nft_walk.Fate.DROPPED:
+        return Drop()
+    if fate is nft_walk.Fate.REJECTED:
+        return Reject()
+    ways = frozenset(
+        Delivery(ending.packet.destination, ending.packet.port, ending.packet.masqueraded)
+        for ending in ends
+        if ending.packet.translated
+    )
+    assert len(ways) in (0, len(ends)), ends
+    return Deliver(ways) if ways else Ignore()
