@@ -32,6 +32,9 @@ def cache() -> Path:
     return Path(os.environ.get("CLUSTERIP_CACHE") or Path.home() / ".cache" / "clusterip").absolute()
 
 
+MADE_HOME = b"made the folder of clusters"
+
+
 @dataclass(frozen=True)
 class Folder:
     """The state folder of one cluster."""
@@ -182,21 +185,33 @@ def clusters() -> list[Folder]:
 @contextlib.contextmanager
 def locked(folder: Folder) -> Iterator[None]:
     """Hold the cluster's lock; a second `up` or `down` at the same time is told so."""
-    folder.lock_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    fresh_home = not folder.lock_file.parent.exists()
     fd = _take_lock(folder)
     try:
+        if fresh_home:
+            os.write(fd, MADE_HOME)
         yield
     finally:
         if not folder.path.exists():
-            folder.lock_file.unlink(missing_ok=True)
-            with contextlib.suppress(OSError):
-                folder.lock_file.parent.rmdir()  # only when it is empty
+            _remove_lock(folder, os.pread(fd, len(MADE_HOME), 0) == MADE_HOME)
         os.close(fd)
+
+
+def _remove_lock(folder: Folder, made_home: bool) -> None:
+    """The folder of all clusters goes too, if it was made for this one and is empty."""
+    folder.lock_file.unlink(missing_ok=True)
+    if made_home:
+        with contextlib.suppress(OSError):
+            folder.lock_file.parent.rmdir()
 
 
 def _take_lock(folder: Folder) -> int:
     while True:
-        fd = os.open(folder.lock_file, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            folder.lock_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            fd = os.open(folder.lock_file, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise Failure(f"cannot use {folder.lock_file.parent}: {error.strerror}; choose CLUSTERIP_HOME") from error
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

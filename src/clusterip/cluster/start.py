@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -109,12 +110,12 @@ async def _wait_for_file(path: Path, pid: int, timeout_seconds: float) -> bool:
         with process.closing_fd(process.pidfd_open(pid)) as pidfd:
             async with asyncio.timeout(timeout_seconds):
                 ended = asyncio.create_task(process.wait_pidfd(pidfd))
-                while not path.exists() and not ended.done():
+                while not os.path.exists(path) and not ended.done():  # noqa: ASYNC240 - a look at a local folder
                     happened = asyncio.create_task(inotify.wait())
                     await asyncio.wait({ended, happened}, return_when=asyncio.FIRST_COMPLETED)
                     happened.cancel()
                 ended.cancel()
-    return path.exists()
+    return os.path.exists(path)  # noqa: ASYNC240
 
 
 def _follow(folder: Folder, supervisor: Process, say: Say) -> None:
