@@ -1,0 +1,324 @@
+"""The cluster's names: Services, endpoints and namespaces as DNS answers.
+
+Stage: compile.  In: changes of Services, EndpointSlices and namespaces; names that are asked.  Out: `Sections`.
+An answer is compiled when its name is first asked after a change, kept, and dropped when its Service changes; what does
+not exist is never kept.
+Rules: no I/O, no clock (the serial is given); one change costs one Service's names.
+Truth: Kubernetes DNS specification 1.1.0; where that is silent, CoreDNS's kubernetes plugin (tests/fixtures/dns).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+from typing import NamedTuple, TypeVar
+
+from clusterip.dns import message as wire
+from clusterip.dns.message import Sections
+from clusterip.dns.model import Address, Endpoint, Port, Service, Slice, undashed
+
+T = TypeVar("T")
+Key = tuple[str, str]
+KEPT_TYPES = frozenset({wire.A, wire.AAAA, wire.SRV, wire.CNAME, wire.TXT, wire.PTR, 15, 64, 65})
+LONGEST_CHAIN = 8
+SPECIFICATION = "1.1.0"
+SPECIFICATION_TTL = 28800
+OUTSIDE = Sections(wire.SERVFAIL, authoritative=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a zone answers; the defaults are kubeadm's."""
+
+    domain: str = "cluster.local"
+    ttl: int = 30
+    pods: bool = True  # 10-244-1-5.NAMESPACE.pod.DOMAIN is 10.244.1.5, whether there is such a pod or not
+
+
+class Host(NamedTuple):
+    """An address and a port that a name stands for; `name` is where a service record points."""
+
+    ip: Address
+    port: int
+    name: bytes
+
+
+class Zone:
+    """One cluster's names."""
+
+    def __init__(self, settings: Settings, own: Iterable[Address] = ()) -> None:
+        self._ttl, self._pods = settings.ttl, settings.pods
+        self._own = tuple(own)  # where this server is reached itself
+        self._domain = wire.name(settings.domain.lower())
+        self._domain_labels = wire.labels(self._domain)
+        self._serial = 0
+        self._services: dict[Key, Service] = {}
+        self._slices: dict[Key, Slice] = {}
+        self._slices_of: dict[Key, set[Key]] = defaultdict(set)
+        self._namespaces: set[bytes] = set()
+        self._by_address: dict[Address, set[Key]] = defaultdict(set)  # of Services' own addresses
+        self._by_endpoint: dict[Address, set[Key]] = defaultdict(set)  # of Services by their endpoints
+        self._kept: dict[tuple[bytes, int], Sections] = {}
+        self._kept_of: dict[Key, list[tuple[bytes, int]]] = defaultdict(list)
+        self._restart(0)
+
+    # -- changes -------------------------------------------------------------------------------------------------------
+
+    def put_service(self, key: Key, new: Service | None, serial: int) -> None:
+        """A Service is now this, or gone."""
+        old = self._services.pop(key, None)
+        for ip in old.addresses if old else ():
+            _discard(self._by_address, ip, key)
+        if new:
+            self._services[key] = new
+            for ip in new.addresses:
+                self._by_address[ip].add(key)
+        self._changed(key, serial)
+
+    def put_slice(self, key: Key, new: Slice | None, serial: int) -> None:
+        """An EndpointSlice is now this, or gone."""
+        old = self._slices.pop(key, None)
+        if old:
+            _discard(self._slices_of, (old.namespace, old.service), key)
+        if new and new.service:
+            self._slices[key] = new
+            self._slices_of[new.namespace, new.service].add(key)
+        for change in (old, new):
+            if change:
+                self._index_endpoints((change.namespace, change.service), change.endpoints)
+                self._changed((change.namespace, change.service), serial)
+
+    def put_namespace(self, name: str, present: bool, serial: int) -> None:
+        """A namespace is there, or gone."""
+        (self._namespaces.add if present else self._namespaces.discard)(name.encode())
+        self._restart(serial)
+
+    def _index_endpoints(self, owner: Key, touched: Iterable[Endpoint]) -> None:
+        """Say anew which of the touched addresses belong to the Service."""
+        current = {ip for endpoint in self._endpoints(owner) for ip in endpoint.addresses}
+        for ip in {ip for endpoint in touched for ip in endpoint.addresses}:
+            if ip in current:
+                self._by_endpoint[ip].add(owner)
+            else:
+                _discard(self._by_endpoint, ip, owner)
+
+    def _changed(self, key: Key, serial: int) -> None:
+        for kept in self._kept_of.pop(key, ()):
+            self._kept.pop(kept, None)
+        self._set_serial(serial)
+
+    def _restart(self, serial: int) -> None:
+        self._kept.clear()
+        self._kept_of.clear()
+        self._set_serial(serial)
+
+    def _set_serial(self, serial: int) -> None:
+        self._serial = max(serial, self._serial)
+        server, mailbox = b"\x02ns\x03dns" + self._domain, b"\x0ahostmaster" + self._domain
+        self.authority = wire.start_of_authority(self._domain, self._ttl, server, mailbox, self._serial)
+        self._none = Sections(wire.NXDOMAIN, authority=(self.authority,))
+        self._empty = Sections(authority=(self.authority,))
+
+    # -- answers -------------------------------------------------------------------------------------------------------
+
+    def answer(self, name: bytes, type: int) -> Sections:
+        """What a name (wire form, lower case) has of a type."""
+        kept = self._kept.get((name, type))
+        return kept if kept is not None else self._compile(wire.labels(name), type, name)
+
+    def _compile(self, labels: list[bytes], type: int, name: bytes) -> Sections:
+        depth = len(self._domain_labels)
+        if labels[-depth:] == self._domain_labels:
+            return self._inside(labels[:-depth], type, name)
+        ip = reversed_address(labels)
+        return self._pointers(ip) if ip is not None and type == wire.PTR else OUTSIDE
+
+    def _inside(self, labels: list[bytes], type: int, name: bytes) -> Sections:
+        """A name below the cluster's domain, which is taken off."""
+        if not labels:
+            return self._apex(type)
+        if labels == [b"dns-version"] and type == wire.TXT:
+            return Sections(answers=(wire.text(wire.THE_QUESTION, SPECIFICATION_TTL, SPECIFICATION),))
+        if labels == [b"ns", b"dns"] and type in (wire.A, wire.AAAA):
+            return self._addresses({ip for _, ip in self._servers()}, type)
+        if labels[-1] not in (b"svc", b"pod"):
+            return self._none
+        if len(labels) == 1:
+            return self._empty
+        if labels[-2] not in self._namespaces:
+            return self._none
+        if len(labels) == 2:
+            return self._empty
+        if labels[-1] == b"pod":
+            return self._pod(labels[:-2], type)
+        return self._service(labels, type, name)
+
+    def _apex(self, type: int) -> Sections:
+        if type == wire.SOA:
+            return Sections(answers=(self.authority.replace(self._domain, wire.THE_QUESTION, 1),))
+        if type != wire.NS:
+            return self._empty
+        servers = sorted(self._servers())
+        names = dict.fromkeys(name for name, _ in servers)
+        answers = tuple(wire.record(wire.THE_QUESTION, wire.NS, self._ttl, name) for name in names)
+        return Sections(answers=answers, additional=tuple(wire.address(name, self._ttl, ip) for name, ip in servers))
+
+    def _servers(self) -> set[tuple[bytes, Address]]:
+        """The names and addresses of this server: the Services that it is an endpoint of, or its own address."""
+        found: set[tuple[bytes, Address]] = set()
+        for own in self._own:
+            for key in self._by_endpoint.get(own, ()):
+                service = self._services.get(key)
+                for host in self._hosts(service, b"", b"", b"") if service else ():
+                    if service and (service.addresses or host.ip == own):
+                        found.add((host.name, host.ip))
+        return found or {(b"\x02ns\x03dns" + self._domain, ip) for ip in self._own}
+
+    def _pod(self, labels: list[bytes], type: int) -> Sections:
+        ip = undashed(labels[0]) if self._pods and len(labels) == 1 else None
+        return self._none if ip is None else self._addresses({ip}, type)
+
+    def _service(self, labels: list[bytes], type: int, name: bytes) -> Sections:
+        """[PORT.PROTOCOL.|ENDPOINT.]SERVICE.NAMESPACE.svc"""
+        key = labels[-2].decode("ascii", "replace"), labels[-3].decode("ascii", "replace")
+        service, before = self._services.get(key), labels[:-3]
+        if service is None or len(before) > 2:
+            return self._none
+        endpoint = before[0] if len(before) == 1 else b""
+        port, protocol = (label.removeprefix(b"_") for label in before) if len(before) == 2 else (b"", b"")
+        if service.external:
+            return self._none if before else self._external(service, type)
+        hosts = list(self._hosts(service, endpoint, port, protocol))
+        if not hosts:
+            return self._none
+        found = self._services_records(hosts) if type == wire.SRV else self._addresses({h.ip for h in hosts}, type)
+        if type in KEPT_TYPES and found is not self._empty:  # what is empty holds the serial, and costs little
+            self._kept[name, type] = found
+            self._kept_of[key].append((name, type))
+        return found
+
+    def _hosts(self, service: Service, endpoint: bytes, port: bytes, protocol: bytes) -> Iterator[Host]:
+        """What a name stands for: the Service's own addresses; its ready endpoints if it has none, or one by name."""
+        owner = self._name_of(service)
+        if service.addresses and not endpoint:
+            for p in service.ports:
+                if _matches(p, port, protocol):
+                    yield from (Host(ip, p.number, owner) for ip in service.addresses)
+            return
+        for one in self._endpoints((service.namespace, service.name)):
+            if endpoint and one.hostname != endpoint:
+                continue
+            for p in one.ports:
+                if _matches(p, port, protocol):
+                    label = bytes((len(one.hostname),)) + one.hostname
+                    yield from (Host(ip, p.number, label + owner) for ip in one.addresses)
+
+    def _endpoints(self, owner: Key) -> Iterator[Endpoint]:
+        for key in sorted(self._slices_of.get(owner, ())):
+            yield from self._slices[key].endpoints
+
+    def _name_of(self, service: Service) -> bytes:
+        return wire.name(f"{service.name}.{service.namespace}.svc")[:-1] + self._domain
+
+    def _addresses(self, ips: set[Address], type: int) -> Sections:
+        version = {wire.A: 4, wire.AAAA: 6}.get(type)
+        fitting = sorted(ip.packed for ip in ips if ip.version == version)
+        if not fitting:
+            return self._empty
+        return Sections(answers=tuple(wire.record(wire.THE_QUESTION, type, self._ttl, ip) for ip in fitting))
+
+    def _services_records(self, hosts: list[Host]) -> Sections:
+        """Service records of equal weight, and the addresses of where they point."""
+        weight = max(1, 100 // len(hosts))
+        targets = dict.fromkeys((host.port, host.name) for host in hosts if host.port >= 0)
+        if not targets:
+            return self._empty
+        answers = tuple(
+            wire.service(wire.THE_QUESTION, self._ttl, weight, port, name) for port, name in sorted(targets)
+        )
+        extra = dict.fromkeys(wire.address(host.name, self._ttl, host.ip) for host in hosts)
+        return Sections(answers=answers, additional=tuple(sorted(extra)))
+
+    def _external(self, service: Service, type: int) -> Sections:
+        """A Service that is another name; a name in the cluster comes with its addresses, one of the world without."""
+        if is_address(service.external):
+            return self._none
+        if type not in (wire.A, wire.AAAA, wire.CNAME):
+            return self._empty
+        records = self._chain(wire.THE_QUESTION, service, type, LONGEST_CHAIN)
+        return Sections(answers=records) if records else self._empty
+
+    def _chain(self, owner: bytes, service: Service, type: int, room: int) -> tuple[bytes, ...]:
+        """An alias and what it leads to; nothing when that is nothing, or when aliases go round."""
+        try:
+            target = wire.name(service.external)
+        except (ValueError, UnicodeEncodeError):
+            return ()
+        alias = wire.record(owner, wire.CNAME, self._ttl, target)
+        name = target.lower()
+        labels = wire.labels(name)
+        if type == wire.CNAME or labels[-len(self._domain_labels) :] != self._domain_labels:
+            return (alias,)
+        following = self._alias(labels[: -len(self._domain_labels)])
+        if following is not None:
+            found = self._chain(target, following, type, room - 1) if room else ()
+        else:
+            found = tuple(target + record[2:] for record in self.answer(name, type).answers)
+        return (alias, *found) if found else ()
+
+    def _alias(self, labels: list[bytes]) -> Service | None:
+        """The Service that is another name itself, if that is what the labels name."""
+        if len(labels) != 3 or labels[2] != b"svc":
+            return None
+        service = self._services.get((labels[1].decode("ascii", "replace"), labels[0].decode("ascii", "replace")))
+        return service if service is not None and service.external else None
+
+    def _pointers(self, ip: Address) -> Sections:
+        """The names of an address: of its Service, else of the endpoints that have it; else it is of the world."""
+        names = {self._name_of(self._services[key]) for key in self._by_address.get(ip, ())}
+        for key in self._by_endpoint.get(ip, ()) if not names else ():
+            service = self._services.get(key)
+            if service is not None:
+                label = {e.hostname for e in self._endpoints(key) if ip in e.addresses}
+                names |= {bytes((len(host),)) + host + self._name_of(service) for host in label}
+        if not names:
+            return OUTSIDE
+        return Sections(
+            answers=tuple(wire.record(wire.THE_QUESTION, wire.PTR, self._ttl, name) for name in sorted(names))
+        )
+
+
+def _matches(port: Port, name: bytes, protocol: bytes) -> bool:
+    return (not name or name == port.name) and (not protocol or protocol == port.protocol)
+
+
+def _discard(index: dict[T, set[Key]], value: T, key: Key) -> None:
+    members = index.get(value)
+    if members is not None:
+        members.discard(key)
+        if not members:
+            del index[value]
+
+
+def is_address(text: str) -> bool:
+    """Whether an external name is an address, which has no names."""
+    try:
+        IPv4Address(text)
+    except ValueError:
+        return ":" in text
+    return True
+
+
+def reversed_address(labels: list[bytes]) -> Address | None:
+    """The address that a name below in-addr.arpa or ip6.arpa stands for."""
+    try:
+        if labels[-2:] == [b"in-addr", b"arpa"] and len(labels) == 6:
+            return IPv4Address(b".".join(labels[3::-1]).decode("ascii"))
+        if labels[-2:] == [b"ip6", b"arpa"] and len(labels) == 34:
+            digits = b"".join(labels[31::-1])
+            return IPv6Address(int(digits, 16)) if len(digits) == 32 else None
+    except (ValueError, UnicodeDecodeError):
+        return None
+    return None
