@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
@@ -9,17 +10,15 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from clusterip.clock import ManualClock
 from clusterip.kernel.nft_fake import FakeNft
 from clusterip.proxy.backends.nftables import Nftables
 from clusterip.proxy.backends.nftables_table import KUBE_PROXY
 from clusterip.proxy.model import Node, Packet, PodTraffic
 from clusterip.proxy.plan import decide
 from clusterip.proxy.runner import Runner
-from clusterip.clock import ManualClock
 from proxy.clusters import NODE_1, PODS, STATES, Cluster, node
 from proxy.walking import MARK, state_of, verdict_of
-
-import asyncio
 
 VIPS = ("10.96.0.20", "10.96.0.21", "10.96.0.22")
 OUTSIDE = ("172.16.0.1", "172.16.0.2")
