@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import TYPE_CHECKING, TypeAlias
 
 from clusterip.api import errors
@@ -79,11 +79,16 @@ class Allocation:
 
 def held(service: Tree) -> tuple[set[Address], set[int]]:
     """The addresses and node ports of a stored Service: to rebuild the sets at start, and to release at deletion."""
-    addresses = {ip_address(ip) for ip in cluster_ips_of(service) if ip and ip != HEADLESS}
+    addresses = _addresses(cluster_ips_of(service))
     ports = set(node_ports_of(service)) if needs_node_ports(service) else set()
     if needs_health_check_port(service) and spec_of(service).get("healthCheckNodePort"):
         ports.add(spec_of(service)["healthCheckNodePort"])
     return addresses, ports
+
+
+def _addresses(texts: list[str]) -> set[Address]:
+    """Those that are addresses: None and nothing are not."""
+    return {address for address in map(parse_address, texts) if address is not None}
 
 
 def plan_allocation(new: Tree, old: Tree | None, taken: Taken, ranges: Ranges, rng: Random) -> Allocation:
@@ -213,7 +218,7 @@ def _settle_headful(new: Tree, ranges: Ranges) -> None:
 def _plan_addresses(
     new: Tree, old: Tree | None, taken: Taken, ranges: Ranges, rng: Random, allocation: Allocation
 ) -> None:
-    mine = {ip_address(ip) for ip in cluster_ips_of(old or {}) if ip and ip != HEADLESS}
+    mine = _addresses(cluster_ips_of(old or {}))
     if type_of(new) == "ExternalName":
         allocation.release_addresses |= mine
         return
@@ -226,12 +231,12 @@ def _plan_addresses(
         return  # neither gained nor lost a family: whatever else changed is judged by the validation
     wanted = given + [""] * (len(families) - len(given))
     for index, family in enumerate(families):
-        if index < len(mine) and mine and wanted[index] and ip_address(wanted[index]) in mine:
+        if index < len(mine) and mine and parse_address(wanted[index]) in mine:
             continue
         address = _take_address(new, wanted, index, family, taken, ranges, rng)
         allocation.take_addresses.add(address)
         wanted[index] = wanted[index] or str(address)
-    allocation.release_addresses |= mine - {a for a in map(parse_address, wanted) if a}
+    allocation.release_addresses |= mine - _addresses(wanted)
     if wanted:
         spec["clusterIPs"], spec["clusterIP"] = wanted, wanted[0]
 
@@ -398,8 +403,7 @@ def _fill_health_check_port(new: Tree, old: Tree | None, pool: _Ports) -> None:
         spec["healthCheckNodePort"] = asked or spec_of(old).get("healthCheckNodePort", 0)
         return  # a change of it is refused by the validation
     if asked and (reason := pool.refusal(asked)):
-        text = f"failed to allocate requested HealthCheck NodePort {asked}: {reason}"
-        raise ApiError.internal(text) if old is None else ApiError.unclassified(text)
+        raise ApiError.internal(f"failed to allocate requested HealthCheck NodePort {asked}: {reason}")
     if asked:
         pool.fresh.add(asked)
     else:

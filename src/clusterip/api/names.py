@@ -112,7 +112,8 @@ def qualified_name(value: str) -> list[str]:
     if slash and not prefix:
         reasons.append("prefix part must be non-empty")
     elif slash:
-        reasons += [f"prefix part {reason}" for reason in subdomain(prefix)]
+        too_long = ["prefix part must be no more than 253 bytes"] if len(prefix) > 253 else []
+        reasons += too_long or [f"prefix part {reason}" for reason in subdomain(prefix)]
     if not name:
         reasons.append("name part must be non-empty")
     elif len(name) > 63:

@@ -91,9 +91,8 @@ def _default_container(container: Tree) -> None:
     for name in PROBES:
         if container.get(name) is not None:
             _default_probe(container[name])
-    for hook in (container.get("lifecycle") or {}).values():
-        if hook:
-            _default_action(hook)
+    for hook in ("postStart", "preStop"):
+        _default_action((container.get("lifecycle") or {}).get(hook) or {})
 
 
 def pull_policy(image: str) -> str:

@@ -108,8 +108,8 @@ def replica_status_errors(status: Tree, *fields: str) -> list[FieldError]:
     total = status.get("replicas") or 0
     for field in fields:
         if field != "replicas" and (status.get(field) or 0) > total:
-            found.append(invalid(f"status.{field}", status[field], "cannot be greater than status.replicas"))
+            found.append(invalid(f"status.{field}", status.get(field) or 0, "cannot be greater than status.replicas"))
     if (status.get("availableReplicas") or 0) > (status.get("readyReplicas") or 0):
         detail = "cannot be greater than readyReplicas"
-        found.append(invalid("status.availableReplicas", status["availableReplicas"], detail))
+        found.append(invalid("status.availableReplicas", status.get("availableReplicas") or 0, detail))
     return found

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from datetime import datetime
 
 from clusterip.api import names
-from clusterip.api.checks import reasons
+from clusterip.api.checks import immutable, reasons
 from clusterip.api.errors import FieldError, invalid, required
-from clusterip.api.meta import Tree, metadata_of, namespace_of
+from clusterip.api.meta import Tree, namespace_of
 from clusterip.api.names import name_is_subdomain
 from clusterip.api.resource import Column, Resource
 from clusterip.api.resources.core import core
@@ -28,7 +28,21 @@ NAMES = (
     ("lastTimestamp", "deprecatedLastTimestamp"),
     ("count", "deprecatedCount"),
 )
-MAX_REASON, MAX_NOTE, MAX_INSTANCE = 128, 1024, 128
+MAX_FIELD, MAX_NOTE = 128, 1024
+FIXED = (
+    "involvedObject",
+    "reason",
+    "message",
+    "source",
+    "firstTimestamp",
+    "lastTimestamp",
+    "count",
+    "type",
+    "eventTime",
+    "action",
+    "related",
+    "reportingInstance",
+)
 
 
 def _renamed(tree: Tree, other: dict[str, str], api_version: str) -> Tree:
@@ -52,51 +66,67 @@ def from_core(tree: Tree) -> Tree:
 # --- validation ------------------------------------------------------------------------------------------------------
 
 
+def _legacy(tree: Tree, controller: str) -> list[FieldError]:
+    """What both groups ask of an event in its kept form: little of the old kind, more of one with an eventTime."""
+    about, own = (tree.get("involvedObject") or {}).get("namespace") or "", namespace_of(tree)
+    elsewhere = [invalid("involvedObject.namespace", about, "does not match event.namespace")]
+    if not tree.get("eventTime"):
+        matches = about == own if about else own in ("", "default")
+        return [] if matches else elsewhere
+    found = [] if about or own in ("default", "kube-system") else elsewhere
+    reporter = tree.get("reportingComponent") or ""
+    if not reporter:
+        found.append(required(controller))
+    found += reasons(controller, reporter, names.qualified_name)
+    for field in ("reportingInstance", "action", "reason"):
+        if not tree.get(field):
+            found.append(required(field))
+        elif len(tree[field]) > MAX_FIELD:
+            found.append(invalid(field, "", f"can have at most {MAX_FIELD} characters"))
+    if len(tree.get("message") or "") > MAX_NOTE:
+        found.append(invalid("message", "", f"can have at most {MAX_NOTE} characters"))
+    return found
+
+
 def _validate_core(tree: Tree) -> list[FieldError]:
-    """The old form asks little: an event is in the namespace of what it is about."""
-    about = (tree.get("involvedObject") or {}).get("namespace") or ""
-    own = namespace_of(tree)
-    if not about:
-        if own not in ("", "default"):
-            return [invalid("involvedObject.namespace", about, "does not match event.namespace")]
-        return []
-    return [] if about == own else [invalid("involvedObject.namespace", about, "does not match event.namespace")]
+    return _legacy(tree, "reportingComponent")
 
 
 def _validate_new(tree: Tree) -> list[FieldError]:
-    found = _validate_core({"metadata": metadata_of(tree), "involvedObject": tree.get("regarding")})
-    if not tree.get("eventTime"):
+    """The newer group takes no fields of the older one."""
+    event = to_core(tree)
+    found = _legacy(event, "reportingController") + _series(event)
+    if not event.get("eventTime"):
         found.append(required("eventTime"))
-    for field in ("reportingController", "reportingInstance", "action", "reason"):
-        if not tree.get(field):
-            found.append(required(field))
-    if tree.get("reportingController"):
-        found += reasons("reportingController", tree["reportingController"], names.qualified_name)
-    for field, limit in (("reportingInstance", MAX_INSTANCE), ("action", MAX_REASON), ("reason", MAX_REASON)):
-        if len(tree.get(field) or "") > limit:
-            found.append(invalid(field, "", f"can have at most {limit} characters"))
-    if len(tree.get("note") or "") > MAX_NOTE:
-        found.append(invalid("message", "", f"can have at most {MAX_NOTE} characters"))
-    return found + _type(tree)
-
-
-def _type(tree: Tree) -> list[FieldError]:
-    kind = tree.get("type") or ""
-    if not kind:
-        return [required("type")]
-    return [] if kind in TYPES else [invalid("type", kind, "has invalid value: " + kind)]
-
-
-def _fixed_fields(new: Tree, old: Tree) -> list[FieldError]:
-    """Of a new event only the series may change."""
-    fields = ("involvedObject", "reason", "message", "type", "eventTime", "action", "related", "reportingComponent")
-    renamed = dict(NAMES)
-    found = []
-    for field in fields:
-        name = renamed.get(field, field)
-        if (new.get(name) or None) != (old.get(name) or None):
-            found.append(invalid(name, new.get(name), names.IMMUTABLE))
+    if event.get("type") not in TYPES:
+        found.append(invalid("type", "", f"has invalid value: {event.get('type') or ''}"))
+    for field in ("firstTimestamp", "lastTimestamp", "count", "source"):
+        if event.get(field):
+            found.append(invalid(field, "", "needs to be unset"))
     return found
+
+
+def _series(event: Tree) -> list[FieldError]:
+    series = event.get("series")
+    if series is None:
+        return []
+    found = []
+    if (series.get("count") or 0) < 2:
+        found.append(invalid("series.count", "", "should be at least 2"))
+    if not series.get("lastObservedTime"):
+        found.append(required("series.lastObservedTime"))
+    return found
+
+
+def _validate_new_update(new: Tree, old: Tree) -> list[FieldError]:
+    """Of a newer event only the series may change."""
+    event, before = to_core(new), to_core(old)
+    found = _legacy(event, "reportingController")
+    if event.get("series") != before.get("series"):
+        found += _series(event)
+    for field in FIXED:
+        found += immutable(field, event.get(field), before.get(field))
+    return found + immutable("reportingController", event.get("reportingComponent"), before.get("reportingComponent"))
 
 
 # --- the table -------------------------------------------------------------------------------------------------------
@@ -192,7 +222,6 @@ EVENT = core(
     columns=_columns(_as_it_is),
     validate=_validate_core,
     validate_update=lambda new, old: _validate_core(new),
-    name_rule=name_is_subdomain,
     fields=_fields(_as_it_is, "involvedObject", "reportingComponent"),
     create_on_update=True,
 )
@@ -206,7 +235,7 @@ NEW_EVENT = Resource(
     schema="io.k8s.api.events.v1.Event",
     columns=_columns(to_core),
     validate=_validate_new,
-    validate_update=lambda new, old: _validate_new(new) + _fixed_fields(new, old),
+    validate_update=_validate_new_update,
     name_rule=name_is_subdomain,
     fields=_fields(to_core, "regarding", "reportingController"),
     storage="/events",

@@ -5,8 +5,6 @@ Stage: none; records.  Truth: kube-apiserver's strategies, validation and printe
 
 from __future__ import annotations
 
-from typing import Any
-
 from clusterip.api import names, service, service_validation
 from clusterip.api.checks import each, reasons, supported
 from clusterip.api.errors import FieldError, invalid, required
@@ -90,13 +88,13 @@ def _default_endpoints(tree: Tree) -> None:
             port["protocol"] = port.get("protocol") or "TCP"
 
 
-def _validate_endpoints(tree: Tree, stored: list[Any] | None = None) -> list[FieldError]:
-    return [
-        error
-        for path, subset in each("subsets", tree.get("subsets"))
-        for error in _subset(path, subset)
-        if subset not in (stored or ())
-    ]
+def _validate_endpoints(tree: Tree) -> list[FieldError]:
+    return [error for path, subset in each("subsets", tree.get("subsets")) for error in _subset(path, subset)]
+
+
+def _validate_endpoints_update(new: Tree, old: Tree) -> list[FieldError]:
+    """What is stored already was judged when it came."""
+    return [] if new.get("subsets") == old.get("subsets") else _validate_endpoints(new)
 
 
 def _subset(path: str, subset: Tree) -> list[FieldError]:
@@ -164,7 +162,7 @@ ENDPOINTS = core(
     columns=(NAME, Column("Endpoints", fixed(_endpoints), says="@core.v1.Endpoints.subsets"), AGE),
     default=_default_endpoints,
     validate=_validate_endpoints,
-    validate_update=lambda new, old: _validate_endpoints(new, old.get("subsets")),
+    validate_update=_validate_endpoints_update,
     deprecation=ENDPOINTS_DEPRECATED,
     name_rule=name_is_subdomain,
     create_on_update=True,
