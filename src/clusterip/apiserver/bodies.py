@@ -22,6 +22,8 @@ from clusterip.transport.http import BodyTooLarge, Request
 SCHEME = '"pkg/api/legacyscheme/scheme.go:30"'  # where upstream registers its kinds
 VALIDATIONS = ("", "Ignore", "Warn", "Strict")
 JSON_TYPES = ("", "application/json", "text/json")
+PROTOBUF = "application/vnd.kubernetes.protobuf"
+DELETE_OPTIONS = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions"
 YAML_TYPES = ("application/yaml", "application/x-yaml", "text/yaml")
 
 
@@ -34,6 +36,8 @@ class Body:
 
     def parse(self, kind: str) -> Tree:
         """A fresh tree, the caller's own; `kind` is what it should be."""
+        if self.media == PROTOBUF:
+            return parse_protobuf(self.raw, kind)
         tree = parse_yaml(self.raw, kind) if self.media in YAML_TYPES else parse_json(self.raw, kind)
         if not isinstance(tree, dict):
             raise ApiError.bad_request(
@@ -52,7 +56,7 @@ async def read(request: Request) -> Body:
     return Body(raw, media)
 
 
-def check_media(body: Body, accepted: Sequence[str] = (*JSON_TYPES, *YAML_TYPES)) -> None:
+def check_media(body: Body, accepted: Sequence[str] = (*JSON_TYPES, *YAML_TYPES, PROTOBUF)) -> None:
     if body.media not in accepted:
         shown = ", ".join(("application/json", "application/yaml", "application/vnd.kubernetes.protobuf"))
         raise ApiError.unsupported_media_type(shown.split(", "))
@@ -85,6 +89,28 @@ def parse_yaml(raw: bytes, kind: str) -> object:
         text = str(error).partition("\n")[0]
         raise ApiError.bad_request(_unrecognized(kind, f"{text} ({raw[:64].hex()})")) from None
     return documents[0] if documents else {}
+
+
+def parse_protobuf(raw: bytes, kind: str) -> Tree:
+    """Kubernetes' protobuf form of a built-in kind."""
+    from clusterip.api import protobuf  # kubectl's `create` and typed Go clients send it, nobody else
+
+    try:
+        envelope = protobuf.open_envelope(raw)
+        group, _, version = envelope.api_version.rpartition("/")
+        name = (
+            DELETE_OPTIONS
+            if envelope.kind == "DeleteOptions"
+            else kinds().get(GroupVersionKind(group, version, envelope.kind))
+        )
+        if name is None:
+            why = f"no kind {quoted(envelope.kind)} is registered for version {quoted(envelope.api_version)}"
+            raise _unfit(envelope.kind, envelope.api_version, kind, f"{why} in scheme {SCHEME}")
+        tree = protobuf.message(envelope.raw, name)
+    except protobuf.ProtobufError as error:
+        raise ApiError.bad_request(_unrecognized(kind, str(error))) from None
+    tree["kind"], tree["apiVersion"] = envelope.kind, envelope.api_version
+    return tree
 
 
 def _unrecognized(kind: str, why: str) -> str:

@@ -113,10 +113,8 @@ def resource_list(registry: Registry, group: str, version: str) -> Tree | None:
     head: Tree = {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": name}
     if not group:
         del head["apiVersion"]
-    entries = sorted(
-        (entry for resource in found for entry in _entries(resource)), key=lambda entry: str(entry["name"])
-    )
-    return {**head, "resources": entries}
+    entries = [*questions, *(entry for resource in found for entry in _entries(resource))]
+    return {**head, "resources": sorted(entries, key=lambda entry: str(entry["name"]))}
 
 
 def _resources(registry: Registry, group: str, version: str) -> list[Resource]:
