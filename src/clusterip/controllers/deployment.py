@@ -93,7 +93,7 @@ def _step(deployment: Deployment, sets: Sets, draft: Draft) -> None:
         draft.extend(_clean_up(deployment, sets))
 
 
-# -- templates and hashes ----------------------------------------------------------------------------------------------
+# -- templates and hashes ---------------------------------------------------------------------------------------------
 
 
 def template_hash(template: Tree, collisions: int = 0) -> str:
@@ -121,7 +121,7 @@ def same_template(one: Tree, other: Tree) -> bool:
     return _bare(one) == _bare(other)
 
 
-# -- ReplicaSets -------------------------------------------------------------------------------------------------------
+# -- ReplicaSets ------------------------------------------------------------------------------------------------------
 
 
 def _sorted_out(deployment: Deployment, replica_sets: Sequence[ReplicaSet]) -> Sets:

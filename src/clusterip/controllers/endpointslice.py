@@ -81,7 +81,7 @@ def reconcile(
     return tuple(_writes(service, placed, wanted, families, trigger))
 
 
-# -- 1. pods to endpoints ----------------------------------------------------------------------------------------------
+# -- 1. pods to endpoints ---------------------------------------------------------------------------------------------
 
 
 def _families(service: Service) -> tuple[str, ...]:
@@ -195,7 +195,7 @@ def _trigger_time(service: Service, pods: Iterable[Pod]) -> str | None:
     return max((time for time in times if time), default=None)
 
 
-# -- 2. and 3. endpoints to slices -------------------------------------------------------------------------------------
+# -- 2. and 3. endpoints to slices ------------------------------------------------------------------------------------
 
 
 def _place(wanted: Mapping[Group, list[Tree]], ours: Iterable[EndpointSlice]) -> dict[Group, _Placed]:
@@ -262,7 +262,7 @@ def _with_room(contents: Iterable[_Content], count: int) -> _Content | None:
     return max(fitting, key=lambda content: len(content.endpoints), default=None)
 
 
-# -- 4. slices to writes -----------------------------------------------------------------------------------------------
+# -- 4. slices to writes ----------------------------------------------------------------------------------------------
 
 
 def _writes(

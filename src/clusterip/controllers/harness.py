@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, TypeVar
@@ -71,6 +71,7 @@ class Caches:
     def __init__(self, client: Client, clock: Clock, chance: Chance = system_chance) -> None:
         self._client, self._clock, self._chance = client, clock, chance
         self._informers: dict[tuple[ResourceRef, Selection], Informer[Any]] = {}
+        self._group: asyncio.TaskGroup | None = None
 
     def follow(self, ref: ResourceRef, kind: type[T], selection: Selection = ALL) -> Informer[T]:
         """The resource's informer; its struct is that of the first who asks, and Partial is satisfied by any."""
@@ -78,7 +79,15 @@ class Caches:
         if known is None:
             known = self._new(ref, kind, selection)
             self._informers[ref, selection] = known
+            if self._group is not None:
+                self._group.create_task(known.run(), name=f"informer {ref.plural}")
         return known
+
+    def begin(self, group: asyncio.TaskGroup) -> None:
+        """Run all informers in the group, those to come too."""
+        self._group = group
+        for informer in self._informers.values():
+            group.create_task(informer.run(), name=f"informer {informer.ref.plural}")
 
     def _new(self, ref: ResourceRef, kind: type[T], selection: Selection) -> Informer[T]:
         informer = Informer(
@@ -99,9 +108,6 @@ class Caches:
     def of(self, ref: ResourceRef) -> list[Informer[Any]]:
         """All informers of a resource."""
         return [informer for (known, _), informer in self._informers.items() if known == ref]
-
-    def __iter__(self) -> Iterator[Informer[Any]]:
-        return iter(list(self._informers.values()))
 
 
 def _controller(item: HasMetadata) -> Iterable[Hashable]:
@@ -127,7 +133,7 @@ class World:
         return self.caches.follow(ref, kind, selection)
 
     async def commit(self, writes: Sequence[Write]) -> None:
-        """Write in order (equals side by side), then wait until the caches show it; the first failure is raised."""
+        """Write in order (creates, and deletes, side by side) and wait until the caches show it."""
         failures: list[Exception] = []
         for _, group in itertools.groupby(writes, type):
             failures += await self._together(list(group))
@@ -137,8 +143,8 @@ class World:
             raise failures[0]
 
     async def _together(self, writes: list[Write]) -> list[Exception]:
-        if len(writes) == 1:
-            results = [await self._guarded(writes[0])]
+        if len(writes) == 1 or not isinstance(writes[0], (Create, Delete)):
+            results = [await self._guarded(write) for write in writes]  # the order of changes may matter
         else:
             limit = asyncio.Semaphore(PARALLEL_WRITES)
 
@@ -261,10 +267,21 @@ def _namespace_is_going(error: ApiError) -> bool:
     return any(cause.get("reason") == "NamespaceTerminating" for cause in causes)
 
 
+class Part(Protocol):
+    """What a controller's start returns."""
+
+    @property
+    def name(self) -> str: ...
+
+    async def run(self) -> None: ...
+
+
 class Loop:
     """One controller: which changes concern which keys, and what is done about a key."""
 
-    def __init__(self, name: str, world: World, reconcile: Callable[[Key], Outcome], *, workers: int = 4) -> None:
+    def __init__(
+        self, name: str, world: World, reconcile: Callable[[Key], Outcome | Awaitable[Outcome]], *, workers: int = 4
+    ) -> None:
         self.name, self.world = name, world
         self.queue: WorkQueue[Key] = WorkQueue()
         self._reconcile, self._workers = reconcile, workers
@@ -298,7 +315,8 @@ class Loop:
         await self.queue.run(self._work, self._workers)
 
     async def _work(self, key: Key) -> None:
-        outcome = self._reconcile(key)
+        found = self._reconcile(key)
+        outcome = found if isinstance(found, Outcome) else await found
         if outcome.writes:
             try:
                 await self.world.commit(outcome.writes)

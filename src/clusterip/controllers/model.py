@@ -300,11 +300,17 @@ class Deployment(Frozen, frozen=True):
     status: Tree = {}
 
 
+class ControllerRevision(Frozen, frozen=True):
+    metadata: Meta
+    revision: int = 0
+
+
 class DaemonSetSpec(Frozen, frozen=True):
     selector: Tree = {}
     template: Tree = {}
     min_ready_seconds: int = 0
     update_strategy: Strategy = Strategy()
+    revision_history_limit: int = 10
 
 
 class DaemonSet(Frozen, frozen=True):

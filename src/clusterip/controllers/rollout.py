@@ -95,7 +95,7 @@ def scale(deployment: Deployment, replica_set: ReplicaSet, size: int) -> Patch:
     return Patch(REPLICA_SETS, meta.namespace, meta.name, patch, said=said)
 
 
-# -- rolling -----------------------------------------------------------------------------------------------------------
+# -- rolling ----------------------------------------------------------------------------------------------------------
 
 
 def rolling(deployment: Deployment, sets: Sets) -> Iterable[Patch]:
@@ -145,7 +145,7 @@ def has_old_pods(sets: Sets) -> bool:
     return any(rs.spec.replicas or pods_of(rs) or rs.status.get("terminatingReplicas") for rs in sets.old)
 
 
-# -- scaling in the middle of a rollout --------------------------------------------------------------------------------
+# -- scaling in the middle of a rollout -------------------------------------------------------------------------------
 
 
 def is_scaling_event(deployment: Deployment, sets: Sets) -> bool:

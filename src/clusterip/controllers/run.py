@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 
 from clusterip.client.config import ServerConfig
@@ -17,8 +17,11 @@ from clusterip.client.events import EventRecorder
 from clusterip.client.rest import Client
 from clusterip.clock import Clock, SystemClock
 from clusterip.controllers import (
+    daemonset,
     deployment,
     eviction,
+    graph,
+    job,
     nodelifecycle,
     podgc,
     replicaset,
@@ -26,20 +29,23 @@ from clusterip.controllers import (
     serviceaccount,
     services,
 )
-from clusterip.controllers.harness import Caches, Loop, World
+from clusterip.controllers.harness import Caches, Part, World
 from clusterip.failure import Failure
 
 logger = logging.getLogger(__name__)
 
-Start = Callable[[World], list[Loop]]
+Start = Callable[[World], Sequence[Part]]
 
 # name -> (what the events say, how it starts)
 CONTROLLERS: dict[str, tuple[str, Start]] = {
     "deployment": ("deployment-controller", deployment.start),
     "replicaset": ("replicaset-controller", replicaset.start),
+    "daemonset": ("daemonset-controller", daemonset.start),
+    "job": ("job-controller", job.start),
     "serviceaccount": ("serviceaccount-controller", serviceaccount.start),
     "endpointslice": ("endpoint-slice-controller", services.start_slices),
     "endpoints": ("endpoint-controller", services.start_endpoints),
+    "garbage": ("garbage-collector-controller", graph.start),
     "nodelifecycle": ("node-controller", nodelifecycle.start),
     "eviction": ("taint-eviction-controller", eviction.start),
     "podgc": ("pod-garbage-collector", podgc.start),
@@ -81,18 +87,17 @@ async def serve(config: ServerConfig, scheduler_config: ServerConfig, wanted: li
         as_scheduler = await stack.enter_async_context(Client(scheduler_config, user_agent="kube-scheduler/clusterip"))
         caches = Caches(client, clock)
         recorders: list[EventRecorder] = []
-        loops: list[Loop] = []
+        parts: list[Part] = []
         for name in wanted:
             is_scheduler = name == SCHEDULER
             component, start = (scheduler.NAME, scheduler.start) if is_scheduler else CONTROLLERS[name]
             writer = as_scheduler if is_scheduler else client
             recorder = EventRecorder(writer, component, clock=clock)
             recorders.append(recorder)
-            loops += start(World(writer, caches, recorder, clock))
+            parts += start(World(writer, caches, recorder, clock))
         group = await stack.enter_async_context(asyncio.TaskGroup())
-        for informer in caches:
-            group.create_task(informer.run(), name=f"informer {informer.ref.plural}")
+        caches.begin(group)
         for recorder in recorders:
             group.create_task(recorder.run(), name="events")
-        for controller in loops:
+        for controller in parts:
             group.create_task(controller.run(), name=f"controller {controller.name}")

@@ -67,7 +67,7 @@ def _refusal(pod: Pod, asked: Amounts, candidate: Candidate) -> Refusal | None:
     return None
 
 
-# -- filters, in kube-scheduler's order --------------------------------------------------------------------------------
+# -- filters, in kube-scheduler's order -------------------------------------------------------------------------------
 
 
 def _unschedulable(pod: Pod, asked: Amounts, candidate: Candidate) -> Refusal | None:
@@ -105,7 +105,7 @@ def _too_small(pod: Pod, asked: Amounts, candidate: Candidate) -> Refusal | None
 FILTERS: Sequence[Filter] = (_unschedulable, _tainted, _unwanted, _port_taken, _too_small)
 
 
-# -- choice ------------------------------------------------------------------------------------------------------------
+# -- choice -----------------------------------------------------------------------------------------------------------
 
 
 def _rank(pod: Pod, asked: Amounts, candidate: Candidate) -> tuple[object, ...]:
@@ -137,7 +137,7 @@ def _use(asked: Amounts, candidate: Candidate) -> float:
     return sum(shares) / len(shares) if shares else 0.0
 
 
-# -- words -------------------------------------------------------------------------------------------------------------
+# -- words ------------------------------------------------------------------------------------------------------------
 
 
 def sentence(refusals: Sequence[Refusal]) -> str:
