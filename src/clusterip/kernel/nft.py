@@ -283,16 +283,17 @@ class KernelNft:
 
     async def _run(self, *arguments: str, script: str = "") -> str:
         pipe = asyncio.subprocess.PIPE
+        stdin = pipe if script else asyncio.subprocess.DEVNULL  # a program that reads nothing may end before we write
         try:
             process = await asyncio.create_subprocess_exec(
-                *self._command, *arguments, stdin=pipe, stdout=pipe, stderr=pipe
+                *self._command, *arguments, stdin=stdin, stdout=pipe, stderr=pipe
             )
         except OSError as error:
             raise NftError(f"cannot run {self._command[0]}: {error.strerror}; install nftables") from error
         self.ports.append(process.pid)
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                output, trouble = await process.communicate(script.encode())
+                output, trouble = await process.communicate(script.encode() if script else None)
         except BaseException as error:
             if process.returncode is None:
                 process.kill()
