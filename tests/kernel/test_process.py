@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -54,6 +55,18 @@ def test_own_facts() -> None:
     assert inode is not None
     assert os.getpid() in process.pids_in_namespaces(frozenset({inode}))
     assert process.namespace_inode(2**22 + 1, "net") is None
+
+
+def test_a_title_replaces_the_command_line() -> None:
+    if (pid := os.fork()) == 0:
+        code = 1
+        try:
+            process.set_title(("clusterip", "x" * 10_000))
+            shown = Path("/proc/self/cmdline").read_bytes()
+            code = 0 if shown.startswith(b"clusterip\0xx") and len(shown) < 9_000 else 2
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
 @pytest.mark.root

@@ -231,6 +231,7 @@ def _become(order: Order) -> dict[str, str]:
     for fd in listeners.values():
         os.set_inheritable(fd, order.request.execute)
     process.set_name(order.request.name)
+    process.set_title(("clusterip", *order.request.argv))
     given = {"PATH": DEFAULT_PATH} | dict(order.request.env)
     if listeners:
         given[LISTENERS_VARIABLE] = ",".join(f"{name}={fd}" for name, fd in listeners.items())
@@ -288,6 +289,7 @@ def run(path: str) -> None:
     warm()
     main = importlib.import_module("clusterip.main").main  # by name: main is above this layer
     process.set_name("zygote")
+    process.set_title(("clusterip-zygote", path))
     gc.collect()
     gc.disable()
     gc.freeze()

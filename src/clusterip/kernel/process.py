@@ -14,7 +14,7 @@ import fcntl
 import os
 import select
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 CLONE_NEWTIME = 0x00000080
@@ -66,6 +66,15 @@ def prctl(option: int, value: int | bytes) -> None:
 def set_name(name: str) -> None:
     """The name that ps and pgrep show for this process; the kernel keeps fifteen bytes."""
     prctl(PR_SET_NAME, name.encode()[:15])
+
+
+def set_title(words: Sequence[str]) -> None:
+    """What ps shows as this process's command line, as far as the words fit into the room of the present one."""
+    start, end = (int(field) for field in _stat(os.getpid())[45:47])  # arg_start and arg_end
+    room = end - start
+    if room > 1:
+        text = "\0".join(words).encode()[: room - 1]
+        ctypes.memmove(start, text.ljust(room, b"\0"), room)
 
 
 @dataclass(frozen=True, slots=True)
