@@ -9,10 +9,10 @@ import tempfile
 from importlib.resources import files
 from pathlib import Path
 
-from clusterip.cli.kubectl import kubectl_path
+from clusterip.cluster.kubectl import kubectl_path
 from clusterip.cli.player import Player
 from clusterip.cli.transcript import Transcript, parse
-from clusterip.cluster.state import running_cluster
+from clusterip.cluster.state import default_name, running_cluster
 from clusterip.clock import SystemClock
 from clusterip.failure import Failure
 
@@ -20,7 +20,7 @@ DESCRIPTION = "Play the ClusterIP lesson on the running cluster; its pods and Se
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--name", default="clusterip", help="the cluster (default: clusterip)")
+    parser.add_argument("--name", default=default_name(), help="the cluster (default: clusterip)")
     parser.add_argument("--lesson", default="clusterip", choices=lessons(), help="which lesson (default: clusterip)")
 
 
@@ -43,7 +43,9 @@ def run(args: argparse.Namespace) -> int:
 
 def lessons() -> list[str]:
     """The lessons' names."""
-    return sorted(p.name.removesuffix(".txt") for p in files("clusterip.cli.lessons").iterdir() if p.name.endswith(".txt"))
+    return sorted(
+        p.name.removesuffix(".txt") for p in files("clusterip.cli.lessons").iterdir() if p.name.endswith(".txt")
+    )
 
 
 def lesson_text(name: str) -> str:
@@ -58,7 +60,10 @@ def shell_environment(folder: Path, kubeconfig: Path) -> dict[str, str]:
     link = programs / "kubectl"
     link.unlink(missing_ok=True)
     link.symlink_to(kubectl_path())
-    return {"PATH": f"{programs}:{os.environ.get('PATH', '/usr/sbin:/usr/bin:/sbin:/bin')}", "KUBECONFIG": str(kubeconfig)}
+    return {
+        "PATH": f"{programs}:{os.environ.get('PATH', '/usr/sbin:/usr/bin:/sbin:/bin')}",
+        "KUBECONFIG": str(kubeconfig),
+    }
 
 
 def clear_former_run(transcript: Transcript, folder: Path, environment: dict[str, str]) -> None:
@@ -66,7 +71,14 @@ def clear_former_run(transcript: Transcript, folder: Path, environment: dict[str
     for name, body in transcript.files.items():
         (folder / name).write_text(body)
     manifests = [word for name in transcript.files for word in ("-f", name)]
-    leftovers = ["service/test-web-exposed", "job/curl-test", "pod/curl-test", "pod/load-test", "pod/dns-test", "namespace/test-ns"]
+    leftovers = [
+        "service/test-web-exposed",
+        "job/curl-test",
+        "pod/curl-test",
+        "pod/load-test",
+        "pod/dns-test",
+        "namespace/test-ns",
+    ]
     for words in (manifests, leftovers):
         subprocess.run(
             ["kubectl", "delete", "--ignore-not-found", "--now", *words],

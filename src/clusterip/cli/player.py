@@ -59,16 +59,19 @@ class Player:
             if isinstance(step, Heading):
                 self.say(f"\n# {step.text}")
             elif isinstance(step, Let):
-                self._let(step)
+                outcome.failures += self._let(step)
             else:
                 outcome.commands += 1
                 outcome.failures += self._command(step)
         return outcome
 
-    def _let(self, step: Let) -> None:
-        _, output = self._run(step.command)
+    def _let(self, step: Let) -> list[str]:
+        code, output = self._run(step.command)
+        if code:
+            return [f"{step.value} in the lesson has no value here: {step.command}: {output}"]
         self.substitutions[step.value] = output.strip()
         self.say(f"\n({step.value} in the lesson is {output.strip()} here)")
+        return []
 
     def _filled(self, text: str) -> str:
         for value, actual in self.substitutions.items():
@@ -127,9 +130,9 @@ class Player:
             missing = self._talk(dialogue, step)
             dialogue.rest(PROMPT_SECONDS)
             missing += self._missing(step.expect, dialogue.text())
-        except TimeoutError as late:
+        except (TimeoutError, EOFError) as trouble:
             os.kill(pid, signal.SIGKILL)
-            missing = [str(late)]
+            missing = [str(trouble)]
         finally:
             os.close(terminal)
         _, status = os.waitpid(pid, 0)
@@ -175,6 +178,8 @@ class Dialogue:
         while True:
             if PROMPT.search(self._seen, self._from) and not self._more(0.15):
                 return
+            if not self._open:
+                raise EOFError("it ended before a prompt came")
             if self._clock.monotonic() > deadline:
                 raise TimeoutError(f"no prompt within {PROMPT_SECONDS:.0f} s")
             self._more(0.5)
