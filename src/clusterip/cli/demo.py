@@ -9,11 +9,11 @@ import tempfile
 from importlib.resources import files
 from pathlib import Path
 
-from clusterip.cluster.kubectl import kubectl_path
 from clusterip.cli.player import Player
 from clusterip.cli.transcript import Transcript, parse
-from clusterip.cluster.state import default_name, running_cluster
 from clusterip.clock import SystemClock
+from clusterip.cluster.kubectl import kubectl_path
+from clusterip.cluster.state import default_name, running_cluster
 from clusterip.failure import Failure
 
 DESCRIPTION = "Play the ClusterIP lesson on the running cluster; its pods and Services stay for you to look at."
