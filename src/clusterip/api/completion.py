@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any, Final, TypeAlias
 
 from clusterip.api.meta import Tree
-from clusterip.api.schema import Definition, Node, definition
+from clusterip.api.schema import Definition, Node, definition, is_known
 
 Completer: TypeAlias = Callable[[Any], None]
 
@@ -44,6 +44,11 @@ def structure(name: str) -> Completer:
         return of_definition(definition(name))
     finally:
         _being_made.discard(name)
+
+
+def of_known(known: Definition) -> Completer:
+    """The completer of a definition of ours, or of one made elsewhere."""
+    return structure(known.name) if is_known(known.name) else of_definition(known)
 
 
 def of_definition(known: Definition) -> Completer:

@@ -104,6 +104,10 @@ def names() -> tuple[str, ...]:
     return tuple(_source())
 
 
+def is_known(name: str) -> bool:
+    return name in _source()
+
+
 @cache
 def definition(name: str) -> Definition:
     """The definition of a full name, e.g. io.k8s.api.core.v1.Service."""

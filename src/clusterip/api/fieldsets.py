@@ -1,0 +1,219 @@
+"""Sets of fields, in the form that managedFields keep them (FieldsV1), and what differs between two trees.
+
+Stage: none; pure.  In: trees and the node that describes them.  Out: field sets.
+A set is a tree of path elements: f:name, k:{"port":80}, v:"value".  A node is in the set when it is empty or has ".".
+Rules: sets are never changed; every function gives a new one (which may share parts with the old).
+Truth: sigs.k8s.io/structured-merge-diff, fieldpath and typed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple, TypeAlias
+
+import orjson
+
+from clusterip.api.meta import Tree
+from clusterip.api.schema import Definition, Node, definition
+
+Fields: TypeAlias = Tree
+SELF: Final = "."
+ABSENT: Final = object()
+
+KEY_DEFAULTS: Final = {"protocol": "TCP"}
+"""What a list item is known by when it does not say it: the schema's default."""
+
+
+# --- sets ------------------------------------------------------------------------------------------------------------
+
+
+def _is_member(node: Fields) -> bool:
+    return not node or SELF in node
+
+
+def union(left: Fields, right: Fields) -> Fields:
+    """Fields of either."""
+    if not left or not right:
+        return dict(left or right)
+    out = dict(left)
+    for element, node in right.items():
+        out[element] = _either(out[element], node) if element in out else node
+    return out
+
+
+def _either(left: Fields, right: Fields) -> Fields:
+    """One element of two sets: a leaf keeps being a member when the other set has fields below it."""
+    out = union(left, right)
+    if out and (_is_member(left) or _is_member(right)):
+        out[SELF] = {}
+    return out
+
+
+def difference(left: Fields, right: Fields) -> Fields:
+    """Fields of the first that the second lacks. A field below a field that goes stays, unless it goes too."""
+    out: Fields = {}
+    for element, node in left.items():
+        if element not in right:
+            out[element] = node
+        elif (rest := _without(node, right[element])) is not None:
+            out[element] = rest
+    return out
+
+
+def _without(node: Fields, gone: Fields) -> Fields | None:
+    stays = _is_member(node) and not _is_member(gone)
+    rest = difference({k: v for k, v in node.items() if k != SELF}, {k: v for k, v in gone.items() if k != SELF})
+    if rest:
+        return {SELF: {}, **rest} if stays else rest
+    return {} if stays else None
+
+
+def without_subtrees(fields: Fields, paths: Iterator[tuple[str, ...]] | tuple[tuple[str, ...], ...]) -> Fields:
+    """A set without some fields and all below them; a path is of field names."""
+    for path in paths:
+        fields = _pruned(fields, path)
+    return fields
+
+
+def _pruned(fields: Fields, path: tuple[str, ...]) -> Fields:
+    element = f"f:{path[0]}"
+    if element not in fields:
+        return fields
+    rest = {key: node for key, node in fields.items() if key != element}
+    if len(path) == 1:
+        return rest
+    inner = _pruned(fields[element], path[1:])
+    return {**rest, element: inner} if inner else rest
+
+
+def ordered(fields: Fields) -> Fields:
+    """The same set, as it is written."""
+    return {element: ordered(node) for element, node in sorted(fields.items())}
+
+
+def of_path(*names: str) -> Fields:
+    """The set of one field."""
+    out: Fields = {}
+    for name in reversed(names):
+        out = {f"f:{name}": out}
+    return out
+
+
+# --- what differs ----------------------------------------------------------------------------------------------------
+
+
+class Comparison(NamedTuple):
+    """Three sets."""
+
+    added: Fields
+    modified: Fields
+    removed: Fields
+
+
+def compare(old: Tree, new: Tree, known: Definition | None) -> Comparison:
+    """How new differs from old. Without a definition lists are atomic and maps are not."""
+    added, modified, removed = _fields(old, new, _members(old, new, known))
+    return Comparison(added or {}, modified or {}, removed or {})
+
+
+Difference: TypeAlias = "tuple[Fields | None, Fields | None, Fields | None]"
+"""Added, modified, removed: None when empty, {} when the place itself."""
+SAME: Final[Difference] = (None, None, None)
+Child: TypeAlias = "tuple[str, Any, Any, Node | None]"
+
+
+def _fields(old: Any, new: Any, children: Iterator[Child]) -> Difference:
+    added: Fields = {}
+    modified: Fields = {}
+    removed: Fields = {}
+    for element, left, right, node in children:
+        if left is right or (left == right and left is not ABSENT):
+            continue
+        more, other, less = _differs(left, right, node)
+        if more is not None:
+            added[element] = more
+        if other is not None:
+            modified[element] = other
+        if less is not None:
+            removed[element] = less
+    if old is ABSENT:
+        return ({SELF: {}, **added} if added else {}), modified or None, removed or None
+    if new is ABSENT:
+        return added or None, modified or None, ({SELF: {}, **removed} if removed else {})
+    return added or None, modified or None, removed or None
+
+
+def _differs(old: Any, new: Any, node: Node | None) -> Difference:
+    children = None if _is_leaf(old, new, node) else _children(old, new, node)
+    if children is not None:
+        return _fields(old, new, children)
+    if old is ABSENT:
+        return {}, None, None
+    return (None, None, {}) if new is ABSENT else (None, {}, None)
+
+
+def _is_leaf(old: Any, new: Any, node: Node | None) -> bool:
+    """Owned as a whole: scalars, what is atomic, and what is empty on both sides."""
+    if not (isinstance(old, (dict, list)) or isinstance(new, (dict, list))):
+        return True
+    if _is_empty(old) and _is_empty(new):
+        return True
+    if node is None:
+        return isinstance(old, list) or isinstance(new, list)
+    return node.type not in ("ref", "map", "list") or node.is_atomic
+
+
+def _is_empty(value: Any) -> bool:
+    return value is ABSENT or value is None or value == {} or value == []
+
+
+def _children(old: Any, new: Any, node: Node | None) -> Iterator[Child] | None:
+    """The elements of both sides; None when their forms do not agree."""
+    kind = list if node is not None and node.type == "list" else dict
+    if not all(_is_empty(side) or isinstance(side, kind) for side in (old, new)):
+        return None
+    old, new = (kind() if _is_empty(side) else side for side in (old, new))
+    if kind is list:
+        assert node is not None
+        return _items(old, new, node)
+    if node is not None and node.type == "ref":
+        return _members(old, new, definition(node.ref))
+    return _entries(old, new, node.of if node else None)
+
+
+def _members(old: Tree, new: Tree, known: Definition | None) -> Iterator[Child]:
+    for key in {**old, **new}:
+        yield f"f:{key}", old.get(key, ABSENT), new.get(key, ABSENT), known.fields.get(key) if known else None
+
+
+def _entries(old: Tree, new: Tree, element: Node | None) -> Iterator[Child]:
+    for key in {**old, **new}:
+        yield f"f:{key}", old.get(key, ABSENT), new.get(key, ABSENT), element
+
+
+def _items(old: list[Any], new: list[Any], node: Node) -> Iterator[Child]:
+    """List items by what they are known by; items that share it are compared as one."""
+    left, right = _by_element(old, node), _by_element(new, node)
+    for element in {**left, **right}:
+        yield element, _single(left.get(element)), _single(right.get(element)), node.of
+
+
+def _by_element(items: list[Any], node: Node) -> dict[str, list[Any]]:
+    out: dict[str, list[Any]] = {}
+    for item in items:
+        out.setdefault(element_of(item, node), []).append(item)
+    return out
+
+
+def _single(items: list[Any] | None) -> Any:
+    if items is None:
+        return ABSENT
+    return items[0] if len(items) == 1 else items
+
+
+def element_of(item: Any, node: Node) -> str:
+    """What a list item is known by: k:{"port":80,"protocol":"TCP"} or v:"value"."""
+    if node.list_type == "map" and isinstance(item, dict):
+        keys = {key: value for key in node.keys if (value := item.get(key, KEY_DEFAULTS.get(key, ""))) is not None}
+        return "k:" + orjson.dumps(keys, option=orjson.OPT_SORT_KEYS).decode()
+    return "v:" + orjson.dumps(item, option=orjson.OPT_SORT_KEYS).decode()

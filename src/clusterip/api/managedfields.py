@@ -1,0 +1,213 @@
+"""Who manages which fields: the managedFields of an object, kept at every write.
+
+Stage: none; pure.  In: the object before, the object as it was sent (decoded and defaulted, before the strategy and any
+allocation), who writes and when.  Out: the entries to store.
+Rules: an Update takes over what it changes, adds or removes; nobody else's entry grows.  Apply will use the same sets:
+the comparison, the entries and the merging of a writer's earlier entry are here for both.
+Truth: apimachinery's util/managedfields and sigs.k8s.io/structured-merge-diff.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from clusterip.api import completion, schema
+from clusterip.api.errors import quoted
+from clusterip.api.fieldsets import Comparison, Fields, compare, difference, ordered, union, without_subtrees
+from clusterip.api.meta import Tree, copied, gvk_of, metadata_of
+from clusterip.api.schema import Definition
+
+MOST_UPDATERS: Final = 10
+ANCIENT: Final = "ancient-changes"
+
+NEVER_MANAGED: Final[Fields] = {
+    "f:apiVersion": {},
+    "f:kind": {},
+    "f:metadata": {
+        ".": {},
+        "f:name": {},
+        "f:namespace": {},
+        "f:creationTimestamp": {},
+        "f:selfLink": {},
+        "f:uid": {},
+        "f:clusterName": {},
+        "f:generation": {},
+        "f:managedFields": {},
+        "f:resourceVersion": {},
+    },
+}
+RESET: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {"": (("status",),), "status": (("spec",),)}
+"""What a write of a resource or subresource cannot change, so never owns."""
+RESET_MORE: Final[Mapping[tuple[str, str], tuple[tuple[str, ...], ...]]] = {
+    ("Pod", "status"): (("metadata", "deletionTimestamp"), ("metadata", "ownerReferences")),
+    ("Deployment", "status"): (("metadata", "labels"),),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Manager:
+    """Who an entry belongs to. Two writes of the same manager share an entry; an applier's has one for all versions."""
+
+    name: str
+    operation: str
+    api_version: str = field(default="")
+    subresource: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """The fields of one manager, and when they last grew."""
+
+    fields: Fields
+    time: str
+
+
+Entries = dict[Manager, Entry]
+
+
+class Undecodable(ValueError):
+    """managedFields that no server wrote."""
+
+
+def decoded(entries: Any) -> Entries:
+    """The entries of an object's managedFields."""
+    out: Entries = {}
+    for tree in entries or ():
+        if not isinstance(tree, dict) or tree.get("operation") not in ("Update", "Apply"):
+            raise Undecodable(f"invalid operation: {quoted(str(tree))}")
+        if tree.get("fieldsType", "FieldsV1") != "FieldsV1" or not isinstance(tree.get("fieldsV1", {}), dict):
+            raise Undecodable("missing fieldsType in managed fields entry")
+        manager = Manager(
+            tree.get("manager") or "",
+            tree["operation"],
+            tree.get("apiVersion") or "",
+            tree.get("subresource") or "",
+        )
+        out[manager] = Entry(tree.get("fieldsV1") or {}, tree.get("time") or "")
+    return out
+
+
+def encoded(entries: Entries) -> list[Tree]:
+    """The managedFields of some entries, in upstream's order."""
+    return [_encoded(manager, entries[manager]) for manager in sorted(entries, key=lambda m: _rank(m, entries[m]))]
+
+
+def _rank(manager: Manager, entry: Entry) -> tuple[str, ...]:
+    return manager.operation, entry.time, manager.name, manager.api_version, manager.subresource
+
+
+def _encoded(manager: Manager, entry: Entry) -> Tree:
+    tree: Tree = {
+        "manager": manager.name,
+        "operation": manager.operation,
+        "apiVersion": manager.api_version,
+        "time": entry.time,
+        "fieldsType": "FieldsV1",
+        "fieldsV1": ordered(entry.fields),
+        "subresource": manager.subresource,
+    }
+    return {key: value for key, value in tree.items() if value not in ("",)}
+
+
+def update_managed(
+    live: Tree | None,
+    new: Tree,
+    manager: str,
+    operation: str,
+    subresource: str,
+    api_version: str,
+    now: str,
+    known: str | Definition | None = None,
+) -> list[Tree]:
+    """The managedFields of an object after an Update.
+
+    `live` is what is stored, or None at a creation.  `known` names the structure when the kind does not.
+    """
+    structure = _structure(new, known)
+    before = _former(live, new, ignore_request=bool(subresource))
+    changes = compare(_comparable(live or {}, structure), _comparable(new, structure), structure)
+    reset = RESET.get(subresource, ()) + RESET_MORE.get((new.get("kind") or "", subresource), ())
+    entries = taken(before, changes)
+    gained = union(without_subtrees(changes.modified, reset), without_subtrees(changes.added, reset))
+    gained = difference(gained, NEVER_MANAGED)
+    if gained:
+        writer = Manager(manager or "unknown", operation, api_version, subresource)
+        had = entries[writer].fields if writer in entries else {}
+        entries = {**entries, writer: Entry(union(gained, had), now)}
+    return encoded(capped(_stripped(entries)))
+
+
+def _structure(tree: Tree, known: str | Definition | None) -> Definition | None:
+    if isinstance(known, Definition):
+        return known
+    name = known or schema.kinds().get(gvk_of(tree))
+    try:
+        return schema.definition(name) if name else None
+    except schema.UnknownDefinition:
+        return None
+
+
+def _comparable(tree: Tree, structure: Definition | None) -> Tree:
+    """A tree as Go would see it, without its managedFields: what is always written is there."""
+    out: Tree = copied({**tree, "metadata": {k: v for k, v in metadata_of(tree).items() if k != "managedFields"}})
+    if structure is not None:
+        completion.of_known(structure)(out)
+    return out
+
+
+def _former(live: Tree | None, new: Tree, ignore_request: bool) -> Entries:
+    """The entries to begin with: the request's if it has any, else those stored; [{}] in a request clears them."""
+    stored = metadata_of(live or {}).get("managedFields")
+    sent = metadata_of(new).get("managedFields")
+    if not ignore_request and sent:
+        if sent == [{}]:
+            return {}
+        try:
+            return decoded(sent)
+        except Undecodable:
+            pass
+    try:
+        return decoded(stored)
+    except Undecodable:
+        return {}
+
+
+def taken(entries: Entries, changes: Comparison) -> Entries:
+    """The entries without the fields that have changed, come or gone; an entry without fields goes."""
+    gone = union(union(changes.added, changes.modified), changes.removed)
+    left = {manager: replace(entry, fields=difference(entry.fields, gone)) for manager, entry in entries.items()}
+    return {manager: entry for manager, entry in left.items() if entry.fields}
+
+
+def _stripped(entries: Entries) -> Entries:
+    left = {m: replace(entry, fields=difference(entry.fields, NEVER_MANAGED)) for m, entry in entries.items()}
+    return {manager: entry for manager, entry in left.items() if entry.fields}
+
+
+def capped(entries: Entries) -> Entries:
+    """At most ten updaters: the oldest of each version become one."""
+    updaters = sorted((m for m in entries if m.operation == "Update"), key=lambda m: (entries[m].time, m.name))
+    if len(updaters) <= MOST_UPDATERS:
+        return entries
+    out, first, count = dict(entries), dict[str, Manager](), len(updaters)
+    for manager in updaters:
+        if count <= MOST_UPDATERS:
+            break
+        version = manager.api_version
+        if version not in first:
+            first[version] = manager
+            continue
+        bucket = Manager(ANCIENT, "Update", version)
+        if bucket not in out:
+            out[bucket] = out.pop(first[version])
+        merged = out.pop(manager)
+        out[bucket] = Entry(union(merged.fields, out[bucket].fields), merged.time)
+        count -= 1
+    return out
+
+
+def managers_of(tree: Tree) -> Iterable[Manager]:
+    """Who manages anything of an object."""
+    return decoded(metadata_of(tree).get("managedFields"))
