@@ -19,6 +19,7 @@ from clusterip.apiserver import deleting, discovery, reading, reviews, subresour
 from clusterip.apiserver.access import Ask, User, refusal
 from clusterip.apiserver.authentication import Authenticator
 from clusterip.apiserver.core import Call, Core
+from clusterip.apiserver.documents import Documents
 from clusterip.apiserver.forms import negotiate
 from clusterip.apiserver.routing import Route, route
 from clusterip.transport.http import Answer, Request, Response
@@ -47,6 +48,7 @@ class App:
     def __init__(self, core: Core, authenticator: Authenticator) -> None:
         self._core = core
         self._authenticator = authenticator
+        self._documents = Documents(core.registry)
 
     async def handle(self, request: Request) -> Answer:
         """An answer for any request; only cancellation leaves this."""
@@ -149,7 +151,7 @@ class App:
             case ["apis", group, version]:
                 return self._listed(discovery.resource_list(self._core.registry, group, version))
             case ["openapi", *rest]:
-                return self._openapi(request, rest)
+                return self._documents.answer(request, rest) or NOT_FOUND
             case [".well-known", "openid-configuration"]:
                 signer = self._core.signer
                 return answer({"issuer": signer.issuer, "jwks_uri": f"{signer.issuer}/openid/v1/jwks"})
@@ -167,9 +169,6 @@ class App:
 
     def _listed(self, tree: Tree | None) -> Answer:
         return NOT_FOUND if tree is None else answer(tree)
-
-    def _openapi(self, request: Request, rest: list[str]) -> Answer:
-        return NOT_FOUND
 
 
 def _all(request: Request, name: str) -> list[str]:

@@ -25,6 +25,7 @@ from clusterip.apiserver.authentication import ADMINISTRATOR, Authenticator
 from clusterip.apiserver.core import Core, Settings
 from clusterip.apiserver.ranges import Holdings
 from clusterip.apiserver.registry import Registry
+from clusterip.apiserver.relay import NodeDialer
 from clusterip.apiserver.tokens import Signer
 from clusterip.apiserver.writes import WritePath
 from clusterip.clock import Clock, SystemClock
@@ -32,6 +33,7 @@ from clusterip.store.base import Store
 from clusterip.transport.certificates import (
     Authority,
     KeyPair,
+    client_context,
     keep,
     kept_authority,
     kept_signing_key,
@@ -119,9 +121,14 @@ class ApiServer:
             self.clock,
             chance,
             self.settings,
+            NodeDialer(client_context(self.identity.authority.certificate, self._node_client())),
         )
         tokens = {self.identity.token: ADMINISTRATOR, **self.users}
         self.app = App(self.core, Authenticator(self.core, tokens))
+
+    def _node_client(self) -> KeyPair:
+        """How this server shows itself to node agents."""
+        return self.identity.authority.client("kube-apiserver-kubelet-client", ("system:masters",))
 
     @asynccontextmanager
     async def running(self, sockets: Iterable[socket.socket]) -> AsyncIterator[Listener]:
