@@ -222,7 +222,7 @@ class Listener:
         loop = asyncio.get_running_loop()
         self._sockets.append(await loop.create_server(self._server, sock=sock, ssl=context, backlog=BACKLOG))
 
-    async def close(self, timeout: float = 1.0) -> None:
+    async def close(self, timeout: float = 0.2) -> None:
         """Accept no more, let running requests end within the timeout, cut the rest."""
         for listening in self._sockets:
             listening.close()
