@@ -36,6 +36,12 @@ LAN_MACHINE = "192.168.4.1"
 GATEWAY = "169.254.1.1"
 ANSWER_SECONDS = 2.0
 SILENCE_SECONDS = 0.35
+SYSCTLS = {
+    "net.ipv4.ip_forward": 1,
+    "net.ipv4.conf.all.rp_filter": 0,
+    "net.ipv4.conf.default.rp_filter": 0,
+    "net.ipv4.icmp_ratelimit": 0,  # tests refuse more often than once a second
+}
 TYPES = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 
 
@@ -82,6 +88,9 @@ class Lab:
             netlink.add_address("lan0", f"{LAN_MACHINE}/24")
         for name in nodes:
             self._add_node(name, lan)
+        with Netlink(lan.fd) as netlink:  # as a router outside would have it: Services by way of the first node
+            for network in ("10.96.0.0/12", "192.168.4.48/28"):
+                netlink.add_route(network, via=str(next(iter(NODE_ADDRESSES.values()))))
         for name, machine in self.nodes.items():
             with Netlink(machine.fd) as netlink:
                 for other in self.nodes:
@@ -98,11 +107,7 @@ class Lab:
             inner.add_address("eth0", f"{address}/24")
             inner.set_up("eth0")
             inner.add_route(DEFAULT, via=LAN_MACHINE)
-        machine.inside(
-            lambda: sysctl.apply(
-                {"net.ipv4.ip_forward": 1, "net.ipv4.conf.all.rp_filter": 0, "net.ipv4.conf.default.rp_filter": 0}
-            )
-        )
+        machine.inside(lambda: sysctl.apply(SYSCTLS))
 
     def machine(self, address: str) -> Machine:
         """The machine that has the address; a pod is made when it is new."""
