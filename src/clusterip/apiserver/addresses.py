@@ -28,7 +28,9 @@ def follow(core: Core, transaction: Transaction, old: Tree | None, new: Tree | N
             continue
         metadata = new["metadata"]
         tree = address_object(address, metadata.get("namespace", ""), metadata["name"])
-        objects.begin_life(tree, core.clock.now(), core.random)
+        resource, now = served.resource, core.clock.now()
+        objects.manage(None, tree, "kube-apiserver", "", resource.api_version, now, resource.schema)
+        objects.begin_life(tree, now, core.random)
         transaction.put(served.collection, address, tree)
 
 

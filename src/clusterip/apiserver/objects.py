@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
 
 from clusterip.api.errors import ApiError, FieldError, invalid
+from clusterip.api.managedfields import update_managed
 from clusterip.api.meta import Tree
 from clusterip.api.resource import Resource
 from clusterip.apiserver.cache import Entry
@@ -115,6 +116,19 @@ def check_uid(new: Tree, old: Tree, resource: Resource, entry: Entry, prefix: st
             f"Precondition failed: UID in precondition: {given}, UID in object meta: {uid}"
         )
         raise ApiError.conflict(resource.group, resource.plural, entry.name, why)
+
+
+def manage(
+    live: Tree | None, new: Tree, manager: str, subresource: str, api_version: str, now: datetime, schema: str
+) -> None:
+    """Note in managedFields what this update changed, and who did."""
+    entries = update_managed(live, new, manager, "Update", subresource, api_version, rfc3339(now), schema or None)
+    new["metadata"].pop("managedFields", None)
+    for entry in entries:
+        if entry.get("subresource") == "scale":  # upstream says no time there
+            entry.pop("time", None)
+    if entries:
+        new["metadata"]["managedFields"] = entries
 
 
 def refuse(resource: Resource, name: str, errors: list[FieldError]) -> None:

@@ -13,7 +13,7 @@ import orjson
 
 from clusterip.api.errors import ApiError
 from clusterip.api.meta import Tree
-from clusterip.apiserver import bodies, steps, subresources
+from clusterip.apiserver import bodies, objects, subresources
 from clusterip.apiserver.access import Ask, TableAuthorizer, User
 from clusterip.apiserver.core import Call, Core, pick
 from clusterip.apiserver.forms import PLAIN, negotiate, render
@@ -58,7 +58,7 @@ async def answer(core: Core, request: Request, user: User, found: Route, review:
         tree["metadata"]["creationTimestamp"] = rfc3339(core.clock.now())
     agent = request.headers.get("User-Agent", "").partition("/")[0]
     if review.kind != "SelfSubjectReview":
-        steps.manage(None, tree, agent, "", version, core.clock.now(), review.schema)
+        objects.manage(None, tree, agent, "", version, core.clock.now(), review.schema)
     tree["status"] = review.judge(core, user, tree.get("spec") or {}, found.namespace)
     form = negotiate(request.headers.get("Accept", ""))
     return Response(201, render(tree, form), form.media)

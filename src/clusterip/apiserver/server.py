@@ -6,7 +6,6 @@ Stage: shell.  In: Options.  Out: a running server, its address, its kubeconfig.
 from __future__ import annotations
 
 import asyncio
-import gc
 import random
 import secrets
 import socket
@@ -144,7 +143,6 @@ class ApiServer:
                 await bootstrap.begin(self.core)
                 for sock in sockets:
                     await listener.listen(sock, context)
-                gc.freeze()
                 yield listener
             finally:
                 await listener.close()

@@ -16,7 +16,7 @@ import orjson
 from clusterip.api.errors import ApiError, FieldError, invalid, required
 from clusterip.api.meta import Tree
 from clusterip.api.tables import selector_expression
-from clusterip.apiserver import bodies, deleting, relay, steps, writing
+from clusterip.apiserver import bodies, deleting, objects, relay, writing
 from clusterip.apiserver.bodies import Body
 from clusterip.apiserver.core import Call, Core, pick
 from clusterip.apiserver.deleting import Deleted, Options
@@ -73,7 +73,7 @@ def _scaled(call: Call, body: Body, old: Tree) -> Tree:
     if call.verb == "update":
         wanted = _decoded(call, body, "Scale", "autoscaling/v1", SCALE_SCHEMA)
     else:
-        wanted = steps.apply_patch(body.media, before, bodies.parse_patch(body.raw), SCALE_SCHEMA)
+        wanted = writing.apply_patch(body.media, before, bodies.parse_patch(body.raw), SCALE_SCHEMA)
     replicas = pick(wanted, "spec", "replicas", default=0)
     name = old["metadata"]["name"]
     problems: list[FieldError] = []
@@ -224,7 +224,7 @@ async def token(core: Core, call: Call) -> Answer:
     metadata = {"name": call.name, "namespace": call.namespace, "uid": uid, "creationTimestamp": rfc3339(now)}
     tree: Tree = {"kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1", "metadata": metadata}
     tree["spec"] = {"expirationSeconds": seconds, **({"audiences": spec["audiences"]} if spec.get("audiences") else {})}
-    steps.manage(None, tree, call.manager, "token", "authentication.k8s.io/v1", now, TOKEN_SCHEMA)
+    objects.manage(None, tree, call.manager, "token", "authentication.k8s.io/v1", now, TOKEN_SCHEMA)
     tree["spec"] = {
         "audiences": audiences,
         "expirationSeconds": seconds,

@@ -10,14 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
+from clusterip.api import patch as patches
 from clusterip.api import validation
 from clusterip.api.allocation import plan_allocation
 from clusterip.api.completion import complete
 from clusterip.api.errors import ApiError, FieldError, not_supported
 from clusterip.api.meta import Tree
 from clusterip.api.schema import UnknownDefinition
-from clusterip.apiserver import addresses, admission, bodies, objects, steps
+from clusterip.apiserver import addresses, admission, bodies, objects
 from clusterip.apiserver.bodies import Body
 from clusterip.apiserver.cache import Entry, encode
 from clusterip.apiserver.core import Call, Core
@@ -40,6 +42,15 @@ class Written:
 
     entry: Entry
     created: bool = False
+
+
+def apply_patch(media: str, old: Tree, document: Any, schema: str) -> Tree:
+    """The object that a patch of this type makes."""
+    if media == JSON_PATCH:
+        return patches.json_patch(old, document)
+    if media == MERGE_PATCH:
+        return patches.merge_patch(old, document)
+    return patches.strategic_merge(old, document, schema)
 
 
 async def create(core: Core, call: Call) -> Response:
@@ -124,7 +135,7 @@ def bring_to_life(core: Core, call: Call, transaction: Transaction, tree: Tree) 
     now = core.clock.now()
     resource.default(tree)
     tree["metadata"].pop("managedFields", None)
-    steps.manage(None, tree, call.manager, call.subresource, resource.api_version, now, resource.schema)
+    objects.manage(None, tree, call.manager, call.subresource, resource.api_version, now, resource.schema)
     objects.begin_life(tree, now, core.random)
     admission.admit_create(core, call, transaction, tree)
     resource.prepare_create(tree)
@@ -167,7 +178,7 @@ def _patching(call: Call, body: Body) -> Edit:
 
     def edit(old: Tree) -> Tree:
         document = bodies.parse_patch(body.raw)
-        return decoded(call, steps.apply_patch(body.media, old, document, resource.schema))
+        return decoded(call, apply_patch(body.media, old, document, resource.schema))
 
     return edit
 
@@ -207,7 +218,7 @@ def _settle(core: Core, call: Call, new: Tree, old: Tree) -> None:
     resource = call.served.resource
     objects.carry_over(new, old, resource)
     new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
-    steps.manage(old, new, call.manager, call.subresource, resource.api_version, core.clock.now(), resource.schema)
+    objects.manage(old, new, call.manager, call.subresource, resource.api_version, core.clock.now(), resource.schema)
 
 
 def _prepare(call: Call, new: Tree, old: Tree) -> None:

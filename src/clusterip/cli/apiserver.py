@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import signal
 import socket
@@ -91,8 +92,12 @@ async def _serve(args: argparse.Namespace, state: Path) -> int:
     try:
         server = ApiServer(store, identity, Settings(ranges=ranges, advertise=advertise))
         async with server.running(sockets):
-            content = kubeconfig(url, identity.authority.certificate, token=identity.token)
-            path = write_kubeconfig(state / "kubeconfig", content)
+            gc.collect()
+            gc.freeze()  # what start-up made lives as long as the process
+            path = state / "kubeconfig"
+            if not args.listen_fd or not path.exists():  # inside a cluster the file is the cluster's
+                content = kubeconfig(url, identity.authority.certificate, token=identity.token)
+                write_kubeconfig(path, content)
             _announce(args.output, url, identity.token, state / "pki" / "ca.crt", path)
             await stop.wait()
     finally:
