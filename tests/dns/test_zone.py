@@ -31,7 +31,8 @@ SERVICE_CHANGE = st.tuples(st.just("service"), st.sampled_from(NAMES), st.intege
 SLICE_CHANGE = st.tuples(st.just("slice"), st.sampled_from(NAMES), st.lists(st.integers(1, 4), max_size=3, unique=True))
 NAMESPACE_CHANGE = st.tuples(st.just("namespace"), st.just("n"), st.booleans())
 ASKED = """
-a.n.svc.cluster.local b.n.svc.cluster.local _http._tcp.a.n.svc.cluster.local h1.a.n.svc.cluster.local n.svc.cluster.local
+a.n.svc.cluster.local b.n.svc.cluster.local _http._tcp.a.n.svc.cluster.local h1.a.n.svc.cluster.local
+n.svc.cluster.local
 1.0.96.10.in-addr.arpa 1.0.244.10.in-addr.arpa cluster.local ns.dns.cluster.local
 """
 TYPES = (message.A, message.SRV, message.PTR, message.CNAME, message.NS)

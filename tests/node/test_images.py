@@ -8,14 +8,11 @@ from pathlib import Path
 import pytest
 
 from clusterip.node.images import (
-    Identity,
     Image,
     ImageMissing,
     ImageStore,
     Record,
-    UnknownUser,
     default_folder,
-    identity,
 )
 
 

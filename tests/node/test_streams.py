@@ -270,7 +270,7 @@ def test_a_client_that_leaves_ends_its_shell_not_the_container(tmp_path: Path) -
 
 def test_first_attach_replays_and_then_goes_on(tmp_path: Path) -> None:
     async def work() -> None:
-        script = "seq 1 2000; printf 'ready> '; read line; echo got $line; exit 5"
+        script = "seq 1 2000; printf 'ready> '; read line; echo got $line; stty size; exit 5"
         async with (
             container(tmp_path, "sh", "-c", script, tty=True, stdin=True, once=True) as agent,
             served(agent) as client,
@@ -279,9 +279,11 @@ def test_first_attach_replays_and_then_goes_on(tmp_path: Path) -> None:
                 await session.resize(50, 100)
                 text = await session.until(b"ready> ")
                 assert text == b"".join(b"%d\r\n" % n for n in range(1, 2001)) + b"ready> "
+                await session.resize(51, 101)  # two at once, as kubectl sends them: the last one counts
+                await session.resize(50, 100)
                 await session.type("hello\n")
                 assert (await session.status())["status"] == "Success"
-                assert session.got[1].endswith(b"hello\r\ngot hello\r\n")
+                assert session.got[1].endswith(b"hello\r\ngot hello\r\n50 100\r\n")
             assert exit_code(agent.bundle, agent.ref.id) == 5
 
     run(work())

@@ -17,6 +17,11 @@ import tty
 CHUNK = 32 * 1024
 
 
+def set_size(fd: int, rows: int, columns: int) -> None:
+    """Set a terminal's size from either end; its foreground programs get SIGWINCH."""
+    fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+
 class Terminal:
     """The near end of a terminal, read and written without blocking the loop; `far` is for the program."""
 
@@ -27,7 +32,7 @@ class Terminal:
             tty.setraw(self.far)
 
     def resize(self, rows: int, columns: int) -> None:
-        fcntl.ioctl(self.near, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        set_size(self.near, rows, columns)
 
     def close_far(self) -> None:
         """The program has its own copy; without ours, reading ends when the program does."""

@@ -5,7 +5,7 @@ Attach takes its output from the container's log alone: conmon writes there at o
 printed before the attach can be shown first, with no gap and nothing twice; conmon's socket carries the input only.
 Rules: a client that leaves never ends a container; the first attach to a `stdinOnce` container replays, and when it
 ends the container's input is over.
-Truth: runc-exec(8); conmon's attach socket (SOCK_SEQPACKET, raw input) and control fifo ("1 rows columns").
+Truth: runc-exec(8); conmon's attach socket (SOCK_SEQPACKET, raw input).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from clusterip.kernel.seqpacket import Seqpacket
-from clusterip.kernel.terminal import Terminal
+from clusterip.kernel.terminal import Terminal, set_size
 from clusterip.node import channels as remote
 from clusterip.node.channels import Channels
 from clusterip.node.logs import Follower, Splitter
@@ -257,7 +257,7 @@ async def _pump(
 
 
 class ConmonInput:
-    """A container's standard input and terminal size, by conmon's socket and fifo."""
+    """A container's standard input and terminal size, by conmon's socket and the terminal itself."""
 
     def __init__(self, ref: ContainerRef, *, stdin: bool) -> None:
         self._ref = ref
@@ -276,12 +276,13 @@ class ConmonInput:
             self._socket.end()
 
     def resize(self, rows: int, columns: int) -> None:
-        if self._ref.control_fifo is None or not self._ref.tty:
+        """By the terminal itself: of several lines that wait in the control fifo, conmon 2.1 heeds only the first."""
+        if not self._ref.tty or self._ref.pid is None:
             return
-        with contextlib.suppress(OSError):  # nobody reads it once the container has ended
-            fd = os.open(self._ref.control_fifo, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with contextlib.suppress(OSError):  # the container has ended
+            fd = os.open(f"/proc/{self._ref.pid}/root/dev/console", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
             try:
-                os.write(fd, f"1 {rows} {columns}\n".encode())
+                set_size(fd, rows, columns)
             finally:
                 os.close(fd)
 
