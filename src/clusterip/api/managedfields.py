@@ -127,11 +127,11 @@ def update_managed(
     """
     structure = _structure(new, known)
     before = _former(live, new, ignore_request=bool(subresource))
-    changes = compare(_comparable(live or {}, structure), _comparable(new, structure), structure)
     reset = RESET.get(subresource, ()) + RESET_MORE.get((new.get("kind") or "", subresource), ())
+    found = compare(_comparable(live or {}, structure), _comparable(new, structure), structure)
+    changes = Comparison(*(without_subtrees(fields, reset) for fields in found))
     entries = taken(before, changes)
-    gained = union(without_subtrees(changes.modified, reset), without_subtrees(changes.added, reset))
-    gained = difference(gained, NEVER_MANAGED)
+    gained = difference(union(changes.modified, changes.added), NEVER_MANAGED)
     if gained:
         writer = Manager(manager or "unknown", operation, api_version, subresource)
         had = entries[writer].fields if writer in entries else {}
