@@ -68,18 +68,29 @@ async def create_missing(client: Client, tree: Tree) -> None:
 
     async def attempt() -> bool:
         try:
-            await client.create(REFS[tree["kind"]], tree)
+            if not await _exists(client, tree):
+                await client.create(REFS[tree["kind"]], tree)
         except ApiError as error:
-            if error.reason == "AlreadyExists":
-                return True
             if error.code in (403, 404) or error.code >= 500:  # the namespace is not there yet
                 return False
-            raise
+            if error.reason != "AlreadyExists":
+                raise
         except Unreachable:
             return False
         return True
 
     await _until(attempt)
+
+
+async def _exists(client: Client, tree: Tree) -> bool:
+    """Asked first: a Service that is there would be refused for its own address."""
+    try:
+        await client.get(REFS[tree["kind"]], tree["metadata"]["name"], tree["metadata"]["namespace"])
+    except ApiError as error:
+        if error.code == 404:
+            return False
+        raise
+    return True
 
 
 async def create_first_objects(client: Client, config: Config) -> None:

@@ -102,7 +102,8 @@ def listen_on_host(port: int = 0) -> socket.socket:
 
 
 async def start_supervisor(folder: Folder, listener: socket.socket | None) -> Process:
-    """Have the zygote fork the supervisor."""
+    """Have the zygote fork the supervisor; a former one's socket goes first, so that nobody waits at it."""
+    folder.supervisor_socket.unlink(missing_ok=True)
     log = open_log(folder.log(SUPERVISOR))
     try:
         child = await zygote.spawn(

@@ -13,6 +13,7 @@ import contextlib
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,9 @@ from clusterip.kernel import process
 from clusterip.kernel.inotify import APPEARED, Inotify
 from clusterip.kernel.process import Process
 
-STEP_SECONDS = 180.0
+STEP_SECONDS = 120.0
 ZYGOTE_SECONDS = 30.0
+OLD_NEWS_SECONDS = 0.2
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 Say = Callable[[str], None]
@@ -46,12 +48,18 @@ def up(folder: Folder, config: Config, kubectl: Path | None, say: Say) -> None:
     if tree is not None and living:
         config = Config.from_tree(tree["config"])
         if SUPERVISOR in living:
-            _follow(folder, living[SUPERVISOR], say)
+            _follow(folder, living[SUPERVISOR], _later(say))
             raise Running
         say("part of the cluster runs already; completing it")
     elif folder.path.exists():
         _forget_former_run(folder)
     _start(folder, config, tree if living else None, kubectl, say)
+
+
+def _later(say: Say) -> Say:
+    """Steps that are told at once are old news; those that come later are not."""
+    began = time.monotonic()
+    return lambda text: say(text) if time.monotonic() - began > OLD_NEWS_SECONDS else None
 
 
 def _forget_former_run(folder: Folder) -> None:
@@ -124,8 +132,11 @@ def _follow(folder: Folder, supervisor: Process, say: Say) -> None:
     try:
         if not wait_for_file(folder.supervisor_socket, supervisor.pid, ZYGOTE_SECONDS):
             raise Failure(f"the supervisor ended; see {folder.log(SUPERVISOR)}")
+        deadline = time.monotonic() + STEP_SECONDS
         for step in progress.follow(folder.supervisor_socket, STEP_SECONDS):
             seen = step.ready
+            if time.monotonic() > deadline and not seen:
+                raise TimeoutError
             if not seen:
                 say(step.text + (f"; see {folder.logs}" if step.trouble else ""))
     except TimeoutError as error:

@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
+from clusterip.api.errors import ApiError
 from clusterip.client.config import from_kubeconfig
 from clusterip.client.rest import Client
 from clusterip.clock import Clock
@@ -39,7 +40,7 @@ from clusterip.kernel.process import Process
 
 logger = logging.getLogger(__name__)
 
-ZYGOTE_SECONDS = 20.0
+BRING_UP_SECONDS = 1.0
 
 
 @dataclass
@@ -106,9 +107,20 @@ class Supervisor:
             group.create_task(self._bring_up(), name="bring up")
 
     async def _bring_up(self) -> None:
+        """Whatever goes wrong with it is said and tried again: the parts run on."""
         nets = {name: spaces.net for name, spaces in self.namespaces.items()}
-        async with Client(from_kubeconfig(self.folder.kubeconfig), field_manager="clusterip") as client:
-            await bring_up(client, self.config, nets, self.progress)
+        while True:
+            try:
+                async with Client(from_kubeconfig(self.folder.kubeconfig), field_manager="clusterip") as client:
+                    await bring_up(client, self.config, nets, self.progress)
+                    why = ""
+            except* (ApiError, OSError, Failure) as errors:
+                why = " ".join(str(_first(errors)).split())
+            if not why:
+                return
+            logger.warning("Cannot bring the cluster up", extra={"kv": {"err": why}})
+            await self.progress.say(why, trouble=True)
+            await asyncio.sleep(BRING_UP_SECONDS)
 
     # -- listeners ----------------------------------------------------------------------------------------------------
 
@@ -157,6 +169,12 @@ class Supervisor:
 def _listen_on_lan() -> socket.socket:
     """Port 6443 on every address of the control namespace."""
     return socket.create_server(("0.0.0.0", API_PORT), backlog=launch.BACKLOG)
+
+
+def _first(errors: BaseExceptionGroup[Exception]) -> Exception:
+    """One of the errors of a group."""
+    found = errors.exceptions[0]
+    return _first(found) if isinstance(found, BaseExceptionGroup) else found
 
 
 def _reap(pid: int) -> None:

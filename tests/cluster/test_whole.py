@@ -1,0 +1,231 @@
+"""A whole cluster: it starts, it survives the death of each of its processes, and nothing of it stays.
+
+Slow by nature (seconds): one cluster for all tests of the file, in the order written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from clusterip.client.config import from_kubeconfig
+from clusterip.cluster.bootstrap import KUBERNETES, dns_question, is_answer
+from clusterip.cluster.folder import Folder
+from clusterip.cluster.machines import anchor_name
+from clusterip.kernel import netns, process
+from clusterip.kernel.cgroup import Cgroups
+from clusterip.kernel.link import Netlink
+from clusterip.kernel.mount import mounts
+from clusterip.kernel.process import Process
+
+pytestmark = [pytest.mark.root, pytest.mark.cluster, pytest.mark.xdist_group("whole")]
+
+DNS = "10.96.0.10"
+NAME = "kubernetes.default.svc.cluster.local"
+PATIENCE_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class World:
+    """What of the machine a cluster might change."""
+
+    links: tuple[object, ...]
+    addresses: tuple[object, ...]
+    routes: tuple[str, ...]
+    tables: str
+    mounts: tuple[object, ...]
+    sysctls: tuple[str, ...]
+
+
+def world() -> World:
+    tables = subprocess.run(["nft", "list", "ruleset"], capture_output=True, text=True, check=True).stdout
+    names = ("net/ipv4/ip_forward", "net/ipv4/conf/all/rp_filter", "net/core/somaxconn")
+    with Netlink() as host:
+        return World(
+            tuple(host.links()),
+            tuple(host.addresses()),
+            tuple(sorted(map(str, host.routes()))),
+            tables,
+            tuple(mounts()),
+            tuple(Path("/proc/sys", name).read_text() for name in names),
+        )
+
+
+@dataclass(frozen=True)
+class Cluster:
+    name: str
+    home: Path
+
+    @property
+    def folder(self) -> Folder:
+        return Folder(self.name, self.home / self.name)
+
+    def run(self, command: str, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "clusterip.main", command, "--name", self.name, *words],
+            env=os.environ | {"CLUSTERIP_HOME": str(self.home)},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=150,
+            check=False,
+        )
+        assert done.returncode == 0 or not check, done.stdout + done.stderr
+        return done
+
+    def living(self) -> dict[str, Process]:
+        return self.folder.living()
+
+    def asks(self, machine: str) -> bool:
+        """Whether DNS, behind a Service, answers this machine."""
+        return ask_from(self.living()[anchor_name(machine)].pid)
+
+
+def ask_from(pid: int) -> bool:
+    fd = netns.open_of_pid(pid)
+    try:
+        with netns.inside(fd, lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as asking:
+            asking.settimeout(1)
+            asking.connect((DNS, 53))
+            asking.send(dns_question(NAME))
+            return is_answer(asking.recv(4096), KUBERNETES)
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+
+
+def until(seen: Callable[[], bool]) -> bool:
+    """Wait for something that other processes bring about."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not seen():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+@pytest.fixture(scope="module")
+def before() -> World:
+    return world()
+
+
+@pytest.fixture(scope="module")
+def cluster(before: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    made = Cluster(f"whole-{os.getpid()}", tmp_path_factory.mktemp("home"))
+    made.run("up", "--nodes", "2")
+    yield made
+    made.run("down", check=False)
+
+
+def test_a_second_up_says_so_and_the_host_is_as_it_was(cluster: Cluster, before: World) -> None:
+    assert cluster.run("up").stdout == f"cluster {cluster.name} is already running\n"
+    assert world() == before
+    assert from_kubeconfig(cluster.folder.kubeconfig).url.startswith("https://127.0.0.1:")
+
+
+def test_a_shell_has_the_exit_code_of_its_command(cluster: Cluster) -> None:
+    done = cluster.run("shell", "node-1", "--", "sh", "-c", "hostname; exit 7", check=False)
+    assert (done.stdout, done.returncode) == ("node-1\n", 7)
+    assert cluster.run("shell", "--", "hostname").stdout == "lan\n"
+    assert cluster.run("shell", "--", "no-such-program", check=False).returncode == 127
+    done = cluster.run("shell", "node-9", "--", "true", check=False)
+    assert done.returncode == 1
+    assert "no machine node-9" in done.stderr
+    assert "node-1" in done.stderr
+
+
+def test_status_lists_what_runs(cluster: Cluster) -> None:
+    text = cluster.run("status").stdout
+    for word in ("node-1/agent", "apiserver", "192.168.4.102", "10.244.2.0/24", "Kubernetes v1.36"):
+        assert word in text
+
+
+@pytest.mark.parametrize("name", ["zygote", "apiserver", "controllers", "node-1/agent", "node-1/anchor", "lan/anchor"])
+def test_a_killed_process_is_replaced_and_traffic_goes_on(cluster: Cluster, name: str) -> None:
+    assert cluster.asks("node-1")
+    victim = cluster.living()[name]
+    pid = cluster.living()[anchor_name("node-2")].pid
+    victim.kill()
+    assert ask_from(pid)
+    assert until(lambda: name in cluster.living() and cluster.living()[name] != victim)
+    assert until(lambda: cluster.asks("node-1"))
+    assert cluster.run("up").stdout == f"cluster {cluster.name} is already running\n"
+
+
+def test_a_killed_supervisor_is_replaced_by_the_next_up_and_stops_nothing(cluster: Cluster) -> None:
+    others = {name: found for name, found in cluster.living().items() if name != "supervisor"}
+    cluster.living()["supervisor"].kill()
+    assert until(lambda: "supervisor" not in cluster.living())
+    assert cluster.asks("node-1")
+    cluster.run("up")
+    assert {name: found for name, found in cluster.living().items() if name != "supervisor"} == others
+    assert cluster.run("up").stdout == f"cluster {cluster.name} is already running\n"
+
+
+def test_without_supervisor_and_anchor_a_machine_is_found_again(cluster: Cluster) -> None:
+    before = process.namespace_inode(cluster.living()[anchor_name("node-1")].pid, "net")
+    for name in ("supervisor", anchor_name("node-1"), "zygote"):
+        cluster.living()[name].kill()
+    cluster.run("up")
+    assert process.namespace_inode(cluster.living()[anchor_name("node-1")].pid, "net") == before
+    assert until(lambda: cluster.asks("node-1"))
+
+
+def test_two_ups_at_once_are_told_apart(cluster: Cluster) -> None:
+    from clusterip.cluster.folder import locked
+
+    with locked(cluster.folder):
+        done = cluster.run("up", check=False)
+    assert done.returncode == 1
+    assert "is at work" in done.stderr
+
+
+def _gone(pids: set[int]) -> bool:
+    return all(process.start_time(pid) is None for pid in pids)
+
+
+def test_down_after_the_supervisor_was_killed_leaves_nothing(cluster: Cluster, before: World) -> None:
+    pids = {found.pid for found in cluster.living().values()} | Cgroups().pids(cluster.folder.cgroup)
+    with contextlib.suppress(KeyError):
+        cluster.living()["supervisor"].kill()
+    assert cluster.run("down").stdout == f"cluster {cluster.name} is down; nothing of it is left\n"
+    assert _gone(pids)
+    assert world() == before
+    assert not cluster.folder.path.exists()
+    assert os.listdir(cluster.home) == []
+    groups = Cgroups()
+    assert not any((root / cluster.folder.cgroup.strip("/")).exists() for root in groups.layout.roots())
+    assert cluster.run("down").stdout == f"no cluster {cluster.name}: nothing to do\n"
+
+
+def test_two_clusters_side_by_side_and_one_that_was_killed_whole(cluster: Cluster, before: World) -> None:
+    other = Cluster("other", cluster.home)
+    try:
+        cluster.run("up", "--nodes", "1", "--store", "memory")
+        other.run("up", "--node-names", "master")
+        assert cluster.asks("node-1")
+        assert other.asks("master")
+        for pid in Cgroups().pids(cluster.folder.cgroup):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, 9)
+        assert until(lambda: not cluster.living())
+        assert other.asks("master")
+        cluster.run("up", "--nodes", "1")  # what was left is swept away, and a new one starts
+        assert cluster.asks("node-1")
+        cluster.run("down")
+        assert other.asks("master")
+    finally:
+        cluster.run("down", check=False)
+        other.run("down", check=False)
+    assert os.listdir(cluster.home) == []
+    assert world() == before
