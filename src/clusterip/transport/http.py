@@ -130,12 +130,13 @@ class Sink:
         self._drain = drain
 
     def write(self, framed: bytes) -> None:
-        self._transport.write(framed)
+        if not self.closing:  # a client that left is no reason to fail the writer of a change
+            self._transport.write(framed)
 
     @property
     def buffered(self) -> int:
         """Bytes that the client has not taken yet."""
-        return self._transport.get_write_buffer_size()
+        return 0 if self.closing else self._transport.get_write_buffer_size()
 
     @property
     def closing(self) -> bool:
