@@ -158,6 +158,8 @@ async def cluster(
             tasks.append(group.create_task(serve(manager, api.config("system:kube-scheduler"), wanted, clock)))
             for number in range(1, nodes + 1):
                 await here.node(f"node-{number}", zone=f"z{number}")
+            if "nodelifecycle" in wanted:
+                await here.until(lambda: not any(found["spec"].get("taints") for found in here.all(NODES)))
             try:
                 yield here
             finally:

@@ -316,6 +316,8 @@ def _error(code: int, content: bytes) -> ApiError:
 def _why(url: str, error: Exception) -> str:
     if isinstance(error, (TimeoutError, asyncio.TimeoutError)):
         return f"{url}: no answer in time"
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return f"{url}: the connection ended in the middle of an answer"
     if isinstance(error, (ssl.SSLError, aiohttp.ClientConnectorCertificateError)):
         return f"{url}: TLS failed: {error}"
     return f"{url}: {error or type(error).__name__}"

@@ -311,7 +311,7 @@ class Loop:
         """Wait for the caches, then work for ever."""
         for source in self._sources:
             await source.synced()
-        logger.info("Caches are synced", extra={"kv": {"controller": self.name}})
+        logger.debug("Caches are synced", extra={"kv": {"controller": self.name}})
         await self.queue.run(self._work, self._workers)
 
     async def _work(self, key: Key) -> None:

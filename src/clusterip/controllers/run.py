@@ -99,5 +99,6 @@ async def serve(config: ServerConfig, scheduler_config: ServerConfig, wanted: li
         caches.begin(group)
         for recorder in recorders:
             group.create_task(recorder.run(), name="events")
+        logger.info("Controllers start", extra={"kv": {"controllers": ",".join(wanted), "server": config.url}})
         for controller in parts:
             group.create_task(controller.run(), name=f"controller {controller.name}")

@@ -1,0 +1,176 @@
+"""Garbage by owner and namespaces, against the true API."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from clusterip.client.names import CONFIG_MAPS, SECRETS, SERVICE_ACCOUNTS
+from controllers.cluster import (
+    DEPLOYMENTS,
+    ENDPOINT_SLICES,
+    ENDPOINTS,
+    EVENTS,
+    NAMESPACES,
+    REPLICA_SETS,
+    SERVICES,
+    cluster,
+    pod,
+    service,
+    workload,
+)
+
+
+def running(scenario, **options):
+    async def go():
+        async with cluster(**options) as c:
+            await scenario(c)
+
+    asyncio.run(go())
+
+
+def available(c, name="web", namespace="default"):
+    return (c.one(DEPLOYMENTS, name, namespace) or {}).get("status", {}).get("availableReplicas")
+
+
+@pytest.mark.parametrize("policy", ["Background", "Foreground"])
+def test_dependents_go_with_their_owner(policy):
+    async def scenario(c):
+        order = []
+        for ref in (DEPLOYMENTS, REPLICA_SETS):
+            c.seen[ref].subscribe(lambda key, old, new, ref=ref: None if new else order.append(ref.kind))
+        await c.create(workload("Deployment", "web", replicas=2))
+        await c.until(lambda: available(c) == 2)
+        await c.client.delete(DEPLOYMENTS, "web", "default", propagation=policy)
+        await c.until(lambda: not c.pods() and not c.all(REPLICA_SETS) and not c.all(DEPLOYMENTS))
+        first = "Deployment" if policy == "Background" else "ReplicaSet"
+        assert order[0] == first
+
+    running(scenario)
+
+
+def test_orphans_live_on():
+    async def scenario(c):
+        await c.create(workload("Deployment", "web", replicas=2))
+        await c.until(lambda: available(c) == 2)
+        await c.client.delete(DEPLOYMENTS, "web", "default", propagation="Orphan")
+        await c.until(lambda: not c.all(DEPLOYMENTS))
+        assert [rs["metadata"].get("ownerReferences") for rs in c.all(REPLICA_SETS)] == [None]
+        assert len(c.pods()) == 2
+
+    running(scenario)
+
+
+def test_an_owner_of_the_same_name_is_not_the_owner():
+    async def scenario(c):
+        owner = await c.client.create(CONFIG_MAPS, config_map("owner"), "default")
+        await c.client.create(CONFIG_MAPS, config_map("kept", owner), "default")
+        await c.client.create(CONFIG_MAPS, config_map("lost", owner, uid="0000"), "default")
+        await gone(c, CONFIG_MAPS, "lost")
+        await c.client.get(CONFIG_MAPS, "kept", "default")
+
+    running(scenario)
+
+
+def test_one_of_two_owners_is_enough():
+    async def scenario(c):
+        one = await c.client.create(CONFIG_MAPS, config_map("one"), "default")
+        two = await c.client.create(CONFIG_MAPS, config_map("two"), "default")
+        owned = config_map("owned", one)
+        owned["metadata"]["ownerReferences"] += config_map("x", two)["metadata"]["ownerReferences"]
+        await c.client.create(CONFIG_MAPS, owned, "default")
+        await c.client.delete(CONFIG_MAPS, "one", "default")
+        await until_answer(c, CONFIG_MAPS, "owned", lambda t: len(t["metadata"]["ownerReferences"]) == 1)
+        await c.client.delete(CONFIG_MAPS, "two", "default")
+        await gone(c, CONFIG_MAPS, "owned")
+
+    running(scenario)
+
+
+def config_map(name, owner=None, uid=None):
+    metadata = {"name": name}
+    if owner:
+        metadata["ownerReferences"] = [
+            {"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": uid or owner["metadata"]["uid"]}
+            | {"name": owner["metadata"]["name"]}
+        ]
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
+
+
+async def until_answer(c, ref, name, condition):
+    async with asyncio.timeout(5):
+        async for kind, tree in c.client.watch(ref, "default", resource_version="0"):
+            if tree["metadata"].get("name") == name and condition(tree if kind != "DELETED" else {}):
+                return
+
+
+async def gone(c, ref, name):
+    listed = await c.client.list(ref, "default")
+    if name not in [tree["metadata"]["name"] for tree in listed["items"]]:
+        return
+    revision = listed["metadata"]["resourceVersion"]
+    async with asyncio.timeout(5):
+        async for kind, tree in c.client.watch(ref, "default", resource_version=revision):
+            if kind == "DELETED" and tree["metadata"]["name"] == name:
+                return
+
+
+def test_a_namespace_is_emptied_then_gone():
+    async def scenario(c):
+        await c.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "x"}})
+        for tree in (service("web"), workload("Deployment", "web", replicas=2), pod("alone")):
+            tree["metadata"]["namespace"] = "x"
+            await c.create(tree)
+        await c.client.create(SECRETS, {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}}, "x")
+        await c.until(lambda: available(c, namespace="x") == 2 and c.all(ENDPOINT_SLICES, "x"))
+        await c.client.delete(NAMESPACES, "x")
+        await c.until(lambda: c.one(NAMESPACES, "x") is None)
+        for ref in (DEPLOYMENTS, REPLICA_SETS, SERVICES, ENDPOINTS, ENDPOINT_SLICES, EVENTS):
+            assert not (await c.client.list(ref, "x"))["items"]
+
+    running(scenario)
+
+
+def test_a_finalizer_keeps_a_namespace():
+    async def scenario(c):
+        await c.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "x"}})
+        held = config_map("held")
+        held["metadata"]["finalizers"] = ["example.org/hold"]
+        await c.client.create(CONFIG_MAPS, held, "x")
+        await c.client.delete(NAMESPACES, "x")
+        await c.until(lambda: c.one(NAMESPACES, "x")["metadata"].get("deletionTimestamp"))
+        await c.create(pod("later"))
+        await c.until(lambda: (c.pods() or [{}])[0].get("status", {}).get("phase") == "Running")
+        assert c.one(NAMESPACES, "x")["status"]["phase"] == "Terminating"
+        await c.client.patch(CONFIG_MAPS, "held", "x", {"metadata": {"finalizers": None}})
+        await c.until(lambda: c.one(NAMESPACES, "x") is None)
+
+    running(scenario)
+
+
+def test_every_namespace_has_an_account_and_the_authority():
+    async def scenario(c):
+        await c.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "x"}})
+        for ref, name in ((SERVICE_ACCOUNTS, "default"), (CONFIG_MAPS, "kube-root-ca.crt")):
+            await until_there(c, ref, name)
+        await c.client.delete(SERVICE_ACCOUNTS, "default", "x")
+        await until_there(c, SERVICE_ACCOUNTS, "default")
+        bundle = await c.client.patch(CONFIG_MAPS, "kube-root-ca.crt", "x", {"data": {"ca.crt": "wrong"}})
+        revision = bundle["metadata"]["resourceVersion"]
+        async with asyncio.timeout(5):
+            async for _, tree in c.client.watch(CONFIG_MAPS, "x", resource_version=revision):
+                if tree["data"] == {"ca.crt": c.api.ca.decode()}:
+                    return
+
+    running(scenario)
+
+
+async def until_there(c, ref, name):
+    async with asyncio.timeout(5):
+        listed = await c.client.list(ref, "x")
+        if name in [tree["metadata"]["name"] for tree in listed["items"]]:
+            return
+        async for kind, tree in c.client.watch(ref, "x", resource_version=listed["metadata"]["resourceVersion"]):
+            if kind == "ADDED" and tree["metadata"]["name"] == name:
+                return
