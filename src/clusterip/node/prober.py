@@ -134,7 +134,8 @@ def _why(error: Exception) -> str:
 async def watch(target: Target, probe: Probe, told: Told, once: bool = False) -> None:
     """Ask for ever (once: until the first verdict that holds), and tell each result."""
     verdict = initial(probe.kind)
-    await asyncio.sleep(probe.initial_delay)
+    # A container that shall be killed when it is silent gets one period to begin to speak.
+    await asyncio.sleep(probe.initial_delay or (probe.period if probe.kind == "liveness" else 0))
     if _may_look_early(probe):
         await _look_early(target, probe)
     while True:
