@@ -116,6 +116,15 @@ async def container(
         created.monitor.kill(signal.SIGKILL)
 
 
+async def printed(agent: FakeAgent, text: bytes) -> None:
+    """Wait until the container has printed the text."""
+    seen = b""
+    async for chunk in Follower(agent.ref.log_path).chunks(asyncio.Event()):
+        seen += chunk
+        if text in seen:
+            return
+
+
 def as_api_server(handler: Handler) -> Handler:
     async def handle(request: Request) -> Any:
         request.peer = Peer("127.0.0.1", "kube-apiserver-kubelet-client")
@@ -289,6 +298,20 @@ def test_first_attach_replays_and_then_goes_on(tmp_path: Path) -> None:
     run(work())
 
 
+def test_a_reader_of_the_log_who_attaches_sees_nothing_twice(tmp_path: Path) -> None:
+    async def work() -> None:
+        script = "echo one; echo two; read line; echo got $line"
+        async with container(tmp_path, "sh", "-c", script, stdin=True, once=True) as agent, served(agent) as client:
+            await printed(agent, b"two")
+            assert await client.get("containerLogs/default/web/c") == (200, "one\ntwo\n")
+            async with client.open("attach/default/web/c?stdin=true&stdout=true") as session:
+                await session.type("it\n")
+                await session.status()
+                assert session.got[1] == b"got it\n"
+
+    run(work())
+
+
 def test_input_of_a_pipe_ends_with_the_first_attach(tmp_path: Path) -> None:
     async def work() -> None:
         async with (
@@ -308,9 +331,7 @@ def test_attach_sees_only_what_comes_and_both_streams(tmp_path: Path) -> None:
     async def work() -> None:
         script = "echo before; read x; echo after; echo wrong >&2; cat"
         async with container(tmp_path, "sh", "-c", script, stdin=True) as agent, served(agent) as client:
-            async for chunk in Follower(agent.ref.log_path).chunks(asyncio.Event()):
-                if b"before" in chunk:
-                    break
+            await printed(agent, b"before")
             async with client.open("attach/default/web/c?stdin=true&stdout=true&stderr=true") as session:
                 await session.type("go\n")
                 assert await session.until(b"after\n") == b"after\n"
@@ -326,6 +347,7 @@ def test_logs_follow_to_the_end(tmp_path: Path) -> None:
     async def work() -> None:
         script = "echo one; echo two; read x; printf three; echo four >&2; exit 0"
         async with container(tmp_path, "sh", "-c", script, stdin=True, once=True) as agent, served(agent) as client:
+            await printed(agent, b"two")
             async with client.http.get(f"{client.url}/containerLogs/default/web/c?follow=true&tailLines=1") as answer:
                 assert await answer.content.readline() == b"two\n"
                 async with client.open("attach/default/web/c?stdin=true&stdout=true") as session:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -114,6 +114,11 @@ class Splitter:
 
     def __init__(self) -> None:
         self._held = b""
+
+    @property
+    def held(self) -> int:
+        """How many bytes wait for the end of their line."""
+        return len(self._held)
 
     def feed(self, chunk: bytes) -> list[Line]:
         *raws, self._held = (self._held + chunk).split(b"\n")
@@ -262,15 +267,20 @@ async def _either(inotify: Inotify, over: asyncio.Event) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def rendered(path: Path, options: LogOptions, over: asyncio.Event | None) -> AsyncIterator[bytes]:
-    """The log as asked for, piece by piece."""
+async def rendered(
+    path: Path, options: LogOptions, over: asyncio.Event | None, read_to: Callable[[int], None] = lambda at: None
+) -> AsyncIterator[bytes]:
+    """The log as asked for, piece by piece; `read_to` hears up to where in the file each piece goes."""
     start = 0
     if options.tail is not None:
         with suppress(FileNotFoundError), open(path, "rb") as file:  # noqa: ASYNC230 - a local file
             start = tail_start(file, options.tail)
     splitter, renderer = Splitter(), Renderer(options)
     async for chunk in Follower(path, start).chunks(over if options.follow else None):
-        if text := renderer.render(splitter.feed(chunk)):
+        text = renderer.render(splitter.feed(chunk))
+        start += len(chunk)
+        read_to(start - splitter.held)
+        if text:
             yield text
         if renderer.done:
             return

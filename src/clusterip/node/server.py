@@ -18,7 +18,7 @@ from clusterip.api.errors import ApiError
 from clusterip.api.meta import Tree
 from clusterip.clock import Clock
 from clusterip.node.channels import PROTOCOLS, Channels
-from clusterip.node.logs import BadLogOptions, parse_options, rendered
+from clusterip.node.logs import BadLogOptions, LogOptions, parse_options, rendered
 from clusterip.node.lookup import ContainerRef, Lookup, NoSuchContainer
 from clusterip.node.streams import StreamOptions, run_attach, run_exec
 from clusterip.transport import listening, websocket
@@ -39,6 +39,9 @@ class NodeServer:
     def __init__(self, lookup: Lookup, clock: Clock) -> None:
         self._lookup = lookup
         self._clock = clock
+        self._shown: dict[
+            str, int
+        ] = {}  # how much of their logs was read of containers that wait for their first attach
         self._sessions: Mapping[str, Session] = {"exec": run_exec, "attach": self._attach}
         self._routes: Mapping[str, Callable[[Request, list[str]], Awaitable[Answer]]] = {
             "pods": self._pods,
@@ -103,13 +106,17 @@ class NodeServer:
             why = _waiting_reason(self._lookup.pods(), namespace, pod, name)
             raise ApiError.bad_request(f'container "{name}" in pod "{pod}" is waiting to start: {why}')
 
+        def read_to(at: int) -> None:
+            if options == LogOptions() and ref.stdin_once:
+                self._shown[ref.id] = at
+
         async def write(sink: Sink) -> None:
             over = asyncio.Event()
             async with asyncio.TaskGroup() as group:
                 ending = group.create_task(self._end(ref, over), name="log end") if options.follow else None
                 if options.previous:
                     over.set()
-                async for text in rendered(path, options, over):
+                async for text in rendered(path, options, over, read_to):
                     if sink.closing:
                         break
                     sink.write(framed(text))
@@ -152,7 +159,7 @@ class NodeServer:
         return Takeover(talk)
 
     async def _attach(self, ref: ContainerRef, options: StreamOptions, client: Channels) -> None:
-        await run_attach(ref, self._lookup, options, client)
+        await run_attach(ref, self._lookup, options, client, self._shown.pop(ref.id, 0))
 
 
 def parse_streams(target: str, ref: ContainerRef, kind: str) -> StreamOptions:

@@ -3,8 +3,8 @@
 Stage: edge.  In: a container, the client's channels.  Out: bytes both ways, an exit code.
 Attach takes its output from the container's log alone: conmon writes there at once and as it came, so that what was
 printed before the attach can be shown first, with no gap and nothing twice; conmon's socket carries the input only.
-Rules: a client that leaves never ends a container; the first attach to a `stdinOnce` container replays, and when it
-ends the container's input is over.
+Rules: a client that leaves never ends a container; the first attach to a `stdinOnce` container shows first what nobody
+has read yet, and when it ends the container's input is over.
 Truth: runc-exec(8); conmon's attach socket (SOCK_SEQPACKET, raw input).
 """
 
@@ -296,10 +296,12 @@ class ConmonInput:
             self._socket.close()
 
 
-async def run_attach(ref: ContainerRef, lookup: Lookup, options: StreamOptions, client: Channels) -> None:
-    """Join one client to a running container until either ends."""
+async def run_attach(
+    ref: ContainerRef, lookup: Lookup, options: StreamOptions, client: Channels, shown: int = 0
+) -> None:
+    """Join one client to a running container until either ends; `shown` says how much of its log a reader has seen."""
     over = asyncio.Event()
-    start = _attach_start(ref, options)
+    start = _attach_start(ref, options, shown)
     try:
         sink = ConmonInput(ref, stdin=options.stdin)
     except OSError:  # the container has ended in the meantime; its output is still there
@@ -349,12 +351,15 @@ def _runs(splitter: Splitter, chunk: bytes) -> list[tuple[bytes, bytes]]:
     return [(stream, b"".join(texts)) for stream, texts in runs]
 
 
-def _attach_start(ref: ContainerRef, options: StreamOptions) -> int:
-    """Where an attach begins in the log: at its beginning for the first to a `stdinOnce` container, else at its end."""
+def _attach_start(ref: ContainerRef, options: StreamOptions, shown: int) -> int:
+    """Where an attach begins in the log: at its end, but the first to a `stdinOnce` container where nobody has read.
+
+    kubectl since 1.36 reads the log before it attaches for `run -i`, older ones do not; both see every byte once.
+    """
     if options.stdin and ref.stdin_once and ref.bundle is not None:
         with contextlib.suppress(FileExistsError, FileNotFoundError):
             (ref.bundle / f"{REPLAYED_MARK}.{ref.attempt}").touch(exist_ok=False)
-            return 0
+            return shown
     try:
         return ref.log_path.stat().st_size
     except FileNotFoundError:
