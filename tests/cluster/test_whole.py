@@ -5,6 +5,7 @@ Slow by nature (seconds): one cluster for all tests of the file, in the order wr
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import socket
@@ -18,8 +19,10 @@ from pathlib import Path
 import pytest
 
 from clusterip.client.config import from_kubeconfig
+from clusterip.client.names import PODS
+from clusterip.client.rest import Client
 from clusterip.cluster.bootstrap import KUBERNETES, dns_question, is_answer
-from clusterip.cluster.folder import Folder
+from clusterip.cluster.folder import Folder, cache
 from clusterip.cluster.machines import anchor_name
 from clusterip.kernel import netns, process
 from clusterip.kernel.cgroup import Cgroups
@@ -179,6 +182,48 @@ def test_without_supervisor_and_anchor_a_machine_is_found_again(cluster: Cluster
     cluster.run("up")
     assert process.namespace_inode(cluster.living()[anchor_name("node-1")].pid, "net") == before
     assert until(lambda: cluster.asks("node-1"))
+
+
+def _start_pod(cluster: Cluster, name: str) -> str:
+    """A real container that answers on port 80; its address when it is Running."""
+    container = {"name": "main", "image": "busybox", "command": ["httpd", "-f", "-p", "80", "-h", "/etc"]}
+    spec = {"nodeName": "node-1", "terminationGracePeriodSeconds": 0, "containers": [container]}
+    tree = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "default"}, "spec": spec}
+
+    async def body() -> str:
+        async with asyncio.timeout(PATIENCE_SECONDS), Client(from_kubeconfig(cluster.folder.kubeconfig)) as client:
+            made = await client.create(PODS, tree)
+            events = client.watch(PODS, "default", resource_version=made["metadata"]["resourceVersion"])
+            async for _, pod in events:
+                if pod["metadata"]["name"] == name and pod.get("status", {}).get("phase") == "Running":
+                    return str(pod["status"]["podIP"])
+        raise AssertionError("the watch ended")
+
+    return asyncio.run(body())
+
+
+def _reaches(pid: int, address: str) -> bool:
+    fd = netns.open_of_pid(pid)
+    try:
+        netns.inside(fd, lambda: socket.create_connection((address, 80), timeout=2)).close()
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+    return True
+
+
+@pytest.mark.skipif(not (cache() / "images/index.json").exists(), reason="no images: run `clusterip image build`")
+def test_a_container_outlives_all_of_our_processes(cluster: Cluster) -> None:
+    address = _start_pod(cluster, "holds")
+    lan = cluster.living()[anchor_name("node-2")].pid
+    assert until(lambda: _reaches(lan, address))
+    ours = [name for name in cluster.living() if not name.endswith("/anchor")]
+    for name in ours:
+        cluster.living()[name].kill()
+    assert _reaches(lan, address)
+    cluster.run("up")
+    assert _reaches(lan, address)
 
 
 def test_two_ups_at_once_are_told_apart(cluster: Cluster) -> None:

@@ -44,7 +44,7 @@ def open_log(path: Path) -> int:
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
 
-def start_zygote(folder: Folder) -> subprocess.Popen[bytes]:
+def start_zygote(folder: Folder) -> tuple[subprocess.Popen[bytes], Process]:
     """A zygote, without waiting for its imports; a former one's socket goes first, so that nobody waits at it."""
     folder.zygote_socket.unlink(missing_ok=True)
     source = str(Path(clusterip.__file__).parent.parent)
@@ -67,7 +67,7 @@ def start_zygote(folder: Folder) -> subprocess.Popen[bytes]:
         raise Failure(f"the zygote ended at once; see {folder.log(ZYGOTE)}")
     folder.record(ZYGOTE, found)
     join(f"{folder.cgroup}/zygote", started.pid)
-    return started
+    return started, found
 
 
 def join(group: str, pid: int) -> None:

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import os
 import shutil
-import subprocess
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -32,7 +32,6 @@ from clusterip.kernel.process import Process
 STEP_SECONDS = 120.0
 ZYGOTE_SECONDS = 30.0
 OLD_NEWS_SECONDS = 0.2
-BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 Say = Callable[[str], None]
 
@@ -73,20 +72,29 @@ def _forget_former_run(folder: Folder) -> None:
 def _start(folder: Folder, config: Config, tree: dict[str, Any] | None, kubectl: Path | None, say: Say) -> None:
     folder.make()
     folder.node("").mkdir(exist_ok=True)
-    zygote = None if folder.living().get(ZYGOTE) else launch.start_zygote(folder)
-    listener = launch.listen_on_host() if tree is None else None
-    port = listener.getsockname()[1] if listener else tree["port"]  # type: ignore[index]
+    zygote = folder.living().get(ZYGOTE) or launch.start_zygote(folder)[1]
     plan = topology(config)
-    if tree is None:
-        folder.write_cluster({"config": config.to_tree(), "port": port, "boot": BOOT_ID.read_text().strip()})
-        identity.issue(folder, f"https://{launch.LOOPBACK}:{port}", plan.nodes)
+    listener = None if tree is not None else _begin(folder, config, plan)
     _make_machines(folder, plan, kubectl)
     say(f"LAN and {len(plan.nodes)} nodes are there")
-    _wait_for_zygote(folder, zygote)
-    supervisor = asyncio.run(launch.start_supervisor(folder, listener))
+    if not wait_for_file(folder.zygote_socket, zygote.pid, ZYGOTE_SECONDS):  # when its imports are done
+        raise Failure(f"the zygote does not start; see {folder.log(ZYGOTE)}")
+    try:
+        supervisor = asyncio.run(launch.start_supervisor(folder, listener))
+    except OSError as error:
+        raise Failure(f"cannot start the supervisor: {error}; run `clusterip up` again") from error
     if listener is not None:
         listener.close()
     _follow(folder, supervisor, say)
+
+
+def _begin(folder: Folder, config: Config, plan: Topology) -> socket.socket:
+    """What is made once: the API's port, the keys, and at last cluster.json, which says that all of that is there."""
+    listener = launch.listen_on_host()
+    port = listener.getsockname()[1]
+    identity.issue(folder, f"https://{launch.LOOPBACK}:{port}", plan.nodes)
+    folder.write_cluster({"config": config.to_tree(), "port": port})
+    return listener
 
 
 def _make_machines(folder: Folder, plan: Topology, kubectl: Path | None) -> None:
@@ -97,14 +105,6 @@ def _make_machines(folder: Folder, plan: Topology, kubectl: Path | None) -> None
     finally:
         for each in spaces.values():
             each.close()
-
-
-def _wait_for_zygote(folder: Folder, started: subprocess.Popen[bytes] | None) -> None:
-    """Until its socket is there: that is when its imports are done."""
-    if started is None:
-        return
-    if not wait_for_file(folder.zygote_socket, started.pid, ZYGOTE_SECONDS):
-        raise Failure(f"the zygote does not start; see {folder.log(ZYGOTE)}")
 
 
 def wait_for_file(path: Path, pid: int, timeout_seconds: float) -> bool:

@@ -143,7 +143,7 @@ class Supervisor:
                 started.wait()
             logger.warning("The zygote ended; starting another")
             await asyncio.sleep(FIRST_PAUSE_SECONDS)
-            started = launch.start_zygote(self.folder)
+            started, _ = launch.start_zygote(self.folder)
 
     async def _keep_anchor(self, name: str) -> None:
         """Hold a machine by another anchor when its own ended: the namespaces are still open here."""
