@@ -30,6 +30,7 @@ from clusterip.client.names import (
     NODES,
     PODS,
     REPLICA_SETS,
+    SERVICE_ACCOUNTS,
     SERVICES,
     ResourceRef,
 )
@@ -42,7 +43,7 @@ REFS = {
     ref.kind: ref
     for ref in (
         PODS, SERVICES, ENDPOINTS, ENDPOINT_SLICES, NODES, NAMESPACES, DEPLOYMENTS, REPLICA_SETS, DAEMON_SETS, JOBS,
-        EVENTS, LEASES,
+        EVENTS, LEASES, SERVICE_ACCOUNTS,
     )
 }  # fmt: skip
 
@@ -66,6 +67,11 @@ class Cluster:
         self, ref: ResourceRef, name: str, patch: Tree, namespace: str | None = "default", **more: Any
     ) -> Tree:
         return await self.client.patch(ref, name, namespace if ref.namespaced else None, patch, **more)
+
+    async def namespace(self, name: str) -> None:
+        """A namespace in which pods can be made."""
+        await self.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+        await self.until(lambda: self.one(SERVICE_ACCOUNTS, "default", name))
 
     async def node(self, name: str, **labels: str) -> None:
         """A machine with 4 processors."""
@@ -160,6 +166,8 @@ async def cluster(
                 await here.node(f"node-{number}", zone=f"z{number}")
             if "nodelifecycle" in wanted:
                 await here.until(lambda: not any(found["spec"].get("taints") for found in here.all(NODES)))
+            if "serviceaccount" in wanted:
+                await here.until(lambda: here.one(SERVICE_ACCOUNTS, "default"))
             try:
                 yield here
             finally:

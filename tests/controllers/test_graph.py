@@ -118,7 +118,7 @@ async def gone(c, ref, name):
 
 def test_a_namespace_is_emptied_then_gone():
     async def scenario(c):
-        await c.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "x"}})
+        await c.namespace("x")
         for tree in (service("web"), workload("Deployment", "web", replicas=2), pod("alone")):
             tree["metadata"]["namespace"] = "x"
             await c.create(tree)
@@ -134,7 +134,7 @@ def test_a_namespace_is_emptied_then_gone():
 
 def test_a_finalizer_keeps_a_namespace():
     async def scenario(c):
-        await c.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "x"}})
+        await c.namespace("x")
         held = config_map("held")
         held["metadata"]["finalizers"] = ["example.org/hold"]
         await c.client.create(CONFIG_MAPS, held, "x")
@@ -151,7 +151,7 @@ def test_a_finalizer_keeps_a_namespace():
 
 def test_every_namespace_has_an_account_and_the_authority():
     async def scenario(c):
-        await c.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "x"}})
+        await c.namespace("x")
         for ref, name in ((SERVICE_ACCOUNTS, "default"), (CONFIG_MAPS, "kube-root-ca.crt")):
             await until_there(c, ref, name)
         await c.client.delete(SERVICE_ACCOUNTS, "default", "x")
