@@ -68,9 +68,7 @@ REFUSED: list[tuple[Resource, Tree, list[str]]] = [
     (
         DAEMON_SET,
         {"updateStrategy": {"rollingUpdate": {"maxUnavailable": 1, "maxSurge": 1}}},
-        [
-            "spec.updateStrategy.rollingUpdate.maxSurge: Invalid value: 1: may not be set when maxUnavailable is non-zero"
-        ],
+        ["spec.updateStrategy.rollingUpdate.maxSurge: Invalid value: 1: may not be set when maxUnavailable"],
     ),
     (
         DAEMON_SET,

@@ -236,7 +236,7 @@ def address(value: str) -> list[str]:
         return [_NO_ADDRESS]
     if _without_leading_zeros(value) != value:
         return ["must not have leading 0s"]
-    return ["must not be an IPv4-mapped IPv6 address"] if ":" in value and "." in value and _is_mapped(value) else []
+    return ["must not be an IPv4-mapped IPv6 address"] if _is_mapped(value) else []
 
 
 def _is_mapped(value: str) -> bool:
