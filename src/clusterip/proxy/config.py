@@ -67,8 +67,8 @@ class KubeProxyConfiguration(_Section, frozen=True):
     logging: dict[str, Any] | None = None
     hostname_override: str = ""
     bind_address: str = "0.0.0.0"
-    healthz_bind_address: str = "0.0.0.0:10256"
-    metrics_bind_address: str = "127.0.0.1:10249"
+    healthz_bind_address: str = ""
+    metrics_bind_address: str = ""
     bind_address_hard_fail: bool = False
     enable_profiling: bool = False
     show_hidden_metrics_for_version: str = ""
@@ -135,6 +135,18 @@ def duration_seconds(text: str, what: str) -> float:
     if not found or "".join(part[0] for part in found) != text:
         raise Failure(f'{what}: "{text}" is not a duration; write it as 30s or 1h0m0s')
     return sum(float(part[1]) * DURATION_UNITS[part[2]] for part in found)
+
+
+def addresses(config: KubeProxyConfiguration) -> tuple[str, str]:
+    """Where /healthz and /metrics are served; empty means the default, as does a missing port."""
+    wanted = ((config.healthz_bind_address or "0.0.0.0", 10256), (config.metrics_bind_address or "127.0.0.1", 10249))
+    healthz, metrics = (address if ":" in address else f"{address}:{port}" for address, port in wanted)
+    return healthz, metrics
+
+
+def sync_period_seconds(config: KubeProxyConfiguration) -> float:
+    """How long a change may wait before the proxy counts as unhealthy, halved; nothing here is periodic."""
+    return duration_seconds((config.nftables or Nftables()).sync_period, "nftables.syncPeriod") or 30.0
 
 
 def masquerade_bit(config: KubeProxyConfiguration) -> int:

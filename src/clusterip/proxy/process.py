@@ -54,7 +54,7 @@ from clusterip.transport.listening import bind
 
 logger = logging.getLogger(__name__)
 
-Key2 = tuple[str, str]
+ObjectName = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +88,7 @@ class Proxy:
         self._collector = Collector(first)
         self._planner = Planner()
         self._backend = Nftables(self._nft, configuration.masquerade_bit(settings.config))
-        period = configuration.Nftables() if settings.config.nftables is None else settings.config.nftables
-        patience = 2 * configuration.duration_seconds(period.sync_period, "syncPeriod")
-        self.health = Health(self._clock, patience_seconds=patience or 60.0)
+        self.health = Health(self._clock, patience_seconds=2 * configuration.sync_period_seconds(settings.config))
         self.runner: Runner[Key, Value] = Runner(
             self._backend, self._make_plan, self._clock, on_synced=self._on_synced, on_failed=self._on_failed
         )
@@ -103,19 +101,19 @@ class Proxy:
 
     # -- what comes in -------------------------------------------------------------------------------------------------
 
-    def on_service(self, key: Key2, old: Service | None, new: Service | None) -> None:
+    def on_service(self, key: ObjectName, old: Service | None, new: Service | None) -> None:
         self._collector.on_service(key, old, new)
         self.health.metrics.count("sync_proxy_rules_service_changes_total")
         self._changed()
 
-    def on_slice(self, key: Key2, old: EndpointSlice | None, new: EndpointSlice | None) -> None:
+    def on_slice(self, key: ObjectName, old: EndpointSlice | None, new: EndpointSlice | None) -> None:
         self._collector.on_slice(key, old, new)
         self.health.metrics.count("sync_proxy_rules_endpoint_changes_total")
         if self._started and new and (moment := _trigger_time(new)):
             self._triggers.append(moment)
         self._changed()
 
-    def on_node(self, key: Key2, old: NodeObject | None, new: NodeObject | None) -> None:
+    def on_node(self, key: ObjectName, old: NodeObject | None, new: NodeObject | None) -> None:
         if key[1] != self._collector.node.name:
             return
         if new is None:
@@ -252,11 +250,9 @@ class Proxy:
     async def _listen(self) -> list[Listener]:
         config = self._settings.config
         shown = msgspec.to_builtins(config)
-        wanted = (
-            (config.healthz_bind_address, probes(self.health)),
-            (config.metrics_bind_address, insights(self.health, self._backend.mode, shown)),
-        )
-        return [found for address, answer in wanted if address and (found := await self._serve(address, answer))]
+        answers = (probes(self.health), insights(self.health, self._backend.mode, shown))
+        wanted = zip(configuration.addresses(config), answers, strict=True)
+        return [found for address, answer in wanted if (found := await self._serve(address, answer))]
 
     async def _serve(self, address: str, answer: Callable[[Request], Response]) -> Listener | None:
         """A port that is taken stops a proxy only when it was told so."""

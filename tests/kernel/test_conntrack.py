@@ -1,0 +1,79 @@
+"""UDP flows in a namespace of the test's own: listed and forgotten."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+from collections.abc import Iterator
+from ipaddress import IPv4Address
+
+import pytest
+
+from clusterip.kernel import netns
+from clusterip.kernel.conntrack import FakeConntrack, Flow, KernelConntrack
+from clusterip.kernel.link import Netlink
+
+pytestmark = pytest.mark.root
+
+TRACKING = (
+    "add table ip t; add chain ip t c { type nat hook output priority -100; }; add rule ip t c ct state new accept"
+)
+LOOPBACK = IPv4Address("127.0.0.1")
+
+
+@pytest.fixture
+def place() -> Iterator[int]:
+    fd = netns.create()
+    with Netlink(fd) as netlink:
+        netlink.set_up("lo")
+    command = ["nsenter", f"--net=/proc/{os.getpid()}/fd/{fd}", "nft", TRACKING]
+    subprocess.run(command, check=True)
+    yield fd
+    os.close(fd)
+
+
+def send(number: int) -> int:
+    """Datagrams to a port where somebody listens, from that many sockets."""
+    with contextlib.ExitStack() as stack:
+        server, *clients = (
+            stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in range(number + 1)
+        )
+        server.bind(("127.0.0.1", 0))
+        for client in clients:
+            client.sendto(b"?", server.getsockname())
+        port: int = server.getsockname()[1]
+        return port
+
+
+def test_flows_are_listed_and_forgotten(place: int) -> None:
+    def play() -> None:
+        conntrack = KernelConntrack()
+        assert conntrack.udp_flows() == []
+        wanted, kept = send(450), send(3)
+        flows = conntrack.udp_flows()
+        mine = [flow for flow in flows if flow.original.port == wanted]
+        assert len(mine) == 450
+        assert {flow.original.destination for flow in mine} == {LOOPBACK}
+        assert all(flow.reply.source_port == wanted and flow.reply.port == flow.original.source_port for flow in mine)
+        assert conntrack.delete(mine) == 450
+        assert conntrack.delete(mine) == 0
+        assert {flow.original.port for flow in conntrack.udp_flows()} == {kept}
+
+    netns.inside(place, play)
+
+
+def test_only_udp_is_listed(place: int) -> None:
+    def play() -> list[Flow]:
+        with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()):
+            return KernelConntrack().udp_flows()
+
+    assert netns.inside(place, play) == []
+
+
+def test_the_fake_does_the_same() -> None:
+    flow = Flow(*[(LOOPBACK, 1, LOOPBACK, 2)] * 2)  # type: ignore[arg-type]
+    fake = FakeConntrack([flow])
+    assert fake.udp_flows() == [flow]
+    assert (fake.delete([flow]), fake.delete([flow])) == (1, 0)
