@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Hashable, Iterable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Generic, NoReturn, TypeVar
@@ -141,8 +142,8 @@ class Informer(Generic[T]):
                 if self._clock.monotonic() - started > 1.0:
                     continue  # the server ended it after a while, as it should: go on at once
             except ApiError as error:
-                if error.code == 410:
-                    logger.info("Revision is gone, listing again", extra={"kv": {"resource": self.ref.plural}})
+                if _needs_list(error):
+                    logger.info("Revision is not there, listing again", extra={"kv": {"resource": self.ref.plural}})
                     self._revision = ""
                 else:
                     self._lost(error)
@@ -165,7 +166,7 @@ class Informer(Generic[T]):
 
     async def _watch(self, backoff: Backoff) -> None:
         timeout = WATCH_SECONDS * (1.0 + self._chance())
-        async for kind, tree in self._client.watch(
+        events = self._client.watch(
             self.ref,
             self._namespace,
             resource_version=self._revision,
@@ -174,16 +175,21 @@ class Informer(Generic[T]):
             timeout_seconds=timeout,
             metadata_only=self._metadata_only,
             opened=self._back,
-        ):
-            backoff.reset()
-            revision = tree["metadata"]["resourceVersion"]
-            if kind == "DELETED":
-                self._remove(_key(tree))
-            elif kind != "BOOKMARK":
-                self._put(tree)
-            self._revision = revision
-            if self._waiters:
-                self._wake()
+        )
+        async with aclosing(events):
+            async for kind, tree in events:
+                backoff.reset()
+                self._take(kind, tree)
+
+    def _take(self, kind: str, tree: Tree) -> None:
+        revision = tree["metadata"]["resourceVersion"]
+        if kind == "DELETED":
+            self._remove(_key(tree))
+        elif kind != "BOOKMARK":
+            self._put(tree)
+        self._revision = revision
+        if self._waiters:
+            self._wake()
 
     def _replace(self, trees: Iterable[Tree]) -> None:
         """Take a whole list for truth: what it lacks was deleted while nobody watched."""
@@ -280,6 +286,12 @@ class _Index(Generic[T]):
                 del self._keys[value]
         for value in after - before:
             self._keys.setdefault(value, {})[key] = None
+
+
+def _needs_list(error: ApiError) -> bool:
+    """The revision was compacted, or lies ahead of a server that was set back."""
+    causes = (error.details or {}).get("causes") or ()
+    return error.code == 410 or any(cause.get("reason") == "ResourceVersionTooLarge" for cause in causes)
 
 
 def _key(tree: Tree) -> Key:

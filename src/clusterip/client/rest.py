@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 from urllib.parse import urlencode
@@ -174,7 +174,7 @@ class Client:
         timeout_seconds: float = WATCH_SECONDS,
         metadata_only: bool = False,
         opened: Callable[[], None] | None = None,
-    ) -> AsyncIterator[tuple[str, Tree]]:
+    ) -> AsyncGenerator[tuple[str, Tree], None]:
         """Events after the revision, until the server ends the stream; an ERROR event is raised as ApiError.
 
         opened is called once the server has accepted the watch, which may be long before the first event.
