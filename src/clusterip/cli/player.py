@@ -20,7 +20,7 @@ from pathlib import Path
 from clusterip.cli.transcript import Command, Expectation, Heading, Let, Transcript, Typed
 from clusterip.clock import Clock, SystemClock
 
-PROMPT = re.compile(rb"(?:^|[\r\n])[^\r\n]{0,60}?[#$>] $")
+PROMPT = re.compile(r"(?:^|[\r\n])[^\r\n]{0,60}?[#$>] $")
 CURSOR_QUERY = b"\x1b[6n"
 ANSI = re.compile(r"\x1b(?:\[[0-9;?]*[A-Za-z]|[=>])")
 PROMPT_SECONDS = 30.0
@@ -170,13 +170,13 @@ class Dialogue:
         return len(self._seen)
 
     def text(self, start: int = 0) -> str:
-        return ANSI.sub("", bytes(self._seen[start:]).decode(errors="replace").replace("\r", ""))
+        return ANSI.sub("", bytes(self._seen[start:]).decode(errors="replace")).replace("\r", "")
 
     def until_prompt(self) -> None:
         """Read until the last line is a prompt and nothing follows it for a moment."""
         deadline = self._clock.monotonic() + PROMPT_SECONDS
         while True:
-            if PROMPT.search(self._seen, self._from) and not self._more(0.15):
+            if PROMPT.search(self.text(self._from)) and not self._more(0.15):
                 return
             if not self._open:
                 raise EOFError("it ended before a prompt came")
