@@ -395,7 +395,7 @@ def _illegal_padding(text: str, position: int, digits: int) -> int:
         if not rest:
             return len(text)
         if text[rest[0]] != "=":
-            return rest[0]
+            return rest[0] - 1
         rest = rest[1:]
     return rest[0] if rest else len(text)
 

@@ -82,7 +82,10 @@ def _pruned(fields: Fields, path: tuple[str, ...]) -> Fields:
     rest = {key: node for key, node in fields.items() if key != element}
     if len(path) == 1:
         return rest
-    inner = _pruned(fields[element], path[1:])
+    node = fields[element]
+    inner = _pruned({key: child for key, child in node.items() if key != SELF}, path[1:])
+    if _is_member(node):
+        return {**rest, element: {SELF: {}, **inner} if inner else {}}
     return {**rest, element: inner} if inner else rest
 
 
