@@ -217,3 +217,28 @@ def test_the_whole_ruleset_can_be_listed_and_names_each_service(lab: Lab) -> Non
     assert '10.96.0.21 . tcp . 80 comment "default/local:http" : goto endpoints-2' in listing
     assert '10.96.0.20 . udp . 53 comment "default/web:dns"' in listing
     assert nft(lab, "-j", "list", "ruleset").startswith("{")
+
+
+def test_the_longest_names_fit(lab: Lab) -> None:
+    namespace, name, port = "n" * 63, "s" * 63, "p" * 15
+    cluster = Cluster()
+    for number, spec in enumerate(({"sessionAffinity": "ClientIP"}, {"externalTrafficPolicy": "Local"})):
+        cluster.service(
+            f"{name[:-1]}{number}",
+            f"10.96.255.20{number}",
+            f"{port} 65530/sctp 3276{number}",
+            f"{port[:-1]}u 65530/tcp 3276{number}",
+            namespace=namespace,
+            status=[{"ip": f"172.16.255.25{number}"}],
+            loadBalancerSourceRanges=["10.0.0.0/8", "192.168.4.0/24"],
+            **spec,
+        )
+        for port_text in (f"{port} 65531/sctp", f"{port[:-1]}u 65531/tcp"):
+            cluster.endpoints(f"{name[:-1]}{number}", port_text, "10.244.1.205", "10.244.1.206", namespace=namespace)
+    proxy = lab.proxy("node-1", cluster.plan)
+    proxy.sync()
+    proxy.runner.doubt()
+    assert proxy.sync() == 0
+    lab.serve("10.244.1.205", 65531)
+    lab.serve("10.244.1.206", 65531)
+    assert lab.ask(CLIENT, "10.96.255.200:65530/tcp").endswith(f":65531 saw {CLIENT}")

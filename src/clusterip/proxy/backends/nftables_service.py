@@ -41,7 +41,8 @@ from clusterip.proxy.model import (
     Target,
 )
 
-MAXIMUM_NAME = 200  # of the kernel's 255 bytes; nft itself refuses some longer ones
+MAXIMUM_NAME = 200  # of the kernel's 255 bytes
+MAXIMUM_COMMENT = 128  # nft's; the longest Service port name has 143 characters
 
 
 @dataclass(slots=True)
@@ -95,7 +96,7 @@ class _Frontend:
                 self._hairpins(outcome.targets)
 
     def _put(self, name: str, key: str, value: str) -> None:
-        self.part.own[element_key(name, key)] = Element(value, str(self.rule.name))
+        self.part.own[element_key(name, key)] = Element(value, _comment(str(self.rule.name)))
 
     def _refuse(self, outcome: Outcome) -> None:
         """What is not translated is refused afterwards."""
@@ -169,7 +170,7 @@ class _Frontend:
         place = f"{_path(self.rule)}__{target.address}/{target.port}"
         clients, chain = _name(f"affinity-{seconds}s-{place}"), _name(f"endpoint-{seconds}s-{place}")
         self.part.own[set_key(clients)] = SetSpec(
-            Field.SOURCE, timeout_seconds=seconds, is_dynamic=True, comment=f"clients of {target} for {name}"
+            Field.SOURCE, timeout_seconds=seconds, is_dynamic=True, comment=_comment(f"{name} clients of {target}")
         )
         self.part.own[chain_key(chain)] = Chain(
             (
@@ -193,6 +194,10 @@ class _Frontend:
 def _path(found: Rule) -> str:
     namespace, service, port, protocol = found.name
     return f"{namespace}/{service}/{protocol}/{port}"
+
+
+def _comment(text: str) -> str:
+    return text if len(text) <= MAXIMUM_COMMENT else f"{text[: MAXIMUM_COMMENT - 2]}.."
 
 
 def _name(text: str) -> str:
