@@ -1,4 +1,4 @@
-"""Choose what a Service gets from the cluster's ranges: addresses, node ports, and its IP families.
+"""Choose what a Service gets from the cluster's ranges: addresses and node ports.
 
 Stage: plan.  In: the prepared Service, the one before it, what is taken, the ranges, a random.Random.
 Out: the Service completed in place, and what to take and what to release once the write is committed; or an ApiError.
@@ -12,15 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from clusterip.api import errors
-from clusterip.api.errors import ApiError, FieldError
+from clusterip.api.errors import ApiError
+from clusterip.api.families import Address as Address
+from clusterip.api.families import Network, keeps_prefer_dual_stack, refuse, settle_families
+from clusterip.api.families import Ranges as Ranges
 from clusterip.api.meta import Tree, name_of
 from clusterip.api.names import parse_address
 from clusterip.api.service import (
-    HEADLESS,
     cluster_ips_of,
     is_headless,
     needs_health_check_port,
@@ -30,33 +31,14 @@ from clusterip.api.service import (
     spec_of,
     type_of,
 )
-from clusterip.api.service_validation import cluster_ip_errors
 
 if TYPE_CHECKING:
     from random import Random  # noqa: TID251 - the type only: randomness is a parameter
-
-Address: TypeAlias = IPv4Address | IPv6Address
-Network: TypeAlias = IPv4Network | IPv6Network
 
 OUT_OF_RANGE = "the provided network does not match the current range"
 ADDRESS_TAKEN = "provided IP is already allocated"
 PORT_TAKEN = "provided port is already allocated"
 FULL = "range is full"
-
-
-@dataclass(frozen=True, slots=True)
-class Ranges:
-    """What the cluster has to give; the first network's family is the default one."""
-
-    networks: tuple[Network, ...] = (IPv4Network("10.96.0.0/12"),)
-    node_ports: range = range(30000, 32768)
-
-    def network_of(self, family: str) -> Network | None:
-        return next((network for network in self.networks if _family(network) == family), None)
-
-    @property
-    def default_family(self) -> str:
-        return _family(self.networks[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,123 +75,12 @@ def _addresses(texts: list[str]) -> set[Address]:
 
 def plan_allocation(new: Tree, old: Tree | None, taken: Taken, ranges: Ranges, rng: Random) -> Allocation:
     """Complete the Service in place and say what changes hands; ApiError when it cannot be had."""
-    if old is None or not _keeps_prefer_dual_stack(new, old):
-        _settle_families(new, old, ranges)
+    if old is None or not keeps_prefer_dual_stack(new, old):
+        settle_families(new, old, ranges)
     allocation = Allocation()
     _plan_addresses(new, old, taken, ranges, rng, allocation)
     _plan_ports(new, old, taken, ranges, rng, allocation)
     return allocation
-
-
-def _refuse(service: Tree, *found: FieldError) -> ApiError:
-    return ApiError.invalid("", "Service", name_of(service), found)
-
-
-# --- families --------------------------------------------------------------------------------------------------------
-
-
-def _family(value: Address | Network) -> str:
-    return f"IPv{value.version}"
-
-
-def _keeps_prefer_dual_stack(new: Tree, old: Tree) -> bool:
-    """A PreferDualStack Service is not changed because the cluster's families changed."""
-    fields = ("ipFamilyPolicy", "clusterIPs", "ipFamilies")
-    same = all((spec_of(new).get(name) or None) == (spec_of(old).get(name) or None) for name in fields)
-    return same and spec_of(new).get("ipFamilyPolicy") == "PreferDualStack" and type_of(new) == type_of(old)
-
-
-def _settle_families(new: Tree, old: Tree | None, ranges: Ranges) -> None:
-    """Fill ipFamilyPolicy and ipFamilies from what is given, what was, and what the cluster has."""
-    if type_of(new) == "ExternalName":
-        return
-    spec = new["spec"]
-    selectorless = spec.get("clusterIP") == HEADLESS and not spec.get("selector")
-    if spec.get("ipFamilyPolicy") is None:
-        before = spec_of(old or {}).get("ipFamilyPolicy")
-        spec["ipFamilyPolicy"] = before or ("RequireDualStack" if selectorless else "SingleStack")
-    if found := cluster_ip_errors(new, old):
-        raise _refuse(new, *found)
-    found = _release_errors(spec, old) if old else []
-    found += _policy_errors(spec) + _infer_families(spec, ranges)
-    if found:
-        raise _refuse(new, *found)
-    if selectorless:
-        _settle_selectorless(spec, ranges)
-    else:
-        _settle_headful(new, ranges)
-
-
-def _release_errors(spec: Tree, old: Tree) -> list[FieldError]:
-    """Going back to one family: said by the policy, or refused."""
-    before, single = spec_of(old), spec["ipFamilyPolicy"] == "SingleStack"
-    found = []
-    for name, what in (("clusterIPs", "cluster IP"), ("ipFamilies", "IP family")):
-        new_values, old_values = spec.get(name) or [], before.get(name) or []
-        if single and new_values == old_values and len(new_values) > 1:
-            spec[name] = new_values[:1]
-        elif not single and len(old_values) == 2 and len(new_values) == 1 and new_values[0] == old_values[0]:
-            detail = f"must be 'SingleStack' to release the secondary {what}"
-            found.append(errors.invalid("spec.ipFamilyPolicy", spec["ipFamilyPolicy"], detail))
-    return found
-
-
-def _policy_errors(spec: Tree) -> list[FieldError]:
-    if spec["ipFamilyPolicy"] != "SingleStack":
-        return []
-    words = "must be 'RequireDualStack' or 'PreferDualStack' when multiple {} are specified"
-    named = (("clusterIPs", "cluster IPs"), ("ipFamilies", "IP families"))
-    return [
-        errors.invalid("spec.ipFamilyPolicy", spec["ipFamilyPolicy"], words.format(what))
-        for name, what in named
-        if len(spec.get(name) or []) == 2
-    ]
-
-
-def _infer_families(spec: Tree, ranges: Ranges) -> list[FieldError]:
-    """A family that is not given follows from the address that is."""
-    given = spec.get("clusterIPs") or []
-    families = list(spec.get("ipFamilies") or [])
-    found = []
-    for index, text in enumerate(given if given[:1] != [HEADLESS] else []):
-        address = parse_address(text)
-        if address is None or index < len(families):
-            continue
-        if ranges.network_of(_family(address)) is None:
-            detail = f"{_family(address)} is not configured on this cluster"
-            found.append(errors.invalid(f"spec.clusterIPs[{index}]", given, detail))
-        else:
-            families.append(_family(address))
-    if families:
-        spec["ipFamilies"] = families
-    return found
-
-
-def _settle_selectorless(spec: Tree, ranges: Ranges) -> None:
-    """Headless without a selector: its endpoints are somebody else's, of any family."""
-    families = spec.setdefault("ipFamilies", [ranges.default_family])
-    if len(families) < 2 and spec["ipFamilyPolicy"] != "SingleStack":
-        families.append(_other(families[0]))
-
-
-def _other(family: str) -> str:
-    return "IPv6" if family == "IPv4" else "IPv4"
-
-
-def _settle_headful(new: Tree, ranges: Ranges) -> None:
-    spec = new["spec"]
-    found = []
-    if spec["ipFamilyPolicy"] == "RequireDualStack" and len(ranges.networks) < 2:
-        detail = "this cluster is not configured for dual-stack services"
-        found.append(errors.invalid("spec.ipFamilyPolicy", "RequireDualStack", detail))
-    for index, family in enumerate(spec.get("ipFamilies") or []):
-        if ranges.network_of(family) is None:
-            found.append(errors.invalid(f"spec.ipFamilies[{index}]", family, "not configured on this cluster"))
-    if found:
-        raise _refuse(new, *found)
-    families = spec["ipFamilies"] = spec.get("ipFamilies") or [ranges.default_family]
-    if spec["ipFamilyPolicy"] != "SingleStack" and len(families) == 1 and len(ranges.networks) == 2:
-        families.append(_other(families[0]))
 
 
 # --- addresses -------------------------------------------------------------------------------------------------------
@@ -250,13 +121,13 @@ def _take_address(
     if not wanted[index]:
         address = choose_address(network, taken.addresses, rng)
         if address is None or not name_of(new):
-            raise _refuse(new, errors.invalid("spec.clusterIPs", wanted, f"failed to allocate IP: {_why(address)}"))
+            raise refuse(new, errors.invalid("spec.clusterIPs", wanted, f"failed to allocate IP: {_why(address)}"))
         return address
     asked = parse_address(wanted[index])
     reason = address_refusal(asked, network, taken.addresses) if asked else OUT_OF_RANGE
     if reason or asked is None:
         detail = f"failed to allocate IP {wanted[index]}: {reason}"
-        raise _refuse(new, errors.invalid("spec.clusterIPs", spec_of(new).get("clusterIPs"), detail))
+        raise refuse(new, errors.invalid("spec.clusterIPs", spec_of(new).get("clusterIPs"), detail))
     return asked
 
 
@@ -344,7 +215,7 @@ class _Ports:
 
     def take(self, port: int, index: int) -> None:
         if reason := self.refusal(port):
-            raise _refuse(self.service, errors.invalid(f"spec.ports[{index}].nodePort", port, reason))
+            raise refuse(self.service, errors.invalid(f"spec.ports[{index}].nodePort", port, reason))
         self.fresh.add(port)
 
     def choose(self, what: str) -> int:

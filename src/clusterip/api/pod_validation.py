@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from clusterip.api import names
-from clusterip.api.checks import each, label_map, label_selector, reasons, supported
+from clusterip.api.checks import each, label_map, reasons, supported
 from clusterip.api.container_validation import (
     MAX_ID,
     container_errors,
@@ -20,11 +20,11 @@ from clusterip.api.container_validation import (
 from clusterip.api.errors import FieldError, duplicate, forbidden, invalid, not_supported, required
 from clusterip.api.meta import Tree, copied, metadata_of
 from clusterip.api.pod import is_sidecar, spec_of
+from clusterip.api.scheduling_validation import affinity_errors, spread_errors, toleration_errors
 from clusterip.api.volume_validation import volume_errors, volume_names
 
 RESTART_POLICIES = ("Always", "OnFailure", "Never")
 DNS_POLICIES = ("ClusterFirstWithHostNet", "ClusterFirst", "Default", "None")
-EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 CHANGEABLE = (
     "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
     "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"
@@ -67,11 +67,11 @@ def spec_errors(path: str, spec: Tree) -> list[FieldError]:
         *label_map(f"{path}.nodeSelector", spec.get("nodeSelector") or {}),
         *_security(f"{path}.securityContext", spec.get("securityContext") or {}),
         *_dns(path, spec),
-        *_tolerations(f"{path}.tolerations", spec.get("tolerations") or []),
+        *toleration_errors(f"{path}.tolerations", spec.get("tolerations") or []),
         *_host_aliases(f"{path}.hostAliases", spec.get("hostAliases") or []),
         *_names(path, spec),
-        *_affinity(f"{path}.affinity", spec.get("affinity") or {}),
-        *_spread(f"{path}.topologySpreadConstraints", spec.get("topologySpreadConstraints") or []),
+        *affinity_errors(f"{path}.affinity", spec.get("affinity") or {}),
+        *spread_errors(f"{path}.topologySpreadConstraints", spec.get("topologySpreadConstraints") or []),
         *resource_errors(f"{path}.resources", spec.get("resources") or {}),
         *_deadline(path, spec),
     ]
@@ -210,137 +210,12 @@ def _dns(path: str, spec: Tree) -> list[FieldError]:
     return found
 
 
-def _tolerations(path: str, tolerations: list[Tree]) -> list[FieldError]:
-    found = []
-    for where, toleration in each(path, tolerations):
-        key, operator = toleration.get("key") or "", toleration.get("operator") or ""
-        effect, value = toleration.get("effect") or "", toleration.get("value") or ""
-        if key:
-            found += reasons(f"{where}.key", key, names.qualified_name)
-        elif operator != "Exists":
-            detail = 'operator must be Exists when `key` is empty, which means "match all values and all keys"'
-            found.append(invalid(f"{where}.operator", operator, detail))
-        if toleration.get("tolerationSeconds") is not None and effect != "NoExecute":
-            found.append(
-                invalid(f"{where}.effect", effect, "effect must be 'NoExecute' when `tolerationSeconds` is set")
-            )
-        if operator in ("", "Equal"):
-            found += reasons(f"{where}.operator", value, names.label_value)
-        elif operator == "Exists":
-            if value:
-                detail = "value must be empty when `operator` is 'Exists'"
-                found.append(invalid(f"{where}.operator", _shown(toleration), detail))
-        else:
-            found.append(not_supported(f"{where}.operator", operator, ("Equal", "Exists")))
-        if effect and effect not in EFFECTS:
-            found.append(not_supported(f"{where}.effect", effect, EFFECTS))
-    return found
-
-
-def _shown(toleration: Tree) -> Tree:
-    """A toleration as upstream's message shows it."""
-    fields = ("key", "operator", "value", "effect")
-    shown: Tree = {name.title(): toleration.get(name) or "" for name in fields}
-    return {**shown, "TolerationSeconds": toleration.get("tolerationSeconds")}
-
-
 def _host_aliases(path: str, aliases: list[Tree]) -> list[FieldError]:
     found = []
     for where, alias in each(path, aliases):
         found += reasons(f"{where}.ip", alias.get("ip") or "", names.address)
         for host in alias.get("hostnames") or ():
             found += reasons(f"{where}.hostnames", host, names.subdomain)
-    return found
-
-
-NODE_OPERATORS = ("In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt")
-
-
-def _affinity(path: str, affinity: Tree) -> list[FieldError]:
-    node = affinity.get("nodeAffinity") or {}
-    where = f"{path}.nodeAffinity"
-    found = []
-    needed = node.get("requiredDuringSchedulingIgnoredDuringExecution")
-    if needed is not None:
-        at = f"{where}.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms"
-        terms = needed.get("nodeSelectorTerms") or []
-        if not terms:
-            found.append(required(at, "must have at least one node selector term"))
-        for spot, term in each(at, terms):
-            found += _node_term(spot, term)
-    preferred = node.get("preferredDuringSchedulingIgnoredDuringExecution")
-    for spot, term in each(f"{where}.preferredDuringSchedulingIgnoredDuringExecution", preferred):
-        found += _weight(spot, term) + _node_term(f"{spot}.preference", term.get("preference") or {})
-    for kind in ("podAffinity", "podAntiAffinity"):
-        found += _pod_affinity(f"{path}.{kind}", affinity.get(kind) or {})
-    return found
-
-
-def _weight(path: str, term: Tree) -> list[FieldError]:
-    weight = term.get("weight") or 0
-    return [] if 1 <= weight <= 100 else [invalid(f"{path}.weight", weight, "must be in the range 1-100")]
-
-
-def _node_term(path: str, term: Tree) -> list[FieldError]:
-    found = []
-    for where, requirement in each(f"{path}.matchExpressions", term.get("matchExpressions")):
-        operator, values = requirement.get("operator") or "", requirement.get("values") or []
-        if operator in ("In", "NotIn") and not values:
-            found.append(required(f"{where}.values", "must be specified when `operator` is 'In' or 'NotIn'"))
-        elif operator in ("Exists", "DoesNotExist") and values:
-            detail = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"
-            found.append(forbidden(f"{where}.values", detail))
-        elif operator in ("Gt", "Lt") and len(values) != 1:
-            detail = "must be specified single value when `operator` is 'Lt' or 'Gt'"
-            found.append(required(f"{where}.values", detail))
-        elif operator not in NODE_OPERATORS:
-            found.append(invalid(f"{where}.operator", operator, "not a valid selector operator"))
-        found += reasons(f"{where}.key", requirement.get("key") or "", names.qualified_name)
-    return found
-
-
-def _pod_affinity(path: str, affinity: Tree) -> list[FieldError]:
-    found = []
-    needed = affinity.get("requiredDuringSchedulingIgnoredDuringExecution")
-    for where, term in each(f"{path}.requiredDuringSchedulingIgnoredDuringExecution", needed):
-        found += _pod_term(where, term)
-    preferred = affinity.get("preferredDuringSchedulingIgnoredDuringExecution")
-    for where, term in each(f"{path}.preferredDuringSchedulingIgnoredDuringExecution", preferred):
-        found += _weight(where, term) + _pod_term(f"{where}.podAffinityTerm", term.get("podAffinityTerm") or {})
-    return found
-
-
-def _pod_term(path: str, term: Tree) -> list[FieldError]:
-    found = label_selector(f"{path}.labelSelector", term.get("labelSelector"))
-    found += label_selector(f"{path}.namespaceSelector", term.get("namespaceSelector"))
-    for name in term.get("namespaces") or ():
-        found += reasons(f"{path}.namespace", name, names.label)
-    key = term.get("topologyKey") or ""
-    if not key:
-        return [*found, required(f"{path}.topologyKey", "can not be empty")]
-    return found + reasons(f"{path}.topologyKey", key, names.qualified_name)
-
-
-def _spread(path: str, constraints: list[Tree]) -> list[FieldError]:
-    found = []
-    seen: set[tuple[Any, Any]] = set()
-    for where, constraint in each(path, constraints):
-        skew, key = constraint.get("maxSkew") or 0, constraint.get("topologyKey") or ""
-        action = constraint.get("whenUnsatisfiable") or ""
-        if skew <= 0:
-            found.append(invalid(f"{where}.maxSkew", skew, "must be greater than zero"))
-        found += (
-            reasons(f"{where}.topologyKey", key, names.qualified_name)
-            if key
-            else [required(f"{where}.topologyKey", "can not be empty")]
-        )
-        if action not in ("DoNotSchedule", "ScheduleAnyway"):
-            allowed = ("DoNotSchedule", "ScheduleAnyway")
-            found.append(not_supported(f"{where}.whenUnsatisfiable", action, allowed))
-        if (key, action) in seen:
-            found.append(duplicate(f"{where}.{{topologyKey, whenUnsatisfiable}}", f"{{{key}, {action}}}"))
-        seen.add((key, action))
-        found += label_selector(f"{where}.labelSelector", constraint.get("labelSelector"))
     return found
 
 
