@@ -177,5 +177,7 @@ def test_missing_programs_are_listed_at_once_with_what_brings_them() -> None:
         "missing programs: nft, runc or crun, conmon; install them: apt-get install -y nftables runc conmon"
     )
     assert preflight.missing_programs(lambda name: None if name == "runc" else name) == []
+    with pytest.raises(Failure, match="only 3 MB are free for /x, a cluster needs 64 MB"):
+        preflight.require_space(Path("/x"), 3 << 20)
     with pytest.raises(Failure, match="needs root"):
         preflight.require_root(1000)

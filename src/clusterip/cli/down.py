@@ -10,6 +10,7 @@ from clusterip.cluster.folder import Folder, locked
 from clusterip.cluster.preflight import require_root
 from clusterip.cluster.state import default_name
 from clusterip.cluster.stop import down
+from clusterip.failure import Failure
 
 DESCRIPTION = "End a cluster, in whatever state it is, and remove all that it made."
 
@@ -23,7 +24,10 @@ def run(args: argparse.Namespace) -> int:
     folder = Folder.of(parse_name(args.name))
     require_root(os.geteuid())
     with locked(folder):
-        ended = down(folder, args.keep)
+        try:
+            ended = down(folder, args.keep)
+        except OSError as error:
+            raise Failure(f"cannot end cluster {folder.name}: {error}; run `clusterip down` again") from error
     if not ended:
         print(f"no cluster {folder.name}: nothing to do")
     elif args.keep:

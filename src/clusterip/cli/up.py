@@ -13,6 +13,7 @@ from clusterip.cluster.folder import Folder, locked
 from clusterip.cluster.kubectl import for_nodes
 from clusterip.cluster.preflight import check, image_hint
 from clusterip.cluster.state import default_name
+from clusterip.failure import Failure
 
 DESCRIPTION = "Start a cluster of several nodes on this machine. It is usable when the command returns."
 
@@ -57,6 +58,8 @@ def _up(folder: Folder, config: Config) -> int:
         except start.Running:
             print(f"cluster {folder.name} is already running")
             return 0
+        except OSError as error:
+            raise Failure(f"cannot start cluster {folder.name}: {error}; `clusterip down` cleans up") from error
     print(f"cluster {folder.name} is up after {time.monotonic() - began:.1f} s; next:")
     option = "" if folder.name == default_name() else f" --name {folder.name}"
     node = (folder.config() or config).nodes[0]

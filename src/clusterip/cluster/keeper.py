@@ -12,8 +12,9 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from clusterip.clock import Clock
 from clusterip.cluster.folder import Folder
@@ -29,6 +30,17 @@ FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 10.0
 STEADY_SECONDS = 20.0  # who ran this long begins again with the first pause
 STOP_SECONDS = 3.0
+WORRYING_PAUSE_SECONDS = 0.4  # reached at the third quick end
+LOG_TAIL_BYTES = 2000
+
+
+def last_line(log: Path) -> str:
+    """What a part wrote last."""
+    with contextlib.suppress(OSError), log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - LOG_TAIL_BYTES))
+        lines = file.read().decode(errors="replace").split("\n")
+        return next((line.strip() for line in reversed(lines) if line.strip()), "its log is empty")
+    return "it has no log"
 
 
 @dataclass
@@ -55,6 +67,7 @@ class Keeper:
     clock: Clock
     namespaces: Callable[[], Namespaces]
     listeners: Callable[[], Mapping[str, socket.socket]]
+    complain: Callable[[str], Awaitable[None]]
     child: Child | None = None
     pauses: Pauses = field(default_factory=Pauses)
 
@@ -71,7 +84,10 @@ class Keeper:
                 logger.warning("A part ended", extra={"kv": {"part": self.part.name, "code": code}})
             except OSError as error:  # no zygote just now: it is being replaced
                 logger.warning("Cannot start a part", extra={"kv": {"part": self.part.name, "err": error}})
-            await asyncio.sleep(self.pauses.after(self.clock.monotonic() - began))
+            pause = self.pauses.after(self.clock.monotonic() - began)
+            if pause >= WORRYING_PAUSE_SECONDS:
+                await self.complain(f"{self.part.name} keeps ending: {last_line(self.part.log)}")
+            await asyncio.sleep(pause)
 
     def _adopt(self) -> Child | None:
         found = self.folder.recorded().get(self.part.name)

@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
-from clusterip.cluster.folder import cache
+from clusterip.cluster.folder import cache, home
 from clusterip.failure import Failure
 
 # what is needed -> any of these programs -> the Debian package that brings it
@@ -18,6 +19,7 @@ PROGRAMS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("runc", "crun"), "runc"),
     (("conmon",), "conmon"),
 )
+NEEDED_BYTES = 64 << 20
 SEARCHED = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -39,9 +41,25 @@ def explain(missing: Sequence[tuple[str, str]]) -> str:
     )
 
 
+def require_space(folder: Path, free_bytes: int) -> None:
+    if free_bytes < NEEDED_BYTES:
+        raise Failure(
+            f"only {free_bytes >> 20} MB are free for {folder}, a cluster needs {NEEDED_BYTES >> 20} MB: "
+            "free some, or choose another folder by CLUSTERIP_HOME"
+        )
+
+
+def _free_bytes(folder: Path) -> int:
+    """What is free on the file system on which the folder is, or will be."""
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    found = os.statvfs(there)
+    return found.f_bavail * found.f_frsize
+
+
 def check() -> None:
     """A Failure when a cluster cannot run here."""
     require_root(os.geteuid())
+    require_space(home(), _free_bytes(home()))
     if missing := missing_programs(lambda name: shutil.which(name, path=SEARCHED)):
         raise Failure(explain(missing))
 

@@ -43,6 +43,10 @@ class Progress:
     steps: list[Step] = field(default_factory=list)
     _more: asyncio.Condition = field(default_factory=asyncio.Condition)
 
+    @property
+    def done(self) -> bool:
+        return bool(self.steps) and self.steps[-1].ready
+
     async def say(self, text: str, *, ready: bool = False, trouble: bool = False) -> None:
         async with self._more:
             self.steps.append(Step(text, ready, trouble))

@@ -81,6 +81,11 @@ class Supervisor:
             raise Failure(f"machine {name} has gone; run `clusterip up` again")
         return found
 
+    async def _complain(self, text: str) -> None:
+        """Tell it to those who wait for the cluster."""
+        if not self.progress.done:
+            await self.progress.say(text, trouble=True)
+
     def _keepers(self, plan: Topology) -> list[Keeper]:
         def keeper(part_machine: str) -> Namespaces:
             return self.namespaces[part_machine]
@@ -92,6 +97,7 @@ class Supervisor:
                 clock=self.clock,
                 namespaces=lambda name=part.machine: keeper(name),  # type: ignore[misc]
                 listeners=self.open_listeners,
+                complain=self._complain,
             )
             for part in parts(self.folder, self.config, plan)
         ]
