@@ -6,7 +6,7 @@ Rules: nothing is decided here; a pod that changed in nothing that endpoints tel
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from clusterip.client.informer import Informer
 from clusterip.client.names import ENDPOINT_SLICES, ENDPOINTS, NODES, PODS, SERVICES
@@ -90,21 +90,26 @@ def start_slices(world: World) -> list[Loop]:
     nodes, slices = world.follow(NODES, Node), world.follow(ENDPOINT_SLICES, EndpointSlice)
     matching = Matching(services, pods)
     slices.index("service", _service_of)
+    zones: dict[str, str | None] = {}
 
-    def zones() -> Mapping[str, str | None]:
-        return {name: zone_of(node) for (_, name), node in nodes.items().items()}
+    def node_changed(key: Key, old: Node | None, new: Node | None) -> Iterable[Key]:
+        if new is None:
+            zones.pop(key[1], None)
+        else:
+            zones[key[1]] = zone_of(new)
+        return matching.node_changed(key, old, new)
 
     def look(key: Key) -> Outcome:
         service = services.get(*key)
         if service is None:
             return NOTHING  # its slices go with it
         found = slices.by_index("service", key)
-        return Outcome(endpointslice.reconcile(service, matching.pods(service), found, zones()))
+        return Outcome(endpointslice.reconcile(service, matching.pods(service), found, zones))
 
     loop = Loop("endpointslice", world, look)
     loop.follow(services)
     loop.follow(pods, matching.pod_changed)
-    loop.follow(nodes, matching.node_changed)
+    loop.follow(nodes, node_changed)
     loop.follow(slices, _slice_changed)
     return [loop]
 
