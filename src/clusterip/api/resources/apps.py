@@ -13,6 +13,7 @@ from clusterip.api.errors import FieldError, forbidden, invalid, not_supported, 
 from clusterip.api.meta import Tree, annotations_of, controller_of, metadata_of
 from clusterip.api.names import name_is_subdomain
 from clusterip.api.pod import default_template
+from clusterip.api.pod_warnings import of_template
 from clusterip.api.resource import Column, Resource, Subresource
 from clusterip.api.strategy import first_generation, keep_status, next_generation, only_status, set_generation
 from clusterip.api.tables import AGE, NAME, NONE, at, fixed, labels_text, number, template_columns
@@ -43,6 +44,7 @@ def apps(kind: str, plural: str, *short: str, scales: bool = True, **more: Any) 
         categories=("all",),
         schema=f"io.k8s.api.apps.v1.{kind}",
         subresources={**({"scale": SCALE} if scales else {}), "status": Subresource(kind=kind)},
+        warnings=of_template,
         name_rule=name_is_subdomain,
         **more,
     )

@@ -15,6 +15,7 @@ from clusterip.api.meta import Tree, copied, labels_of, metadata_of, name_of, ui
 from clusterip.api.names import name_is_subdomain
 from clusterip.api.pod import default_template
 from clusterip.api.pod_validation import template_errors
+from clusterip.api.pod_warnings import of_template
 from clusterip.api.resource import Column, Resource, Subresource
 from clusterip.api.strategy import first_generation, next_generation, only_status
 from clusterip.api.tables import AGE, NAME, at, fixed, human_duration, template_columns
@@ -253,6 +254,7 @@ JOB = Resource(
     validate=_validate,
     validate_update=_validate_update,
     validate_status=_validate_status,
+    warnings=of_template,
     name_rule=name_is_subdomain,
     fields={"status.successful": lambda tree: str(at(tree, "status", "succeeded") or 0)},
     default_propagation="Orphan",

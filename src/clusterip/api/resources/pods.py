@@ -5,7 +5,7 @@ Stage: none; a record.  Truth: kube-apiserver's Pod strategy, selectable fields 
 
 from __future__ import annotations
 
-from clusterip.api import pod, pod_table, pod_validation
+from clusterip.api import pod, pod_table, pod_validation, pod_warnings
 from clusterip.api.meta import Tree
 from clusterip.api.names import name_is_subdomain
 from clusterip.api.resource import Subresource
@@ -48,6 +48,7 @@ POD = core(
     validate=pod_validation.validate,
     validate_update=pod_validation.validate_update,
     validate_status=pod_validation.validate_status,
+    warnings=pod_warnings.of_pod,
     name_rule=name_is_subdomain,
     fields={
         "spec.nodeName": lambda tree: at(tree, "spec", "nodeName") or "",

@@ -1,0 +1,75 @@
+"""What a valid pod, or a template of one, is told beside success.
+
+Stage: none; pure.  In: a spec and its path.  Out: sentences, in upstream's words.
+Truth: kube-apiserver's api/pod warnings.
+"""
+
+from __future__ import annotations
+
+from clusterip.api import quantity
+from clusterip.api.meta import Tree
+from clusterip.api.pod import all_containers, spec_of
+
+RENAMED_LABELS = {
+    "beta.kubernetes.io/arch": ("v1.14", "kubernetes.io/arch"),
+    "beta.kubernetes.io/os": ("v1.14", "kubernetes.io/os"),
+    "beta.kubernetes.io/instance-type": ("v1.17", "node.kubernetes.io/instance-type"),
+    "failure-domain.beta.kubernetes.io/region": ("v1.17", "topology.kubernetes.io/region"),
+    "failure-domain.beta.kubernetes.io/zone": ("v1.17", "topology.kubernetes.io/zone"),
+}
+WHOLE = ("memory", "ephemeral-storage")
+
+
+def of_pod(new: Tree, old: Tree | None) -> list[str]:
+    """A pod is warned when it is made; a change of it changes little."""
+    return [] if old is not None else spec_warnings("spec", spec_of(new))
+
+
+def of_template(new: Tree, old: Tree | None) -> list[str]:
+    """A controller of pods is warned of its template, when that is new."""
+    template = spec_of(new).get("template") or {}
+    if old is not None and spec_of(old).get("template") == template:
+        return []
+    return spec_warnings("spec.template.spec", spec_of(template))
+
+
+def spec_warnings(path: str, spec: Tree) -> list[str]:
+    found = []
+    for label in spec.get("nodeSelector") or ():
+        if label in RENAMED_LABELS:
+            version, name = RENAMED_LABELS[label]
+            found.append(f'{path}.nodeSelector[{label}]: deprecated since {version}; use "{name}" instead')
+    for index, secret in enumerate(spec.get("imagePullSecrets") or ()):
+        if not secret.get("name"):
+            found.append(f'{path}.imagePullSecrets[{index}].name: invalid empty name ""')
+    if (spec.get("terminationGracePeriodSeconds") or 0) < 0:
+        words = "must be >= 0; negative values are invalid and will be treated as 1"
+        found.append(f"{path}.terminationGracePeriodSeconds: {words}")
+    for where, container in all_containers(spec):
+        found += _hidden_variables(f"{path}.{where}.env", container)
+        found += _fractions(f"{path}.{where}.resources", container.get("resources") or {})
+    return found
+
+
+def _hidden_variables(path: str, container: Tree) -> list[str]:
+    found = []
+    seen: set[str] = set()
+    for index, variable in enumerate(container.get("env") or ()):
+        name = variable.get("name") or ""
+        if name in seen:
+            words = f'hides previous definition of "{name}", which may be dropped when using apply'
+            found.append(f"{path}[{index}]: {words}")
+        seen.add(name)
+    return found
+
+
+def _fractions(path: str, resources: Tree) -> list[str]:
+    """Bytes are counted in whole ones."""
+    found = []
+    for kind in ("limits", "requests"):
+        for name, text in (resources.get(kind) or {}).items():
+            amount = quantity.amount(text)
+            if name in WHOLE and amount != amount.to_integral_value():
+                words = f'fractional byte value "{text}" is invalid, must be an integer'
+                found.append(f"{path}.{kind}[{name}]: {words}")
+    return found
