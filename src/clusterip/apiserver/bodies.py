@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import orjson
-
+from clusterip.api import jsontext
 from clusterip.api.decoding import decode
 from clusterip.api.errors import ApiError, quoted
 from clusterip.api.meta import GroupVersionKind, Tree
@@ -63,16 +62,12 @@ def check_media(body: Body, accepted: Sequence[str] = (*JSON_TYPES, *YAML_TYPES,
 
 
 def parse_json(raw: bytes, kind: str) -> object:
-    """JSON; what is wrong is told as Go tells it, as far as it goes."""
+    """JSON; what is wrong is told as Go tells it."""
     try:
-        found: object = orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
-        text = raw.decode(errors="replace")
-        raise ApiError.bad_request(
-            _unrecognized(
-                kind, f"couldn't get version/kind; json parse error: {_go_json_error(text, error)} ({_shown(raw)})"
-            )
-        ) from None
+        found: object = jsontext.parse(raw)
+    except jsontext.JsonError as error:
+        why = f"couldn't get version/kind; json parse error: {error} ({jsontext.summary(raw)})"
+        raise ApiError.bad_request(_unrecognized(kind, why)) from None
     return found
 
 
@@ -82,13 +77,22 @@ def parse_yaml(raw: bytes, kind: str) -> object:
     if raw.lstrip()[:1] == b"{":
         return parse_json(raw, kind)
     try:
-        documents = yaml.load_all(raw.decode(errors="replace"))
-    except ApiError:
-        raise
-    except Exception as error:
-        text = str(error).partition("\n")[0]
-        raise ApiError.bad_request(_unrecognized(kind, f"{text} ({raw[:64].hex()})")) from None
-    return documents[0] if documents else {}
+        found, _ = yaml.load(raw.decode(errors="replace"))
+    except yaml.YamlError as error:
+        raise ApiError.bad_request(_unrecognized(kind, f"{error} ({jsontext.summary(raw)})")) from None
+    return {} if found is None else found
+
+
+def equal_keys(body: Body, tree: Tree) -> list[str]:
+    """What strict reading refuses of a body that was just parsed to a tree: keys that are there twice."""
+    if body.media == PROTOBUF:
+        return []
+    if body.media not in YAML_TYPES or body.raw.lstrip()[:1] == b"{":
+        return jsontext.duplicates(body.raw, tree)
+    from clusterip.api import yaml
+
+    _, found = yaml.load(body.raw.decode(errors="replace"))
+    return [yaml.strict_text(found)] if found else []
 
 
 def parse_protobuf(raw: bytes, kind: str) -> Tree:
@@ -117,33 +121,6 @@ def _unrecognized(kind: str, why: str) -> str:
     return f"the object provided is unrecognized (must be of type {kind}): {why}"
 
 
-def _shown(raw: bytes) -> str:
-    """A body as errors show it."""
-    text = raw[:256].decode(errors="replace")
-    return text if all(char.isprintable() or char in "\r\n\t" for char in text) else raw[:64].hex()
-
-
-def _go_json_error(text: str, error: orjson.JSONDecodeError) -> str:
-    """Go's words for the commonest faults of syntax."""
-    position = min(error.pos, len(text))
-    if not text.strip() or position >= len(text.rstrip()):
-        return "unexpected end of JSON input"
-    char = text[position]
-    before = text[:position].rstrip()[-1:]
-    place = {
-        "{": "looking for beginning of object key string",
-        ",": "looking for beginning of value",
-        ":": "looking for beginning of value",
-        "[": "looking for beginning of value",
-        "": "looking for beginning of value",
-    }.get(before, "after top-level value" if before in "}]" else "in literal")
-    return f"invalid character {_go_char(char)} {place}"
-
-
-def _go_char(char: str) -> str:
-    return "'\\''" if char == "'" else "'\"'" if char == '"' else "'" + quoted(char)[1:-1] + "'"
-
-
 def _go_type(value: object) -> str:
     names: dict[type, str] = {list: "array", str: "string", bool: "bool", int: "number", float: "number"}
     return (
@@ -152,23 +129,38 @@ def _go_type(value: object) -> str:
     )
 
 
-def decoded(tree: Tree, kind: str, api_version: str, schema: str, validation: str, warn: Callable[[str], None]) -> Tree:
-    """The tree with its kind's structure; unknown fields are refused, told or ignored as asked."""
+def decoded(
+    tree: Tree,
+    kind: str,
+    api_version: str,
+    schema: str,
+    validation: str,
+    warn: Callable[[str], None],
+    *,
+    strict: Sequence[str] = (),
+    refuse: Callable[[str], ApiError] | None = None,
+) -> Tree:
+    """The tree with its kind's structure; unknown fields are refused, told or ignored as asked.
+
+    `strict` are faults of the body, judged as unknown fields are; `refuse` makes the refusal (a patch has its own).
+    """
     given_kind, given_version = tree.get("kind") or kind, tree.get("apiVersion") or api_version
     _check_kind(given_kind, given_version, kind, api_version)
     if validation not in VALIDATIONS:
         raise _bad_validation(validation)
     tree["kind"], tree["apiVersion"] = kind, api_version
+    refuse = refuse or (lambda why: _unfit(kind, api_version, kind, why))
     try:
         found = decode(tree, schema)
     except UnknownDefinition:
         return tree
     if found.error:
-        raise _unfit(kind, api_version, kind, found.error)
-    if found.unknown and validation == "Strict":
-        raise _unfit(kind, api_version, kind, f"strict decoding error: {', '.join(found.unknown)}")
+        raise refuse(found.error)
+    faults = [*strict, *found.unknown]
+    if faults and validation == "Strict":
+        raise refuse(f"strict decoding error: {', '.join(faults)}")
     if validation in ("", "Warn"):
-        for text in found.unknown:
+        for text in faults:
             warn(text)
     tree.setdefault("metadata", {})
     return tree
@@ -205,9 +197,7 @@ def _bad_validation(validation: str) -> ApiError:
 def parse_patch(raw: bytes) -> object:
     """A patch's document; its faults are 400 without the kind's name."""
     try:
-        found: object = orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
-        raise ApiError.bad_request(
-            f"error decoding patch: {_go_json_error(raw.decode(errors='replace'), error)}"
-        ) from None
+        found: object = jsontext.parse(raw)
+    except jsontext.JsonError as error:
+        raise ApiError.bad_request(f"error decoding patch: {error}") from None
     return found

@@ -190,7 +190,7 @@ async def finalize(core: Core, call: Call) -> Answer:
     bodies.check_media(body)
 
     def edit(old: Tree) -> Tree:
-        wanted = writing.decoded(call, body.parse("Namespace"))
+        wanted = writing.parsed(call, body)
         if wanted["metadata"].get("resourceVersion"):
             old["metadata"]["resourceVersion"] = wanted["metadata"]["resourceVersion"]
         finalizers = pick(wanted, "spec", "finalizers") or []

@@ -8,7 +8,7 @@ Truth: apiserver's registry/generic/registry/store.go and endpoints/handlers.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,16 +111,31 @@ def check_options(call: Call, kind: str) -> None:
         raise ApiError.invalid("meta.k8s.io", kind, "", problems)
 
 
-def decoded(call: Call, tree: Tree) -> Tree:
+def parsed(call: Call, body: Body) -> Tree:
+    """The body's tree with the resource's structure, or 400."""
+    tree = body.parse(call.served.resource.kind)
+    return decoded(call, tree, strict=bodies.equal_keys(body, tree))
+
+
+def decoded(
+    call: Call, tree: Tree, *, strict: Sequence[str] = (), refuse: Callable[[str], ApiError] | None = None
+) -> Tree:
     """The tree with the resource's structure, or 400; unknown fields are told as the caller asked."""
     resource = call.served.resource
-    validation = call.query.get("fieldValidation", "")
-    return bodies.decoded(tree, resource.kind, resource.api_version, resource.schema, validation, call.warnings.append)
+    return bodies.decoded(
+        tree,
+        resource.kind,
+        resource.api_version,
+        resource.schema,
+        call.query.get("fieldValidation", ""),
+        call.warnings.append,
+        strict=strict,
+        refuse=refuse,
+    )
 
 
 def _create(core: Core, call: Call, body: Body, transaction: Transaction, name: str = "") -> Entry:
-    resource = call.served.resource
-    tree = decoded(call, body.parse(resource.kind))
+    tree = parsed(call, body)
     if name:
         objects.settle_name(tree, name)
     if tree["metadata"].get("resourceVersion") not in (None, ""):
@@ -167,7 +182,7 @@ def _put_new(core: Core, call: Call, transaction: Transaction, tree: Tree) -> En
 
 def _put(core: Core, call: Call, body: Body, old: Tree) -> Tree:
     """An update's body as the new object."""
-    new = decoded(call, body.parse(call.served.resource.kind))
+    new = parsed(call, body)
     objects.settle_namespace(new, call.served.resource, call.namespace)
     objects.settle_name(new, call.name)
     return new
@@ -178,7 +193,14 @@ def _patching(call: Call, body: Body) -> Edit:
 
     def edit(old: Tree) -> Tree:
         document = bodies.parse_patch(body.raw)
-        return decoded(call, apply_patch(body.media, old, document, resource.schema))
+
+        def patched() -> Tree:
+            return apply_patch(body.media, old, document, resource.schema)
+
+        def refuse(why: str) -> ApiError:
+            return patches.refused(document, patched(), body.media == STRATEGIC_PATCH, why)
+
+        return decoded(call, patched(), refuse=refuse)
 
     return edit
 
