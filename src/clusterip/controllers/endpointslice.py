@@ -26,6 +26,8 @@ SERVICE_NAME = "kubernetes.io/service-name"
 HEADLESS = "service.kubernetes.io/headless"
 TRIGGER_TIME = "endpoints.kubernetes.io/last-change-trigger-time"
 RESERVED_LABELS = frozenset({MANAGED_BY, SERVICE_NAME, HEADLESS})
+TOPOLOGY_MODE = "service.kubernetes.io/topology-mode"
+OLD_TOPOLOGY_MODE = "service.kubernetes.io/topology-aware-hints"
 SLICE_LIMIT = 100
 
 Ports = tuple[tuple[str, str, int, str | None], ...]  # name, protocol, number, application protocol
@@ -162,7 +164,7 @@ def _endpoint(service: Service, pod: Pod, addresses: list[str], zone: str | None
         endpoint["zone"] = zone
     if has_name_in(pod, service):
         endpoint["hostname"] = pod.spec.hostname
-    if ready and (hints := _hints(service.spec.traffic_distribution, zone, pod.spec.node_name)):
+    if ready and (hints := _hints(_distribution(service), zone, pod.spec.node_name)):
         endpoint["hints"] = hints
     return endpoint
 
@@ -175,6 +177,13 @@ def target_of(meta: Meta) -> Tree:
 def has_name_in(pod: Pod, service: Service) -> bool:
     """Whether the pod has a DNS name of its own under the Service."""
     return bool(pod.spec.hostname) and pod.spec.subdomain == service.metadata.name
+
+
+def _distribution(service: Service) -> str | None:
+    """The older annotation wins over the field."""
+    annotations = service.metadata.annotations
+    mode = annotations.get(OLD_TOPOLOGY_MODE) or annotations.get(TOPOLOGY_MODE)
+    return None if mode in ("Auto", "auto") else service.spec.traffic_distribution
 
 
 def _hints(distribution: str | None, zone: str | None, node: str) -> Tree:
@@ -323,10 +332,13 @@ def _is_labelled(service: Service, slice: EndpointSlice, labels: Mapping[str, st
     return slice.metadata.labels == labels and owner is not None and owner.uid == service.metadata.uid
 
 
-def _ports(group: Group) -> list[Tree]:
+def _ports(service: Service, group: Group) -> list[Tree]:
+    """The group's ports in the order of the Service."""
+    order = {port.name: number for number, port in enumerate(service.spec.ports)}
+    ports = sorted(group.ports, key=lambda port: order.get(port[0], len(order)))
     return [
         {"name": name, "protocol": protocol, "port": number} | ({"appProtocol": application} if application else {})
-        for name, protocol, number, application in group.ports
+        for name, protocol, number, application in ports
     ]
 
 
@@ -345,7 +357,7 @@ def _create(
         },
         "addressType": group.family,
         "endpoints": endpoints,
-        "ports": _ports(group),
+        "ports": _ports(service, group),
     }
     if trigger:
         tree["metadata"]["annotations"] = {TRIGGER_TIME: trigger}
@@ -372,5 +384,5 @@ def _update(
         "annotations": {TRIGGER_TIME: trigger},
         "ownerReferences": [owner, *others],
     }
-    patch: Tree = {"metadata": metadata, "endpoints": endpoints, "ports": _ports(group)}
+    patch: Tree = {"metadata": metadata, "endpoints": endpoints, "ports": _ports(service, group)}
     return Patch(ENDPOINT_SLICES, meta.namespace, meta.name, patch)
