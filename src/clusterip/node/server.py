@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from urllib.parse import parse_qs
@@ -17,9 +18,12 @@ from urllib.parse import parse_qs
 from clusterip.api.errors import ApiError
 from clusterip.api.meta import Tree
 from clusterip.clock import Clock
+from clusterip.kernel import netns
+from clusterip.kernel.process import closing_fd
 from clusterip.node.channels import PROTOCOLS, Channels
 from clusterip.node.logs import BadLogOptions, LogOptions, parse_options, rendered
-from clusterip.node.lookup import ContainerRef, Lookup, NoSuchContainer
+from clusterip.node.lookup import ContainerRef, Lookup, NoSuchContainer, PodRef
+from clusterip.node.portforward import PROTOCOL, TUNNEL, Forwarding, Plain, Tunnel
 from clusterip.node.streams import StreamOptions, run_attach, run_exec
 from clusterip.transport import listening, websocket
 from clusterip.transport.http import Answer, Listener, Peer, Request, Response, Sink, Stream, Takeover, framed
@@ -28,6 +32,11 @@ CLIENTS = frozenset({"kube-apiserver-kubelet-client"})
 ADMINISTRATORS = "system:masters"
 TEXT = "text/plain; charset=utf-8"
 TRUE = ("true", "1")
+CONNECT_SECONDS = 10.0
+SPDY_ANSWER = (
+    "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n"
+    f"X-Stream-Protocol-Version: {PROTOCOL}\r\n\r\n"
+).encode()
 FORBIDDEN = "only the API server may ask a node"
 
 Session = Callable[[ContainerRef, StreamOptions, Channels], Awaitable[None]]
@@ -49,6 +58,7 @@ class NodeServer:
             "containerLogs": self._logs,
             "exec": self._session,
             "attach": self._session,
+            "portForward": self._port_forward,
         }
 
     async def run(self, address: str, context: ssl.SSLContext) -> None:
@@ -158,8 +168,47 @@ class NodeServer:
 
         return Takeover(talk)
 
+    async def _port_forward(self, request: Request, segments: list[str]) -> Answer:
+        """/portForward/NAMESPACE/POD[/UID], upgraded to a WebSocket that tunnels SPDY, or to SPDY itself."""
+        if len(segments) not in (3, 4):
+            raise ApiError.bad_request("port forwarding is at /portForward/NAMESPACE/POD")
+        try:
+            pod = self._lookup.pod(segments[1], segments[2])
+        except NoSuchContainer as error:
+            raise ApiError(404, "NotFound", str(error)) from error
+        tunnelled = websocket.wants(request.headers) and websocket.choose(request.headers, (TUNNEL,))
+        if not tunnelled and request.headers.get("Upgrade", "").lower() != "spdy/3.1":
+            raise ApiError.bad_request(f"Upgrade request required: a WebSocket with {TUNNEL}, or SPDY/3.1")
+
+        async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(websocket.answer(request.headers, TUNNEL) if tunnelled else SPDY_ANSWER)
+            carrier = Tunnel(websocket.WebSocket(reader, writer)) if tunnelled else Plain(reader, writer)
+            await Forwarding(carrier, lambda port: _dial(pod, port)).run()
+
+        return Takeover(talk)
+
     async def _attach(self, ref: ContainerRef, options: StreamOptions, client: Channels) -> None:
         await run_attach(ref, self._lookup, options, client, self._shown.pop(ref.id, 0))
+
+
+async def _dial(pod: PodRef, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection to a port of the pod's own loopback: the socket is made in the pod's network and used from here."""
+
+    def make() -> socket.socket:
+        return socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+
+    if pod.netns is None:
+        sock = make()
+    else:
+        with closing_fd(netns.open_pinned(pod.netns)) as fd:
+            sock = netns.inside(fd, make)
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
+        return await asyncio.open_connection(sock=sock)
+    except BaseException:
+        sock.close()
+        raise
 
 
 def parse_streams(target: str, ref: ContainerRef, kind: str) -> StreamOptions:
