@@ -103,6 +103,11 @@ class Bench:
     async def ask(self, frontend: str) -> str:
         return await asyncio.to_thread(self.lab.ask, CLIENT, frontend)
 
+    async def until(self, process: asyncio.subprocess.Process, frontend: str, expected: str) -> None:
+        """Ask again after each sync until the answer is the one expected."""
+        while (answer := await self.ask(frontend)) != expected:
+            assert await self.said(process, "Synced"), answer
+
     async def place(self, *addresses: str) -> None:
         await self.client.patch(
             ENDPOINT_SLICES, "web-1", "default", {"endpoints": slice_of(*addresses)["endpoints"]}, type="merge"
@@ -141,8 +146,7 @@ async def _life(folder: Path) -> None:
         assert await found.ask("192.168.4.101:30080/tcp") == f"{HERE}:8080 saw 192.168.4.101"
 
         await found.place(ALSO)
-        await found.said(first, "Synced")
-        assert await found.ask(vip) == f"{ALSO}:8080 saw {CLIENT}"
+        await found.until(first, vip, f"{ALSO}:8080 saw {CLIENT}")
 
         first.kill()
         await first.wait()
@@ -153,7 +157,7 @@ async def _life(folder: Path) -> None:
         assert await found.ask(vip) == f"{HERE}:8080 saw {CLIENT}", "what was missed is made up for"
 
         await found.client.delete(SERVICES, "web", "default")
-        await found.said(second, "Synced")
+        await found.until(second, vip, "silence")
         second.send_signal(signal.SIGTERM)
         async with asyncio.timeout(10):
             assert await second.wait() == 0

@@ -35,7 +35,7 @@ class Backend:
         return dict(self.kernel)
 
     async def commit(self, changes: Changes[str, int]) -> Changes[str, int]:
-        if self.refuse:
+        if self.refuse or "bad" in changes.put:
             raise Refused("full")
         others = {key for key in (*changes.put, *changes.remove) if not key.startswith("slow")}
         late = {k: v for k, v in changes.remove.items() if k.startswith("slow") and others and k not in changes.put}
@@ -168,3 +168,20 @@ def test_a_key_that_moves_between_parts_stays() -> None:
     assert not diff_parts({"p": {"a": 1}, "q": {}}, {"p": {}, "q": {"a": 1}})
     assert diff_parts({"p": {"a": 1}}, {"q": {"a": 2}}) == Changes({"a": 2}, {"a": 1})
     assert with_due(Changes({"a": 1}), {"a": 1, "b": 2}) == Changes({}, {"b": 2})
+
+
+def test_one_bad_part_leaves_the_others_alone() -> None:
+    async def play() -> None:
+        backend = Backend()
+        backend.kernel = {"stale": 1}
+        found = runner(backend)
+        bad, parts = {"bad": 1, "x": 1}, {f"p{number}": {f"k{number}": number} for number in range(9)}
+        backend.wanted = {**parts, "q": bad, "r": {"last": 1}}
+        await found.sync()
+        assert backend.kernel == {**{f"k{number}": number for number in range(9)}, "last": 1}
+        backend.wanted = {**backend.wanted, "r": {"last": 2}}
+        assert (await found.sync()).changes == 2
+        backend.wanted = {**backend.wanted, "q": {"better": 1}}
+        assert (await found.sync()).changes == 1
+
+    asyncio.run(play())

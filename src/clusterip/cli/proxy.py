@@ -39,7 +39,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    log.set_up(args.v)
     if not shutil.which("nft"):
         raise Failure("the program nft is missing; install it: apt-get install nftables")
     if os.geteuid() != 0:
@@ -56,6 +55,7 @@ def run(args: argparse.Namespace) -> int:
         service_networks(args.service_cluster_ip_range),
         source,
     )
+    log.set_up(args.v)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(settings))
     return 0
