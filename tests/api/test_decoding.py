@@ -66,6 +66,22 @@ def test_type_errors_are_gos(kind, tree, error):
     assert decode(tree, CORE + kind).error == error
 
 
+@pytest.mark.parametrize(
+    ("tree", "text"),
+    [
+        ({"spec": {"ports": [{"port": "eighty"}]}}, "unrecognized type: int32"),
+        ({"spec": {"type": 1}}, "cannot convert int64 to v1.ServiceType"),
+        ({"spec": {"type": True}}, "unrecognized type: string"),
+        ({"spec": {"ports": [{"port": 1.5}]}}, "cannot convert float64 to int32"),
+        ({"spec": {"ports": {}}}, "cannot restore slice from map"),
+        ({"spec": []}, "cannot restore struct from: slice"),
+        ({"spec": {"selector": "x"}}, "cannot restore map from string"),
+    ],
+)
+def test_type_errors_of_trees_are_apimachinerys(tree, text):
+    assert decode(tree, SERVICE).conversion == text
+
+
 def test_only_the_first_type_error_is_told():
     got = decode({"kind": 1, "spec": {"ports": "x"}}, SERVICE)
     assert got.error == "json: cannot unmarshal number into Go struct field Service.kind of type string"

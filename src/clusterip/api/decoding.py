@@ -32,24 +32,27 @@ LOW, HIGH = INT_RANGES["int32"]  # what any integer field holds
 class Found:
     """What is wrong with a tree."""
 
-    __slots__ = ("error", "unknown")
+    __slots__ = ("conversion", "error", "unknown")
 
     def __init__(self) -> None:
         self.unknown: list[str] = []
         self.error = ""
+        self.conversion = ""
 
     def unknown_field(self, path: Path, name: str) -> None:
         if len(self.unknown) < MOST_STRICT_ERRORS:
             self.unknown.append(f'unknown field "{shown(path)}{"." if path else ""}{name}"')
 
     def refuse(self, text: str) -> None:
-        self.error = self.error or text
+        if not self.error:
+            self.error = self.conversion = text
 
-    def mismatch(self, value: Any, path: Path, structure: str, go: str) -> None:
-        """A value of a type that the field cannot hold."""
+    def mismatch(self, value: Any, path: Path, structure: str, go: str, kind: str = "") -> None:
+        """A value of a type that the field cannot hold; `kind` is Go's kind of that type."""
         if not self.error:
             where = f"Go struct field {structure}.{go_path(path)}" if structure else "Go value"
             self.error = f"json: cannot unmarshal {go_kind(value, go)} into {where} of type {go}"
+            self.conversion = unconverted(value, go, kind) if kind else self.error
 
 
 class Decoded(NamedTuple):
@@ -60,13 +63,15 @@ class Decoded(NamedTuple):
     """Texts of strict errors: unknown field "spec.foo"."""
     error: str
     """Upstream's text of the first type error; the tree is then good for nothing."""
+    conversion: str = ""
+    """The same error as upstream tells it of a tree that never was text: what a strategic merge patch made."""
 
 
 def decode(tree: Tree, name: str) -> Decoded:
     """Decode a tree in place, by its definition's name."""
     found = Found()
     structure(name)(tree, None, found, "")
-    return Decoded(tree, found.unknown, found.error)
+    return Decoded(tree, found.unknown, found.error, found.conversion)
 
 
 # --- paths and words -------------------------------------------------------------------------------------------------
@@ -105,6 +110,21 @@ def go_kind(value: Any, go: str) -> str:
     return {str: "string", list: "array", dict: "object", type(None): "null"}[type(value)]
 
 
+CONTAINER_ERRORS: Final = {"struct": "struct from:", "slice": "slice from", "map": "map from"}
+PYTHON_KINDS: Final = {str: "string", bool: "bool", int: "int64", float: "float64", list: "slice", dict: "map"}
+
+
+def unconverted(value: Any, go: str, kind: str) -> str:
+    """What apimachinery's converter of trees says of a value that a Go type cannot hold."""
+    have = PYTHON_KINDS.get(type(value), "invalid")
+    if kind in CONTAINER_ERRORS:
+        return f"cannot restore {CONTAINER_ERRORS[kind]} {have}"
+    numbers = ("int32", "int64", "float64")
+    if have in numbers and ((kind == "string" and have == "int64") or kind in numbers):
+        return f"cannot convert {have} to {go}"
+    return f"unrecognized type: {kind}"
+
+
 # --- structures ------------------------------------------------------------------------------------------------------
 
 
@@ -134,7 +154,7 @@ def of_definition(known: Definition) -> Decoder:
     def decode_structure(tree: Any, path: Path, found: Found, outer: str) -> Any:
         if tree.__class__ is not dict:
             if tree is not None:
-                found.mismatch(tree, path, outer, go)
+                found.mismatch(tree, path, outer, go, "struct")
             return ABSENT
         changes = None
         for key, value in tree.items():
@@ -237,7 +257,7 @@ def _list(node: Node) -> Decoder:
     def decode_list(value: Any, path: Path, found: Found, outer: str) -> Any:
         if value.__class__ is not list:
             if value is not None:
-                found.mismatch(value, path, outer, go)
+                found.mismatch(value, path, outer, go, "slice")
             return ABSENT
         for index, item in enumerate(value):
             if item.__class__ is plain and plain is not int:
@@ -258,7 +278,7 @@ def _map(node: Node) -> Decoder:
     def decode_map(value: Any, path: Path, found: Found, outer: str) -> Any:
         if value.__class__ is not dict:
             if value is not None:
-                found.mismatch(value, path, outer, go)
+                found.mismatch(value, path, outer, go, "map")
             return ABSENT
         for key, item in value.items():
             if item.__class__ is plain:
@@ -276,13 +296,13 @@ def _map(node: Node) -> Decoder:
 
 def _integer(node: Node) -> Decoder:
     low, high = INT_RANGES[node.type]
-    go = node.go
+    go, kind = node.go, node.type
 
     def decode_integer(value: Any, path: Path, found: Found, outer: str) -> Any:
         if value.__class__ is int and low <= value <= high:
             return value
         if value is not None:
-            found.mismatch(value, path, outer, go)
+            found.mismatch(value, path, outer, go, kind)
         return ABSENT
 
     return decode_integer
@@ -292,13 +312,13 @@ def _exactly(*types: type) -> Callable[[Node], Decoder]:
     """Decoders of a type that Go holds as it is."""
 
     def make(node: Node) -> Decoder:
-        go = node.go
+        go, kind = node.go, "float64" if node.type == "double" else node.type
 
         def decode_exactly(value: Any, path: Path, found: Found, outer: str) -> Any:
             if value.__class__ in types:
                 return value
             if value is not None:
-                found.mismatch(value, path, outer, go)
+                found.mismatch(value, path, outer, go, kind)
             return ABSENT
 
         return decode_exactly
@@ -359,7 +379,7 @@ def _bytes(node: Node) -> Decoder:
     def decode_bytes(value: Any, path: Path, found: Found, outer: str) -> Any:
         if value.__class__ is not str:
             if value is not None:
-                found.mismatch(value, path, outer, "[]uint8")
+                found.mismatch(value, path, outer, "[]uint8", "slice")
             return ABSENT
         text = value.replace("\r", "").replace("\n", "")
         try:

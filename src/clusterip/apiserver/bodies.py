@@ -139,10 +139,12 @@ def decoded(
     *,
     strict: Sequence[str] = (),
     refuse: Callable[[str], ApiError] | None = None,
+    converted: bool = False,
 ) -> Tree:
     """The tree with its kind's structure; unknown fields are refused, told or ignored as asked.
 
-    `strict` are faults of the body, judged as unknown fields are; `refuse` makes the refusal (a patch has its own).
+    `strict` are faults of the body, judged as unknown fields are; `refuse` makes the refusal (a patch has its own);
+    `converted`: the tree never was text, and its errors have other words.
     """
     given_kind, given_version = tree.get("kind") or kind, tree.get("apiVersion") or api_version
     _check_kind(given_kind, given_version, kind, api_version)
@@ -155,7 +157,7 @@ def decoded(
     except UnknownDefinition:
         return tree
     if found.error:
-        raise refuse(found.error)
+        raise refuse(found.conversion if converted else found.error)
     faults = [*strict, *found.unknown]
     if faults and validation == "Strict":
         raise refuse(f"strict decoding error: {', '.join(faults)}")

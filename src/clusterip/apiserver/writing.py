@@ -118,7 +118,12 @@ def parsed(call: Call, body: Body) -> Tree:
 
 
 def decoded(
-    call: Call, tree: Tree, *, strict: Sequence[str] = (), refuse: Callable[[str], ApiError] | None = None
+    call: Call,
+    tree: Tree,
+    *,
+    strict: Sequence[str] = (),
+    refuse: Callable[[str], ApiError] | None = None,
+    converted: bool = False,
 ) -> Tree:
     """The tree with the resource's structure, or 400; unknown fields are told as the caller asked."""
     resource = call.served.resource
@@ -131,6 +136,7 @@ def decoded(
         call.warnings.append,
         strict=strict,
         refuse=refuse,
+        converted=converted,
     )
 
 
@@ -200,7 +206,7 @@ def _patching(call: Call, body: Body) -> Edit:
         def refuse(why: str) -> ApiError:
             return patches.refused(document, patched(), body.media == STRATEGIC_PATCH, why)
 
-        return decoded(call, patched(), refuse=refuse)
+        return decoded(call, patched(), refuse=refuse, converted=body.media == STRATEGIC_PATCH)
 
     return edit
 
