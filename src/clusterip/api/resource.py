@@ -126,6 +126,8 @@ class Resource:
     """What is wrong with a name (or, second argument, with a generateName prefix), in upstream's words."""
     fields: Mapping[str, Callable[[Tree], str]] = field(default_factory=dict)
     """Field selectors beyond metadata.name and metadata.namespace."""
+    field_refusal: str = "field label not supported: {}"
+    """What a selector of another field is told, by a kind that has fields of its own."""
     storage: str = ""
     """Where objects are kept: `group/plural` of the kind that owns the storage; empty: its own."""
     from_storage: Callable[[Tree], Tree] | None = None

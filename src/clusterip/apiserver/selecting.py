@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
+from clusterip.api.errors import ApiError
 from clusterip.api.resource import Resource
 from clusterip.api.selectors import check_fields, parse_fields, parse_labels
 from clusterip.apiserver.cache import Collection, Entry
@@ -64,6 +65,10 @@ def _fields(text: str, resource: Resource) -> Callable[[Entry], bool] | None:
     selector = parse_fields(text) if text else None
     if not selector:
         return None
-    check_fields(selector, (*ALWAYS_SELECTABLE, *resource.fields))
+    known = (*ALWAYS_SELECTABLE, *resource.fields)
+    unknown = [term.field for term in selector.terms if term.field not in known]
+    if unknown and resource.fields:
+        raise ApiError.bad_request(resource.field_refusal.format(unknown[0]))
+    check_fields(selector, known)
     matches = selector.matches
     return lambda entry: matches(lambda field: entry.fields.get(field, ""))

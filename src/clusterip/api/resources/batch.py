@@ -257,6 +257,7 @@ JOB = Resource(
     warnings=of_template,
     name_rule=name_is_subdomain,
     fields={"status.successful": lambda tree: str(at(tree, "status", "succeeded") or 0)},
+    field_refusal='field label "{}" not supported for Job',
     default_propagation="Orphan",
     deletion_warning=LOST_PODS,
 )
