@@ -20,10 +20,16 @@ from urllib.parse import unquote
 TOOLS = ("apt-get", "dpkg-deb")
 RESOLVE_SECONDS = 120
 FETCH_SECONDS = 900
+OF_MIRROR = ("Unable to locate", "Failed to fetch", "has no installation candidate", "Unable to fetch")
 
 
 class PackagesFailed(Exception):
-    """apt or dpkg-deb said no; the text is its last line of reason."""
+    """apt or dpkg-deb said no; the text is its line of reason."""
+
+    @property
+    def of_mirror(self) -> bool:
+        """Whether old lists or a mirror out of reach may be the reason."""
+        return any(words in str(self) for words in OF_MIRROR)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from clusterip.node.images import ImageStore, Record
 from clusterip.node.unpack import Unpacker, UnpackFailed, resolve_inside
 
 Say = Callable[[str], None]
+MIRROR_HINT = "; does this machine reach its Debian mirror (apt-get update)?"
 FIXED_TIME = 1735689600  # of the files that are ours: 2025-01-01, so that equal builds are equal
 
 
@@ -45,9 +46,7 @@ def build(store: ImageStore, archives: Path, entries: Sequence[Entry], say: Say)
             closure = _fetch(apt, entry, say)
             _build_one(store, apt, entry, closure)
         except PackagesFailed as error:
-            raise Failure(
-                f"image {name} cannot be built: {error}; does this machine reach its Debian mirror (apt-get update)?"
-            ) from error
+            raise Failure(f"image {name} cannot be built: {error}{MIRROR_HINT if error.of_mirror else ''}") from error
         except UnpackFailed as error:
             raise Failure(f"image {name} cannot be built: {error}") from error
         except OSError as error:
@@ -65,7 +64,9 @@ def _fetch(apt: Apt, entry: Entry, say: Say) -> tuple[Archive, ...]:
     """The archives of an entry, on disk. Old lists name files that the mirror has no more: they are refreshed once."""
     try:
         return _fetch_once(apt, entry, say)
-    except PackagesFailed:
+    except PackagesFailed as error:
+        if not error.of_mirror:
+            raise
         say("refreshing the package lists")
         apt.refresh()
         return _fetch_once(apt, entry, say)
