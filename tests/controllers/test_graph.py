@@ -143,6 +143,10 @@ def test_a_finalizer_keeps_a_namespace():
         await c.create(pod("later"))
         await c.until(lambda: (c.pods() or [{}])[0].get("status", {}).get("phase") == "Running")
         assert c.one(NAMESPACES, "x")["status"]["phase"] == "Terminating"
+        await c.until(lambda: c.one(NAMESPACES, "x")["status"].get("conditions"))
+        told = {condition["type"]: condition["message"] for condition in c.one(NAMESPACES, "x")["status"]["conditions"]}
+        assert told["NamespaceContentRemaining"].endswith("configmaps. has 1 resource instances")
+        assert told["NamespaceFinalizersRemaining"].endswith("remaining: example.org/hold in 1 resource instances")
         await c.client.patch(CONFIG_MAPS, "held", "x", {"metadata": {"finalizers": None}})
         await c.until(lambda: c.one(NAMESPACES, "x") is None)
 

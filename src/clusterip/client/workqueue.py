@@ -13,6 +13,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, TypeVar
 
+from clusterip.api.errors import ApiError
+
 K = TypeVar("K", bound=Hashable)
 
 FIRST_RETRY_SECONDS = 0.005
@@ -113,8 +115,13 @@ class WorkQueue(Generic[K]):
 
 
 def _log(key: Hashable, error: Exception, failures: int) -> None:
-    """Conflicts and an API that is away are daily life; anything else is a fault of ours and shows where."""
-    expected = isinstance(error, (ConnectionError, TimeoutError)) or hasattr(error, "status")
+    """An API that is away is told of by those who follow it; conflicts are daily life; a fault of ours shows where."""
     values = {"key": key, "err": error, "failures": failures}
-    level = logging.DEBUG if expected and failures < 5 else logging.WARNING
-    logger.log(level, "Work failed, trying again", extra={"kv": values}, exc_info=None if expected else error)
+    if isinstance(error, (ConnectionError, TimeoutError)):
+        logger.debug("Work failed, trying again", extra={"kv": values})
+    elif isinstance(error, ApiError):
+        logger.log(
+            logging.WARNING if failures >= 5 else logging.DEBUG, "Work refused, trying again", extra={"kv": values}
+        )
+    else:
+        logger.error("Work failed, trying again", extra={"kv": values}, exc_info=error)

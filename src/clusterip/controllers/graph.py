@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
+import msgspec
+
 from clusterip.api.errors import ApiError
+from clusterip.api.meta import Tree
 from clusterip.client.backoff import Backoff
 from clusterip.client.discovery import discover
 from clusterip.client.informer import Informer
@@ -178,16 +181,25 @@ class Graph:
         if found is None or not found.metadata.is_terminating:
             return NOTHING
         name = key[1]
-        left: Sequence[ResourceRef] = [ref for ref in self._content if self._informers[ref].by_index("namespace", name)]
-        if not left:  # the caches may not show all yet: ask before the last step
-            left = await self._listed(name)
-        return namespace.reconcile(found, [*left, *self._unseen], is_empty=not left)
+        content = {
+            ref: [item.metadata for item in items]
+            for ref in self._content
+            if (items := self._informers[ref].by_index("namespace", name))
+        }
+        if not content:  # the caches may not show all yet: ask before the last step
+            content = await self._listed(name)
+        return namespace.reconcile(found, content, self._unseen, self._world.clock.now())
 
-    async def _listed(self, name: str) -> Sequence[ResourceRef]:
+    async def _listed(self, name: str) -> dict[ResourceRef, list[Meta]]:
         lists = await asyncio.gather(
             *(self._world.client.list(ref, name, limit=1, metadata_only=True) for ref in self._content)
         )
-        return [ref for ref, answer in zip(self._content, lists, strict=True) if answer.get("items")]
+        answers = zip(self._content, lists, strict=True)
+        return {ref: [_meta(tree) for tree in trees] for ref, answer in answers if (trees := answer.get("items"))}
+
+
+def _meta(tree: Tree) -> Meta:
+    return msgspec.convert(tree["metadata"], Meta)
 
 
 def _relations(meta: Meta) -> tuple[object, ...]:
