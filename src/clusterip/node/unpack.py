@@ -55,7 +55,7 @@ class Unpacker:
         except (tarfile.TarError, EOFError) as error:
             raise UnpackFailed(f"not a readable tar: {error}") from error
         except OSError as error:
-            raise UnpackFailed(f"{error.strerror}: {error.filename}") from error
+            raise UnpackFailed(f"{error.strerror}: {error.filename or self.root}") from error
         return count
 
     def _place(self, name: str) -> Path:
