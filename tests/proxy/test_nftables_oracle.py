@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from clusterip.clock import ManualClock
+from clusterip.kernel.nft import KernelNft
 from clusterip.kernel.nft_fake import FakeNft
 from clusterip.proxy.backends.nftables import Nftables
 from clusterip.proxy.backends.nftables_table import KUBE_PROXY
 from clusterip.proxy.model import Node, Packet, PodTraffic
 from clusterip.proxy.plan import decide
 from clusterip.proxy.runner import Runner
+from kernel.nft_places import own_nft
 from proxy.clusters import NODE_1, PODS, STATES, Cluster, node
-from proxy.walking import MARK, state_of, verdict_of
+from proxy.walking import state_of, verdict_of
 
 VIPS = ("10.96.0.20", "10.96.0.21", "10.96.0.22")
 OUTSIDE = ("172.16.0.1", "172.16.0.2")
@@ -117,7 +119,23 @@ def test_changes_lead_where_a_new_start_leads(steps: list[dict[str, Any]]) -> No
     asyncio.run(play())
 
 
-def test_the_mark_is_configurable() -> None:
-    plan = Cluster().plan()
-    assert replace(plan) == plan
-    assert MARK == 0x4000
+@pytest.mark.root
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(steps=st.lists(CLUSTERS, min_size=2, max_size=4))
+def test_the_kernel_takes_every_change(steps: list[dict[str, Any]]) -> None:
+    """As above, and what the kernel lists in the end is what was compiled."""
+
+    async def play(nft: KernelNft) -> None:
+        cluster = Cluster()
+        runner = Runner(Nftables(nft), cluster.plan, ManualClock())
+        for step in steps:
+            for number in range(len(VIPS)):
+                cluster.delete(f"s{number}")
+            fill(cluster, step)
+            await runner.sync()
+        while (await runner.sync()).changes:
+            pass
+        assert await nft.read(KUBE_PROXY) == state_of(cluster.plan())
+
+    with own_nft() as nft:
+        asyncio.run(play(nft))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -22,6 +23,7 @@ from clusterip.client.rest import Client
 from clusterip.store.memory import MemoryStore
 from clusterip.transport.kubeconfig import kubeconfig
 from clusterip.transport.listening import bind, url_of
+from kernel.nft_places import nft_in
 from packets.lab import Lab
 
 pytestmark = pytest.mark.root
@@ -108,6 +110,16 @@ class Bench:
         while (answer := await self.ask(frontend)) != expected:
             assert await self.said(process, "Synced"), answer
 
+    async def fetch(self, port: int, path: str) -> str:
+        """What one of the proxy's own pages says, seen on its node."""
+
+        def get() -> str:
+            with socket.create_connection(("127.0.0.1", port), timeout=5) as sock:
+                sock.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+                return b"".join(iter(lambda: sock.recv(65536), b"")).decode()
+
+        return await asyncio.to_thread(self.lab.nodes["node-1"].inside, get)
+
     async def place(self, *addresses: str) -> None:
         await self.client.patch(
             ENDPOINT_SLICES, "web-1", "default", {"endpoints": slice_of(*addresses)["endpoints"]}, type="merge"
@@ -141,6 +153,7 @@ async def _life(folder: Path) -> None:
         vip = f"{service['spec']['clusterIP']}:80/tcp"
         await found.client.create(ENDPOINT_SLICES, slice_of(HERE), "default")
 
+        node = found.lab.nodes["node-1"].fd
         first = await found.start()
         assert await found.ask(vip) == f"{HERE}:8080 saw {CLIENT}"
         assert await found.ask("192.168.4.101:30080/tcp") == f"{HERE}:8080 saw 192.168.4.101"
@@ -155,6 +168,14 @@ async def _life(folder: Path) -> None:
 
         second = await found.start()
         assert await found.ask(vip) == f"{HERE}:8080 saw {CLIENT}", "what was missed is made up for"
+
+        damage = await asyncio.create_subprocess_exec(*nft_in(node)._command, "delete", "table", "ip", "kube-proxy")
+        assert await damage.wait() == 0
+        await found.said(second, "Somebody else changed our table")
+        await found.until(second, vip, f"{HERE}:8080 saw {CLIENT}")
+        assert "200 OK" in await found.fetch(10256, "/healthz")
+        assert (await found.fetch(10249, "/proxyMode")).endswith("nftables")
+        assert "kubeproxy_sync_proxy_rules_duration_seconds_count" in await found.fetch(10249, "/metrics")
 
         await found.client.delete(SERVICES, "web", "default")
         await found.until(second, vip, "silence")

@@ -55,6 +55,7 @@ from clusterip.transport.listening import bind
 logger = logging.getLogger(__name__)
 
 ObjectName = tuple[str, str]
+REPAIR_SECONDS = 1.0  # between two repairs of what others changed
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,7 @@ class Proxy:
         self._node_known = asyncio.Event()
         self._started = False
         self._triggers: list[float] = []
+        self._repaired_at, self._repair_waits = float("-inf"), False
 
     # -- what comes in -------------------------------------------------------------------------------------------------
 
@@ -237,10 +239,18 @@ class Proxy:
             await self._node_known.wait()
 
     def _on_foreign_change(self) -> None:
-        if self._started:
-            logger.warning("Somebody else changed our table, repairing it", extra={"kv": {"table": str(KUBE_PROXY)}})
-            self.health.queued()
-            self.runner.doubt()
+        """Repair at once, but not in a race with somebody who does the same."""
+        if not self._started or self._repair_waits:
+            return
+        logger.warning("Somebody else changed our table, repairing it", extra={"kv": {"table": str(KUBE_PROXY)}})
+        self.health.queued()
+        delay = max(0.0, self._repaired_at + REPAIR_SECONDS - self._clock.monotonic())
+        self._repair_waits = True
+        asyncio.get_running_loop().call_later(delay, self._repair)
+
+    def _repair(self) -> None:
+        self._repair_waits, self._repaired_at = False, self._clock.monotonic()
+        self.runner.doubt()
 
     def _apply_sysctls(self) -> None:
         wanted = configuration.conntrack_sysctls(self._settings.config, os.cpu_count() or 1, self._settings.source)
