@@ -13,7 +13,7 @@ from clusterip.cluster import identity, machines, preflight, traces
 from clusterip.cluster.bootstrap import dns_question, is_answer, is_ready
 from clusterip.cluster.config import Config
 from clusterip.cluster.folder import Folder
-from clusterip.cluster.keeper import LONGEST_PAUSE_SECONDS, Pauses
+from clusterip.cluster.keeper import LONGEST_PAUSE_SECONDS, Pauses, last_line
 from clusterip.cluster.manifests import manifests
 from clusterip.cluster.parts import parts
 from clusterip.cluster.topology import topology
@@ -75,6 +75,15 @@ def test_a_part_that_ends_at_once_waits_longer_and_longer() -> None:
     assert found[-1] == LONGEST_PAUSE_SECONDS
     assert pauses.after(60.0) == 0.0
     assert pauses.after(0.0) == 0.1
+
+
+def test_the_last_words_of_a_part_are_found_in_its_log(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    assert last_line(log) == "it has no log"
+    log.write_text("")
+    assert last_line(log) == "its log is empty"
+    log.write_text("I1121 began\n    | RuntimeError: cannot do it\n    +------------\n\n")
+    assert last_line(log) == "RuntimeError: cannot do it"
 
 
 # -- first objects --------------------------------------------------------------------------------------------------

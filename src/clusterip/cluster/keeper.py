@@ -38,8 +38,8 @@ def last_line(log: Path) -> str:
     """What a part wrote last."""
     with contextlib.suppress(OSError), log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - LOG_TAIL_BYTES))
-        lines = file.read().decode(errors="replace").split("\n")
-        return next((line.strip() for line in reversed(lines) if line.strip()), "its log is empty")
+        lines = [line.strip(" |+-") for line in file.read().decode(errors="replace").split("\n")]
+        return next((line for line in reversed(lines) if line), "its log is empty")  # exception groups draw frames
     return "it has no log"
 
 
