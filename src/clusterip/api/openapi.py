@@ -16,17 +16,14 @@ from typing import Any, Final
 import orjson
 
 from clusterip.api import schema
-from clusterip.api.meta import GroupVersion, Tree
+from clusterip.api.meta import Tree
+from clusterip.api.openapi_paths import META, V2, V3, PathWriter, key_of, roots
 from clusterip.api.resource import Resource
 from clusterip.api.schema import Definition, Node, UnknownDefinition
 
 VERSION: Final = "v1.36.2"
 INFO: Final = {"title": "Kubernetes", "version": VERSION}
 
-V2: Final = "#/definitions/"
-V3: Final = "#/components/schemas/"
-
-META: Final = "io.k8s.apimachinery.pkg.apis.meta.v1."
 QUANTITY: Final = "io.k8s.apimachinery.pkg.api.resource.Quantity"
 INT_OR_STRING: Final = "io.k8s.apimachinery.pkg.util.intstr.IntOrString"
 NAMED: Final = {
@@ -61,15 +58,6 @@ DEFAULTS: Final = {
 }
 """Defaults of fields that list items are known by."""
 
-JSON_TYPE: Final = "application/json"
-ANSWER_TYPES: Final = (JSON_TYPE, "application/yaml")
-PATCH_TYPES: Final = (
-    "application/json-patch+json",
-    "application/merge-patch+json",
-    "application/strategic-merge-patch+json",
-    "application/apply-patch+yaml",
-)
-
 
 def rendered(document: Tree) -> bytes:
     return orjson.dumps(document)
@@ -81,11 +69,6 @@ def rendered(document: Tree) -> bytes:
 def keys(resources: Iterable[Resource]) -> tuple[str, ...]:
     """The documents there are: "api/v1", "apis/apps/v1", ..."""
     return tuple(sorted({key_of(resource) for resource in resources}))
-
-
-def key_of(resource: Resource) -> str:
-    gv = GroupVersion(resource.group, resource.version)
-    return f"apis/{gv}" if resource.group else f"api/{gv}"
 
 
 def fingerprint(key: str, resources: Iterable[Resource]) -> str:
@@ -119,12 +102,12 @@ def index(resources: Sequence[Resource]) -> Tree:
 def document_v3(key: str, resources: Iterable[Resource]) -> Tree:
     """The document of one group version, as /openapi/v3/<key> answers it."""
     own = [resource for resource in resources if key_of(resource) == key]
-    writer = _Writer(V3)
+    definitions = _Definitions(V3)
     return {
         "openapi": "3.0.0",
         "info": INFO,
-        "paths": dict(path for resource in own for path in writer.paths(resource)),
-        "components": {"schemas": writer.definitions(own)},
+        "paths": dict(path for resource in own for path in PathWriter(V3).paths(resource)),
+        "components": {"schemas": definitions.of(own)},
     }
 
 
@@ -134,86 +117,29 @@ def document_v3(key: str, resources: Iterable[Resource]) -> Tree:
 def document_v2(resources: Iterable[Resource]) -> Tree:
     """The one document of everything, as /openapi/v2 answers it."""
     every = list(resources)
-    writer = _Writer(V2)
+    definitions = _Definitions(V2)
     return {
         "swagger": "2.0",
         "info": INFO,
-        "paths": dict(path for resource in every for path in writer.paths(resource)),
-        "definitions": writer.definitions(every),
+        "paths": dict(path for resource in every for path in PathWriter(V2).paths(resource)),
+        "definitions": definitions.of(every),
     }
 
 
-# --- both ------------------------------------------------------------------------------------------------------------
-
-QUERY: Final[dict[str, tuple[str, str]]] = {
-    "dryRun": ("string", "When present, indicates that modifications should not be persisted."),
-    "fieldManager": ("string", "A name for the actor or entity that is making these changes."),
-    "fieldValidation": ("string", "What to do with unknown or duplicate fields: Ignore, Warn or Strict."),
-    "force": ("boolean", "Take over fields that other managers own. Apply only."),
-    "allowWatchBookmarks": ("boolean", "Ask for watch events of type BOOKMARK."),
-    "continue": ("string", "The continue token of a former list."),
-    "fieldSelector": ("string", "Restrict the list by fields."),
-    "labelSelector": ("string", "Restrict the list by labels."),
-    "limit": ("integer", "The most items to answer with."),
-    "resourceVersion": ("string", "The state to answer with."),
-    "resourceVersionMatch": ("string", "How resourceVersion is meant."),
-    "sendInitialEvents": ("boolean", "Begin a watch with what there is."),
-    "timeoutSeconds": ("integer", "How long the call may take."),
-    "watch": ("boolean", "Follow changes instead of listing."),
-    "gracePeriodSeconds": ("integer", "Seconds before the object is removed."),
-    "propagationPolicy": ("string", "What happens to dependents: Orphan, Background or Foreground."),
-}
-WRITES: Final = ("dryRun", "fieldManager", "fieldValidation")
-LISTS: Final = (
-    "allowWatchBookmarks",
-    "continue",
-    "fieldSelector",
-    "labelSelector",
-    "limit",
-    "resourceVersion",
-    "resourceVersionMatch",
-    "sendInitialEvents",
-    "timeoutSeconds",
-    "watch",
-)
-PARAMETERS: Final[dict[str, tuple[str, ...]]] = {
-    "list": LISTS,
-    "post": WRITES,
-    "put": WRITES,
-    "patch": (*WRITES, "force"),
-    "delete": ("dryRun", "gracePeriodSeconds", "propagationPolicy"),
-    "deletecollection": (*LISTS, "dryRun", "gracePeriodSeconds", "propagationPolicy"),
-}
-COLLECTION: Final = {
-    "list": ("get", "list"),
-    "create": ("post", "post"),
-    "deletecollection": ("delete", "deletecollection"),
-}
-ITEM: Final = {
-    "get": ("get", "get"),
-    "update": ("put", "put"),
-    "patch": ("patch", "patch"),
-    "delete": ("delete", "delete"),
-}
-SUBRESOURCE: Final = {**ITEM, "create": ("post", "post")}
-"""Verb -> (method, x-kubernetes-action)."""
-
-NAMES: Final = {"namespace": "object name and auth scope, such as for teams and projects"}
+# --- definitions -----------------------------------------------------------------------------------------------------
 
 
-class _Writer:
-    """Definitions and paths in one of the two versions."""
+class _Definitions:
+    """Definitions in one of the two versions."""
 
     def __init__(self, prefix: str) -> None:
         self._prefix = prefix
         self._is_v3 = prefix == V3
 
-    # definitions
-
-    def definitions(self, resources: Iterable[Resource]) -> Tree:
+    def of(self, resources: Iterable[Resource]) -> Tree:
         """Every definition that the resources need, by name."""
         out: Tree = {}
-        waiting = [name for resource in resources for name in _roots(resource)]
+        waiting = [name for resource in resources for name in roots(resource)]
         while waiting:
             name = waiting.pop()
             if name in out:
@@ -226,6 +152,7 @@ class _Writer:
             waiting += _references(known)
         for resource in resources:
             out.setdefault(resource.schema, _opaque(resource))
+            out.setdefault(resource.schema + "List", _opaque(resource, "List"))
         return dict(sorted(out.items()))
 
     def _definition(self, known: Definition) -> Tree:
@@ -273,122 +200,6 @@ class _Writer:
     def _shape(self, kind: str) -> Tree:
         return dict((ONE_OF if self._is_v3 else ONE_OF_V2).get(kind) or SHAPES[kind])
 
-    # paths
-
-    def paths(self, resource: Resource) -> Iterator[tuple[str, Tree]]:
-        """The paths of a resource and what can be done with each."""
-        root = f"/{key_of(resource)}"
-        collection = (
-            f"{root}/namespaces/{{namespace}}/{resource.plural}" if resource.namespaced else f"{root}/{resource.plural}"
-        )
-        kind = _kind(resource.group, resource.version, resource.kind)
-        yield collection, self._path(resource, COLLECTION, resource.verbs, kind, resource.schema, "")
-        if resource.namespaced and "list" in resource.verbs:
-            everywhere = self._path(resource, COLLECTION, ("list",), kind, resource.schema, "", everywhere=True)
-            yield f"{root}/{resource.plural}", everywhere
-        yield f"{collection}/{{name}}", self._path(resource, ITEM, resource.verbs, kind, resource.schema, "name")
-        for name, sub in sorted(resource.subresources.items()):
-            kind = _kind(sub.group or resource.group, sub.version or resource.version, sub.kind)
-            found = self._path(
-                resource, SUBRESOURCE, sub.verbs, kind, sub.schema or _sub_schema(resource, kind), f"name/{name}"
-            )
-            yield f"{collection}/{{name}}/{name}", found
-
-    def _path(
-        self,
-        resource: Resource,
-        methods: Mapping[str, tuple[str, str]],
-        verbs: Iterable[str],
-        kind: Tree,
-        definition: str,
-        below: str,
-        everywhere: bool = False,
-    ) -> Tree:
-        names = ["namespace"] if resource.namespaced and not everywhere else []
-        names += ["name"] if below else []
-        path: Tree = {
-            "parameters": [self._parameter(name, "string", f"{name} of the {kind['kind']}", "path") for name in names]
-        }
-        for verb in verbs:
-            if verb in methods:
-                method, action = methods[verb]
-                title = _operation(resource, verb, below, everywhere)
-                path[method] = self._operation_of(action, title, kind, definition, resource)
-        return path
-
-    def _operation_of(self, action: str, title: str, kind: Tree, definition: str, resource: Resource) -> Tree:
-        answered = definition + "List" if action == "list" else definition
-        if action in ("delete", "deletecollection"):
-            answered = META + "Status"
-        parameters = [self._parameter(name, *QUERY[name], "query") for name in PARAMETERS.get(action, ())]
-        operation: Tree = {
-            "operationId": title,
-            "tags": [f"{_title(resource.group, '_')}_{resource.version}"],
-            "x-kubernetes-action": action,
-            "x-kubernetes-group-version-kind": kind,
-            "parameters": parameters,
-            "responses": {"200": self._answer(answered)},
-        }
-        return self._with_body(operation, action, definition)
-
-    def _with_body(self, operation: Tree, action: str, definition: str) -> Tree:
-        sent = {"post": definition, "put": definition, "patch": META + "Patch", "delete": META + "DeleteOptions"}.get(
-            action
-        )
-        if sent is None:
-            return operation
-        types = PATCH_TYPES if action == "patch" else (JSON_TYPE,)
-        if self._is_v3:
-            content = {media: {"schema": self._reference(sent)} for media in types}
-            operation["requestBody"] = {"content": content, **({"required": True} if action != "delete" else {})}
-        else:
-            body = {"in": "body", "name": "body", "required": action != "delete", "schema": self._reference(sent)}
-            operation["consumes"] = list(types)
-            operation["parameters"] = [body, *operation["parameters"]]
-        return operation
-
-    def _answer(self, name: str) -> Tree:
-        if self._is_v3:
-            return {
-                "description": "OK",
-                "content": {media: {"schema": self._reference(name)} for media in ANSWER_TYPES},
-            }
-        return {"description": "OK", "schema": self._reference(name)}
-
-    def _parameter(self, name: str, kind: str, text: str, where: str) -> Tree:
-        typed: Tree = (
-            {"schema": {"type": kind, "uniqueItems": True}} if self._is_v3 else {"type": kind, "uniqueItems": True}
-        )
-        required = {"required": True} if where == "path" else {}
-        return {"name": name, "in": where, "description": text, **required, **typed}
-
-
-def _kind(group: str, version: str, kind: str) -> Tree:
-    return {"group": group, "kind": kind, "version": version}
-
-
-def _roots(resource: Resource) -> list[str]:
-    """The definitions that a resource's paths name."""
-    subs = [
-        sub.schema
-        or _sub_schema(resource, _kind(sub.group or resource.group, sub.version or resource.version, sub.kind))
-        for sub in resource.subresources.values()
-    ]
-    return [
-        resource.schema,
-        resource.schema + "List",
-        *subs,
-        *(META + name for name in ("Status", "DeleteOptions", "Patch")),
-    ]
-
-
-def _sub_schema(resource: Resource, kind: Tree) -> str:
-    """The definition of a subresource's kind; the resource's own when it is not known."""
-    for gvk, name in schema.kinds().items():
-        if gvk == (kind["group"], kind["version"], kind["kind"]):
-            return name
-    return resource.schema
-
 
 def _references(known: Definition) -> Iterator[str]:
     for node in [*known.fields.values(), *([known.node] if known.node else [])]:
@@ -399,9 +210,9 @@ def _references(known: Definition) -> Iterator[str]:
             inner = inner.of
 
 
-def _opaque(resource: Resource) -> Tree:
+def _opaque(resource: Resource, suffix: str = "") -> Tree:
     """The definition of a kind whose structure is not known."""
-    kind = _kind(resource.group, resource.version, resource.kind)
+    kind = {"group": resource.group, "kind": resource.kind + suffix, "version": resource.version}
     return {"type": "object", "x-kubernetes-group-version-kind": [kind], "x-kubernetes-preserve-unknown-fields": True}
 
 
@@ -418,20 +229,3 @@ def _merge_rules(node: Node) -> dict[str, Any]:
     if node.merge_key:
         rules["x-kubernetes-patch-merge-key"] = node.merge_key
     return rules
-
-
-VERB_WORDS: Final = {"get": "read", "update": "replace", "deletecollection": "deleteCollection"}
-
-
-def _operation(resource: Resource, verb: str, below: str, everywhere: bool) -> str:
-    """A name for an operation, after upstream's pattern: listCoreV1NamespacedPod."""
-    word = VERB_WORDS.get(verb, verb)
-    scope = "Namespaced" if resource.namespaced and not everywhere else ""
-    tail = below.partition("/")[2].title() + ("ForAllNamespaces" if everywhere else "")
-    return f"{word}{_title(resource.group)}{resource.version.title()}{scope}{resource.kind}{tail}"
-
-
-def _title(group: str, joint: str = "") -> str:
-    """Core, Apps, RbacAuthorization."""
-    words = (group or "core").removesuffix(".k8s.io").split(".")
-    return "_".join(words) if joint else "".join(word.title() for word in words)
