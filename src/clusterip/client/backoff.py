@@ -17,7 +17,7 @@ class Backoff:
     """A series of delays; reset after success."""
 
     def __init__(
-        self, first: float = 0.05, longest: float = 2.0, factor: float = 2.0, chance: Chance = system_chance
+        self, first: float = 0.05, longest: float = 1.5, factor: float = 1.5, chance: Chance = system_chance
     ) -> None:
         self._first, self._longest, self._factor, self._chance = first, longest, factor, chance
         self._next = first
