@@ -28,17 +28,20 @@ MISSING = "No such file or directory"
 
 
 class FakeNft:
-    """Tables in a dictionary. `refuse` makes the next commit fail, as a full kernel would."""
+    """Tables in a dictionary. `refuse` makes the next commit fail; `limit` is how many changes one may hold."""
 
     def __init__(self) -> None:
         self.tables: dict[Table, dict[Key, Value]] = {}
         self.refuse = ""
+        self.limit = 0
         self.commits: list[Changes[Key, Value]] = []
 
     async def commit(self, table: Table, changes: Changes[Key, Value]) -> None:
         if self.refuse:
             reason, self.refuse = self.refuse, ""
             raise NftError(reason)
+        if self.limit and len(changes) > self.limit:
+            raise NftError("Error: Could not process rule: Message too long")
         if not changes:
             return
         after = _applied(self.tables.get(table), changes)

@@ -9,7 +9,7 @@ one transaction after the element that named it; commit returns both as still du
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 
 from clusterip.api.meta import ObjectKey
@@ -39,6 +39,8 @@ DEFAULT_MASQUERADE_BIT = 14
 FIXED, SHARED = "fixed", "shared"
 Parts = Mapping[Hashable, Mapping[Key, Value]]
 FRONTENDS_OF = {table.ENDPOINTS: table.SERVICE_IPS, table.NODEPORT_ENDPOINTS: table.SERVICE_NODEPORTS}
+TOO_LONG = "Message too long"
+PIECE = 250  # elements in one transaction, when it must be short
 _WORD = re.compile(r"[^\s,@{}]+")
 
 
@@ -134,8 +136,15 @@ class Nftables:
         """Make the changes in one transaction; what must wait for the next one."""
         later = held_back(changes)
         now = {key: value for key, value in changes.remove.items() if key not in later}
+        wanted = Changes(changes.put, now)
         try:
-            await self._nft.commit(table.KUBE_PROXY, Changes(changes.put, now))
+            try:
+                await self._nft.commit(table.KUBE_PROXY, wanted)
+            except NftError as error:
+                if TOO_LONG not in str(error):
+                    raise
+                for piece in pieces(wanted):
+                    await self._nft.commit(table.KUBE_PROXY, piece)
         except NftError as error:
             raise Refused(f"nftables refused {len(changes)} changes: {error}") from error
         return Changes(remove=later)
@@ -146,6 +155,25 @@ def is_compatible(found: State) -> bool:
     if found.get(TABLE) != table.TABLE_SPEC:
         return False
     return all(found.get(set_key(name), spec) == spec for name, spec in table.SETS.items())
+
+
+def pieces(changes: Changes[Key, Value]) -> Iterator[Changes[Key, Value]]:
+    """The changes as several transactions, for a kernel that takes none so long (an ordinary user's socket is small).
+
+    Slots come before the frontends that lead to them, so that each Service appears whole.
+    """
+    is_slot = {key: key.name in FRONTENDS_OF for key in (*changes.put, *changes.remove) if key.kind is Kind.ELEMENT}
+    groups = (
+        [key for key in {**changes.remove, **changes.put} if key not in is_slot and key in changes.put],
+        [key for key, slot in is_slot.items() if slot],
+        [key for key, slot in is_slot.items() if not slot],
+        [key for key in changes.remove if key not in is_slot and key not in changes.put],
+    )
+    for number, group in enumerate(groups):
+        size = PIECE if number in (1, 2) else max(len(group), 1)
+        for start in range(0, len(group), size):
+            keys = group[start : start + size]
+            yield Changes(*({key: side[key] for key in keys if key in side} for side in (changes.put, changes.remove)))
 
 
 def held_back(changes: Changes[Key, Value]) -> dict[Key, Value]:

@@ -1,0 +1,113 @@
+"""What the nftables backend does beyond verdicts: order of removals, pieces, memory, tables of others."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from clusterip.clock import ManualClock
+from clusterip.diff import Changes
+from clusterip.kernel.nft import TABLE, Element, Key, TableSpec, Value, chain_key, element_key, set_key
+from clusterip.kernel.nft_fake import FakeNft
+from clusterip.proxy.backends import Refused
+from clusterip.proxy.backends.nftables import Compiler, Nftables, held_back
+from clusterip.proxy.backends.nftables_table import KUBE_PROXY, SETS, TABLE_SPEC, endpoints_chain
+from clusterip.proxy.runner import Runner
+from proxy.clusters import Cluster
+from proxy.walking import MARK, state_of
+
+SLOT, FRONTEND = (
+    element_key("endpoints", "10.96.0.20 . tcp . 80 . 1"),
+    element_key("service-ips", "10.96.0.20 . tcp . 80"),
+)
+
+
+def cluster(*endpoints: str, **spec: object) -> Cluster:
+    found = Cluster()
+    found.service("web", "10.96.0.20", "http 80/tcp", **spec)
+    found.endpoints("web", "http 8080/tcp", *endpoints)
+    return found
+
+
+def test_a_slot_waits_for_the_count_that_named_it() -> None:
+    slot: dict[Key, Value] = {SLOT: Element("10.244.1.5 . 8080")}
+    lower: Changes[Key, Value] = Changes(
+        {FRONTEND: Element("goto endpoints-1")}, {FRONTEND: Element("goto endpoints-2"), **slot}
+    )
+    assert held_back(lower) == slot
+    assert held_back(Changes(remove=slot)) == {}
+    assert held_back(Changes({SLOT: Element("10.244.1.6 . 8080")}, slot)) == {}
+
+
+def test_a_chain_waits_for_the_element_that_named_it_and_so_does_what_it_names() -> None:
+    sticky = state_of(cluster("10.244.1.5", "10.244.1.6", sessionAffinity="ClientIP").plan())
+    plain = state_of(Cluster().plan())
+    gone = {key: value for key, value in sticky.items() if key not in plain}
+    held = held_back(Changes(remove=gone))
+    assert {key.name.split("-")[0] for key in held} == {"service", "endpoint", "affinity"}
+    assert held_back(Changes(remove=held)) == {}
+
+
+def test_a_chain_that_stays_in_use_is_not_touched() -> None:
+    name, chain = endpoints_chain(2, node_port=False, local=False)
+    assert chain_key(name) in state_of(cluster("10.244.1.5", "10.244.1.6").plan())
+    assert len(chain.rules) == 2, "a random slot, then slot 0"
+
+
+def test_parts_are_kept_while_their_service_is() -> None:
+    found, compiler = cluster("10.244.1.5"), Compiler(MARK)
+    found.service("other", "10.96.0.21", "http 80/tcp")
+    before = compiler.compile(found.plan())
+    found.endpoints("other", "http 8080/tcp", "10.244.1.5")
+    after = compiler.compile(found.plan())
+    assert {str(name): before[name] is after[name] for name in before} == {
+        "fixed": True,
+        "shared": True,
+        "default/web": True,
+        "default/other": False,
+    }
+
+
+def test_a_transaction_that_is_too_long_goes_in_pieces() -> None:
+    """As an ordinary user's kernel wants it. What leads to a slot comes after it."""
+    found, nft = Cluster(), FakeNft()
+    for number in range(200):
+        found.service(f"s{number}", f"10.96.1.{number}", "http 80/tcp")
+        found.endpoints(f"s{number}", "http 8080/tcp", "10.244.1.5", "10.244.2.5")
+    nft.limit = 300
+    asyncio.run(Runner(Nftables(nft), found.plan, ManualClock()).sync())
+    assert nft.tables[KUBE_PROXY] == state_of(found.plan())
+    assert len(nft.commits) > 3
+    seen: set[Key] = set()
+    for changes in nft.commits:
+        for key in changes.put:
+            if key.name == "service-ips" and key.element:
+                assert element_key("endpoints", f"{key.element} . 1") in seen
+        seen |= set(changes.put)
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        {TABLE: TableSpec("rules for kube-proxy")},
+        {TABLE: TABLE_SPEC, set_key("service-ips"): SETS["cluster-ips"]},
+        {TABLE: TABLE_SPEC, set_key("strange"): SETS["cluster-ips"]},
+        {TABLE: TABLE_SPEC, SLOT: Element("9.9.9.9 . 9"), set_key("endpoints"): SETS["endpoints"]},
+    ],
+    ids=["kube-proxy", "another type", "a stranger", "a false slot"],
+)
+def test_whatever_was_there_becomes_ours(foreign: dict[Key, Value]) -> None:
+    found, nft = cluster("10.244.1.5"), FakeNft()
+    nft.tables[KUBE_PROXY] = foreign
+    runner = Runner(Nftables(nft), found.plan, ManualClock())
+    while asyncio.run(runner.sync()).changes:
+        pass
+    assert nft.tables[KUBE_PROXY] == state_of(found.plan())
+
+
+def test_a_refusal_is_told_with_its_reason() -> None:
+    nft = FakeNft()
+    nft.refuse = "No space left on device"
+    with pytest.raises(Refused, match="No space left on device"):
+        asyncio.run(Nftables(nft).commit(Changes({TABLE: TABLE_SPEC})))
