@@ -28,7 +28,7 @@ from clusterip.node.ipam import choose
 from clusterip.node.keeper import Keeper
 from clusterip.node.lookup import ContainerRef, NoSuchContainer, PodRef
 from clusterip.node.machine import own_capabilities, usable_cgroups
-from clusterip.node.model import Pod
+from clusterip.node.model import Pod, parse_pod
 from clusterip.node.record import PodRecord
 from clusterip.node.registration import LIMITS, Registrar, read_machine
 from clusterip.node.runtime import Runtime
@@ -39,6 +39,7 @@ from clusterip.node.worker import PodWorker
 logger = logging.getLogger(__name__)
 
 LAST_ADDRESS = "last-address"
+FAULT_SECONDS = 5.0
 DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
 
 
@@ -60,7 +61,7 @@ class Agent:
             machine = replace(machine, problems={LIMITS: trouble})
         events = EventRecorder(client, "kubelet", settings.name, clock=self._clock)
         services: Informer[ServiceView] = Informer(client, SERVICES, parse_service)
-        pods: Informer[Pod] = Informer(client, PODS, Pod, fields=f"spec.nodeName={settings.name}")
+        pods: Informer[Pod] = Informer(client, PODS, parse_pod, fields=f"spec.nodeName={settings.name}")
         registrar = Registrar(client, settings, machine, self._clock)
         async with asyncio.TaskGroup() as group:
             sources = Sources(client, group)
@@ -95,7 +96,7 @@ class Agent:
         await pods.synced()
         known = {pod.uid: pod for pod in pods.items().values()}
         for uid, former in records.items():
-            worker = self._begin(tools, group, known.get(uid) or Pod(former.tree), former)
+            worker = self._begin(tools, group, known.get(uid) or parse_pod(former.tree), former)
             if uid not in known:
                 worker.vanish()
 
@@ -119,9 +120,15 @@ class Agent:
         return worker
 
     async def _care(self, worker: PodWorker) -> None:
+        """Run the worker to the pod's end; a fault of ours costs this pod a pause, and the others nothing."""
         uid = worker.pod.uid
         try:
-            await worker.run()
+            while not worker.finished.is_set():
+                try:
+                    await worker.run()
+                except Exception:
+                    logger.exception("A pod's worker failed, beginning anew", extra={"kv": {"pod": worker.title}})
+                    await asyncio.sleep(FAULT_SECONDS)
         finally:
             self.workers.pop(uid, None)
             self._tasks.pop(uid, None)

@@ -168,6 +168,11 @@ class Pod:
         return next((c for c in self.containers if c.name == name), None)
 
 
+def parse_pod(tree: Tree) -> Pod:
+    """A pod as a watch or a list gives it; the members of a list do not say their kind."""
+    return Pod({"apiVersion": "v1", "kind": "Pod", **tree})
+
+
 ContainerState = Literal["none", "running", "exited"]
 
 

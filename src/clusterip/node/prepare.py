@@ -174,7 +174,8 @@ class Preparation:
             due = self._tokens.refresh_at if self._tokens and self._kept else 0.0
             if due:
                 left = due - self._tools.clock.monotonic()
-                self._is_stale |= not await wait_at_most(self._arrival, left)
+                if not await wait_at_most(self._arrival, left):
+                    self._is_stale = True
             else:
                 await self._arrival.wait()
             self._arrival.clear()

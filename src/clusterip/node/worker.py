@@ -89,6 +89,10 @@ class PodWorker:
         self._wake.set()
 
     @property
+    def title(self) -> str:
+        return f"{self.pod.namespace}/{self.pod.name}"
+
+    @property
     def address(self) -> str:
         return self.tools.settings.node_ip if self.pod.host_network else self.record.ip
 
@@ -132,7 +136,7 @@ class PodWorker:
                 await self._take(step, group)
             self._tell()
         except Exception:  # a fault of ours in one pod must not end the node
-            logger.exception("A pod's worker failed", extra={"kv": {"pod": f"{self.pod.namespace}/{self.pod.name}"}})
+            logger.exception("A pod's worker failed", extra={"kv": {"pod": self.title}})
             await wait_at_most(self._wake, FAULT_SECONDS)
             return
         if decision.steps:
