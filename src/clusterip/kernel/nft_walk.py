@@ -39,6 +39,7 @@ from clusterip.kernel.nft_statement import (
     Translated,
 )
 
+
 @dataclass(frozen=True, slots=True)
 class Packet:
     """A connection's first packet. One without an interface was made on this machine."""
