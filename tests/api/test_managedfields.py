@@ -7,9 +7,10 @@ import yaml
 
 from api.answered import FOLDER, unmasked
 from clusterip.api import managedfields, schema
+from clusterip.api.completion import complete
 from clusterip.api.decoding import decode
 from clusterip.api.managedfields import update_managed
-from clusterip.api.meta import Tree, copied
+from clusterip.api.meta import Tree, copied, gvk_of
 from clusterip.api.patch import json_patch, merge_patch, strategic_merge
 from clusterip.api.resources import RESOURCES
 
@@ -89,7 +90,9 @@ def config_map(data=None, **metadata) -> Tree:
 
 def written(live, new, manager, now=NOW, subresource=""):
     entries = update_managed(live, new, manager, "Update", subresource, "v1", now)
-    return {**new, "metadata": {**new["metadata"], "managedFields": entries}}, entries
+    stored = {**copied(new), "metadata": {**new["metadata"], "managedFields": entries}}
+    name = schema.kinds().get(gvk_of(new))
+    return (complete(stored, name) if name else stored), entries
 
 
 def test_an_update_takes_over_what_it_changes():

@@ -115,44 +115,58 @@ class Comparison(NamedTuple):
 
 def compare(old: Tree, new: Tree, known: Definition | None) -> Comparison:
     """How new differs from old. Without a definition lists are atomic and maps are not."""
-    added, modified, removed = _fields(old, new, _members(old, new, known))
+    added, modified, removed = _fields(_members(old, new, known))
     return Comparison(added or {}, modified or {}, removed or {})
 
 
 Difference: TypeAlias = "tuple[Fields | None, Fields | None, Fields | None]"
 """Added, modified, removed: None when empty, {} when the place itself."""
-SAME: Final[Difference] = (None, None, None)
 Child: TypeAlias = "tuple[str, Any, Any, Node | None]"
 
 
-def _fields(old: Any, new: Any, children: Iterator[Child]) -> Difference:
+def _fields(children: Iterator[Child]) -> Difference:
     added: Fields = {}
     modified: Fields = {}
     removed: Fields = {}
     for element, left, right, node in children:
-        if left is right or (left == right and left is not ABSENT):
-            continue
-        more, other, less = _differs(left, right, node)
-        if more is not None:
-            added[element] = more
-        if other is not None:
-            modified[element] = other
-        if less is not None:
-            removed[element] = less
-    if old is ABSENT:
-        return ({SELF: {}, **added} if added else {}), modified or None, removed or None
-    if new is ABSENT:
-        return added or None, modified or None, ({SELF: {}, **removed} if removed else {})
+        if left is ABSENT:
+            added[element] = whole(right, node)
+        elif right is ABSENT:
+            removed[element] = whole(left, node)
+        elif left is not right and left != right:
+            more, other, less = _differs(left, right, node)
+            if more is not None:
+                added[element] = more
+            if other is not None:
+                modified[element] = other
+            if less is not None:
+                removed[element] = less
     return added or None, modified or None, removed or None
 
 
 def _differs(old: Any, new: Any, node: Node | None) -> Difference:
-    children = None if _is_leaf(old, new, node) else _children(old, new, node)
-    if children is not None:
-        return _fields(old, new, children)
-    if old is ABSENT:
-        return {}, None, None
-    return (None, None, {}) if new is ABSENT else (None, {}, None)
+    """How two values at one place differ."""
+    if not _is_leaf(old, new, node) and (children := _children(old, new, node)) is not None:
+        return _fields(children)
+    return None, {}, None
+
+
+def whole(value: Any, node: Node | None) -> Fields:
+    """A place and all that is below it: what comes or goes as one."""
+    if not value or not isinstance(value, (dict, list)) or _is_leaf(value, ABSENT, node):
+        return {}
+    if node is not None and node.type == "list":
+        if not isinstance(value, list):
+            return {}
+        items = _by_element(value, node)
+        return {SELF: {}, **{element: whole(_single(found), node.of) for element, found in items.items()}}
+    if not isinstance(value, dict):
+        return {}
+    if node is not None and node.type == "ref":
+        fields = definition(node.ref).fields
+        return {SELF: {}, **{f"f:{key}": whole(inner, fields.get(key)) for key, inner in value.items()}}
+    element = node.of if node else None
+    return {SELF: {}, **{f"f:{key}": whole(inner, element) for key, inner in value.items()}}
 
 
 def _is_leaf(old: Any, new: Any, node: Node | None) -> bool:

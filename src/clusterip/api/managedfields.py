@@ -123,12 +123,14 @@ def update_managed(
 ) -> list[Tree]:
     """The managedFields of an object after an Update.
 
-    `live` is what is stored, or None at a creation.  `known` names the structure when the kind does not.
+    `live` is what is stored (so it is complete), or None at a creation.  `known` names the structure when the kind does
+    not.  Neither tree is changed.
     """
     structure = _structure(new, known)
     before = _former(live, new, ignore_request=bool(subresource))
     reset = RESET.get(subresource, ()) + RESET_MORE.get((new.get("kind") or "", subresource), ())
-    found = compare(_comparable(live or {}, structure), _comparable(new, structure), structure)
+    former = _without_entries(live) if live else _comparable({}, structure)
+    found = compare(former, _comparable(new, structure), structure)
     changes = Comparison(*(without_subtrees(fields, reset) for fields in found))
     entries = taken(before, changes)
     gained = difference(union(changes.modified, changes.added), NEVER_MANAGED)
@@ -151,10 +153,14 @@ def _structure(tree: Tree, known: str | Definition | None) -> Definition | None:
 
 def _comparable(tree: Tree, structure: Definition | None) -> Tree:
     """A tree as Go would see it, without its managedFields: what is always written is there."""
-    out: Tree = copied({**tree, "metadata": {k: v for k, v in metadata_of(tree).items() if k != "managedFields"}})
+    out: Tree = copied(_without_entries(tree))
     if structure is not None:
         completion.of_known(structure)(out)
     return out
+
+
+def _without_entries(tree: Tree) -> Tree:
+    return {**tree, "metadata": {key: value for key, value in metadata_of(tree).items() if key != "managedFields"}}
 
 
 def _former(live: Tree | None, new: Tree, ignore_request: bool) -> Entries:

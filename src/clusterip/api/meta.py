@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, TypeAlias
 
+import orjson
+
 Tree: TypeAlias = dict[str, Any]
 
 
@@ -129,9 +131,16 @@ def is_terminating(tree: Tree) -> bool:
 
 
 def copied(tree: Any) -> Any:
-    """A deep copy of JSON; several times faster than copy.deepcopy."""
+    """A deep copy of JSON; writing and reading it is the fastest way."""
+    if not isinstance(tree, (dict, list)):
+        return tree
+    try:
+        return orjson.loads(orjson.dumps(tree))
+    except (TypeError, ValueError):  # integers beyond 64 bits, lone surrogates, more than 250 levels
+        return _copied(tree)
+
+
+def _copied(tree: Any) -> Any:
     if isinstance(tree, dict):
-        return {key: copied(value) if isinstance(value, (dict, list)) else value for key, value in tree.items()}
-    if isinstance(tree, list):
-        return [copied(value) if isinstance(value, (dict, list)) else value for value in tree]
-    return tree
+        return {key: _copied(value) for key, value in tree.items()}
+    return [_copied(value) for value in tree] if isinstance(tree, list) else tree

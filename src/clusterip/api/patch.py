@@ -47,8 +47,6 @@ def _merged(tree: Tree, patch: Tree) -> Tree:
             tree.pop(key, None)
         elif isinstance(have, dict) and isinstance(value, dict):
             _merged(have, value)
-        elif isinstance(have, dict):
-            tree[key] = copied(value)
         else:
             tree[key] = _without_nulls(value)
     return tree
