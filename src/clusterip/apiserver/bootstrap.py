@@ -19,6 +19,7 @@ from clusterip.apiserver.core import Call, Core
 from clusterip.apiserver.forms import PLAIN
 from clusterip.apiserver.writes import Transaction
 from clusterip.clock import rfc3339
+from clusterip.failure import Failure
 from clusterip.transport.http import Request
 
 NAMESPACES = ("kube-system", "kube-public", "kube-node-lease", "default")
@@ -93,7 +94,7 @@ async def ensure(core: Core, group: str, version: str, plural: str, namespace: s
     try:
         await core.writes.do(operation)
     except ApiError as error:
-        raise RuntimeError(f"cannot make {plural} {call.name}: {error.message}") from error
+        raise Failure(f"cannot make {plural} {call.name}: {error.message}") from error
 
 
 def kubernetes_service(ranges: Ranges, port: int) -> Tree:

@@ -19,7 +19,8 @@ from clusterip.api.meta import Tree
 from clusterip.store.base import Event, KeyValue, Store
 
 HEAD = b'{"metadata":{'
-RECENT = 2000  # changes of a collection kept in memory; older ones are read from the store
+FRAMED = 32  # changes whose encoded forms are kept
+RECENT = 1000  # changes of a collection kept in memory; older ones are read from the store
 
 FieldReader = Callable[[Tree], str]
 
@@ -173,6 +174,8 @@ class Collection:
         if len(self.recent) == RECENT:
             self.oldest = self.recent[0].revision
         self.recent.append(change)
+        if len(self.recent) > FRAMED:  # whoever is slower than this may encode it anew
+            self.recent[-FRAMED].encoded.clear()
         self.changed = change.revision
         for watcher in list(self.watchers.values()):
             watcher(change)

@@ -80,12 +80,12 @@ def _container(pod: Tree, call: Call) -> str:
     spec = pod.get("spec") or {}
     kinds = ("containers", "initContainers", "ephemeralContainers")
     by_kind = {kind: [each["name"] for each in spec.get(kind) or ()] for kind in kinds}
-    names = [name for kind in kinds for name in by_kind[kind]]
+    names: list[str] = [name for kind in kinds for name in by_kind[kind]]
     asked = call.query.get("container", "")
     if asked:
         if asked not in names:
             raise ApiError.bad_request(f"container {asked} is not valid for pod {call.name}")
-        return asked
+        return str(asked)
     if len(names) == 1:
         return names[0]
     choose = (

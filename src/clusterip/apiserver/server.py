@@ -17,7 +17,7 @@ from pathlib import Path
 
 from clusterip.api.resource import Resource
 from clusterip.api.resources import RESOURCES
-from clusterip.apiserver import bootstrap
+from clusterip.apiserver import bootstrap, expiry
 from clusterip.apiserver.access import Authorizer, TableAuthorizer, User
 from clusterip.apiserver.app import App
 from clusterip.apiserver.authentication import ADMINISTRATOR, Authenticator
@@ -50,7 +50,6 @@ NAMES = (
     "kubernetes.default.svc.cluster.local",
     "localhost",
 )
-COMPACT_SECONDS = 300.0
 
 
 @dataclass(slots=True)
@@ -137,7 +136,7 @@ class ApiServer:
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(self.core.writes.run(), name="writes"),
-                group.create_task(self._compact(), name="compaction"),
+                group.create_task(expiry.run(self.core), name="expiry"),
             ]
             try:
                 await bootstrap.begin(self.core)
@@ -151,11 +150,3 @@ class ApiServer:
 
     def tls(self) -> ssl.SSLContext:
         return server_context(self.identity.serving, self.identity.authority.certificate)
-
-    async def _compact(self) -> None:
-        """Forget history older than one to two periods."""
-        former = self.store.revision
-        while True:
-            await asyncio.sleep(COMPACT_SECONDS)
-            await self.store.compact(former)
-            former = self.store.revision

@@ -66,7 +66,24 @@ def _run(args: argparse.Namespace, state: Path) -> int:
     except OSError as error:
         raise Failure(f"cannot make the state folder {state}: {error.strerror}") from error
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_serve(args, state))
+        try:
+            return runner.run(_serve(args, state))
+        except BaseExceptionGroup as group:
+            failures, rest = group.split(Failure)
+            if failures is None or rest is not None:
+                raise
+            raise Failure("; ".join(_told(failures))) from None
+        except OSError as error:
+            raise Failure(f"cannot use the state folder {state}: {error}") from error
+
+
+def _told(group: BaseExceptionGroup[Failure]) -> list[str]:
+    """The lines of failures, however deep they are."""
+    return [
+        line
+        for each in group.exceptions
+        for line in (_told(each) if isinstance(each, BaseExceptionGroup) else [str(each)])
+    ]
 
 
 async def _serve(args: argparse.Namespace, state: Path) -> int:
