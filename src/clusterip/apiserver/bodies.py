@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from clusterip.api import jsontext
 from clusterip.api.decoding import decode
 from clusterip.api.errors import ApiError, quoted
+from clusterip.api.faults import go_kind
 from clusterip.api.meta import GroupVersionKind, Tree
 from clusterip.api.schema import UnknownDefinition, kinds
 from clusterip.apiserver.core import BODY_LIMIT
@@ -146,6 +147,11 @@ def decoded(
     `strict` are faults of the body, judged as unknown fields are; `refuse` makes the refusal (a patch has its own);
     `converted`: the tree never was text, and its errors have other words.
     """
+    for field in ("apiVersion", "kind"):
+        if not isinstance(tree.get(field) or "", str):
+            found_type = go_kind(tree[field], "string")
+            why = f"json: cannot unmarshal {found_type} into Go struct field .{field} of type string"
+            raise ApiError.bad_request(_unrecognized(kind, f"couldn't get version/kind; json parse error: {why}"))
     given_kind, given_version = tree.get("kind") or kind, tree.get("apiVersion") or api_version
     _check_kind(given_kind, given_version, kind, api_version)
     if validation not in VALIDATIONS:
@@ -165,6 +171,18 @@ def decoded(
         for text in faults:
             warn(text)
     tree.setdefault("metadata", {})
+    return tree
+
+
+def delete_options(body: Body) -> Tree:
+    """DeleteOptions of any version: they are the same in all."""
+    tree = body.parse("DeleteOptions")
+    given = tree.get("kind") or "DeleteOptions"
+    if given != "DeleteOptions":
+        raise ApiError.bad_request(_unrecognized("DeleteOptions", f"the kind in the data is {given}"))
+    found = decode(tree, DELETE_OPTIONS)
+    if found.error:
+        raise _unfit("DeleteOptions", str(tree.get("apiVersion") or "v1"), "DeleteOptions", found.error)
     return tree
 
 

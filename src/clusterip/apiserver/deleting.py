@@ -53,9 +53,7 @@ async def read_options(call: Call) -> Options:
     tree: Tree = {}
     if body.raw:
         bodies.check_media(body)
-        tree = body.parse("DeleteOptions")
-        if tree.get("kind", "DeleteOptions") != "DeleteOptions":
-            raise ApiError.bad_request(f"expected a DeleteOptions object, got {tree['kind']}")
+        tree = bodies.delete_options(body)
     grace = tree.get("gracePeriodSeconds", call.query.get("gracePeriodSeconds"))
     policy = tree.get("propagationPolicy") or call.query.get("propagationPolicy", "")
     orphan = tree.get("orphanDependents", {"true": True, "false": False}.get(call.query.get("orphanDependents", "")))
