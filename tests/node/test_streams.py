@@ -150,10 +150,10 @@ class Session:
         await self.socket.send_bytes(b"\4" + json.dumps({"Width": columns, "Height": rows}).encode())
 
     async def until(self, text: bytes, channel: int = 1) -> bytes:
-        """Read until the text came on the channel."""
-        while text not in self.got.get(channel, b""):
+        """Read until the text came on the channel. A doubled carriage return is one (see OnTerminal)."""
+        while text not in (seen := self.got.get(channel, b"").replace(b"\r\r\n", b"\r\n")):
             assert await self._one(), f"ended before {text!r}: {self.got}"
-        return self.got[channel]
+        return seen
 
     async def status(self) -> dict[str, Any]:
         while await self._one():

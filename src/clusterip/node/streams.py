@@ -142,7 +142,11 @@ class Piped:
 
 
 class OnTerminal:
-    """A command on a terminal of its own."""
+    """A command on a terminal of its own.
+
+    The runtime has another terminal inside, and clears its newline translation only after the command has started: a
+    command that is quick to remember its settings ends its lines with a second carriage return, which nobody sees.
+    """
 
     def __init__(self, process: asyncio.subprocess.Process, terminal: Terminal) -> None:
         self._process = process
