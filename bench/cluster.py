@@ -21,6 +21,8 @@ from bench.figure import Figure, percentile
 from clusterip.client.config import from_kubeconfig
 from clusterip.client.names import PODS, SERVICES
 from clusterip.client.rest import Client
+from clusterip.cluster.folder import Folder
+from clusterip.kernel.cgroup import Cgroups
 
 NAME = "bench"
 NODES = ("node-1", "node-2", "node-3")
@@ -110,18 +112,20 @@ async def start_once(home: str) -> float:
 
 
 async def memory() -> list[Figure]:
-    """PSS of every process that a cluster adds to the machine, ten seconds after start."""
-    before = set(processes())
-    async with running():
+    """PSS of every process of the cluster, ten seconds after start."""
+    async with running() as (_, home):
         await asyncio.sleep(10)
-        total = sum(pss(pid) for pid in processes() if pid not in before and pid != os.getpid())
+        total = sum(map(pss, members(home)))
     return [
         Figure("idle cluster of 3 nodes, PSS of all processes", total / 2**20, "MB", 250, "k8s + etcd alone 376 MB")
     ]
 
 
-def processes() -> list[int]:
-    return [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
+def members(home: str) -> set[int]:
+    """Every process in a control group of the cluster."""
+    groups = Cgroups().folders(Folder(NAME, Path(home) / NAME).cgroup)
+    files = (path for group in groups for path in group.rglob("cgroup.procs"))
+    return {int(pid) for path in files for pid in path.read_text().split()}
 
 
 def pss(pid: int) -> int:
@@ -171,13 +175,13 @@ async def ready_once(client: Client, home: str, number: int, address: str) -> fl
     web = pod(
         f"web-{number}", ["httpd", "-f", "-p", "8080"], container=probe, metadata={"labels": {"app": f"web-{number}"}}
     )
-    # a connection is tried every two milliseconds on each node from before the pod is ready
+    # a connection is tried every five milliseconds on each node from before the pod is ready
     script = (
         "import socket,sys,time\n"
         "end=time.monotonic()+30\n"
         "while time.monotonic()<end:\n"
         "  try: socket.create_connection((sys.argv[1],80),0.2).close(); print(time.perf_counter()); break\n"
-        "  except OSError: time.sleep(0.002)\n"
+        "  except OSError: time.sleep(0.005)\n"
     )
     tries = [
         asyncio.to_thread(

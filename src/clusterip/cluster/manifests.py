@@ -102,7 +102,7 @@ def kube_proxy_config(config: Config) -> Tree:
     return _config_map("kube-proxy", files, app="kube-proxy")
 
 
-def kube_proxy() -> Tree:
+def kube_proxy(config: Config) -> Tree:
     """One on every node, in the node's own network."""
     container: dict[str, Any] = {
         "name": "kube-proxy",
@@ -113,6 +113,7 @@ def kube_proxy() -> Tree:
             "proxy",
             "--config=/var/lib/kube-proxy/config.conf",
             "--hostname-override=$(NODE_NAME)",
+            f"--service-cluster-ip-range={config.service_cidr}",
         ],
         "env": [{"name": "NODE_NAME", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "spec.nodeName"}}}],
         "securityContext": {"privileged": True},
@@ -197,6 +198,6 @@ def manifests(config: Config) -> list[Tree]:
         kube_proxy_config(config),
         _config_map("coredns", {"Corefile": COREFILE.format(domain=config.domain)}),
         kube_dns(config),
-        kube_proxy(),
+        kube_proxy(config),
         coredns(config),
     ]
