@@ -5,6 +5,7 @@ import pytest
 from clusterip.cli.transcript import Command, Expectation, Heading, Let, TranscriptError, parse, pattern
 
 TEXT = """\
+< rm leftovers
 # A heading
 let 10.96.1.2 = kubectl get x
 @ 5s
@@ -33,6 +34,7 @@ def test_steps_and_files() -> None:
     assert (pods.within_seconds, pods.exit_code, pods.expect.lines) == (5.0, 3, ["NAME READY"])
     assert (run.within_seconds, run.exit_code) == (0.0, 0)
     assert run.typed[0].expect == Expectation(different=[(2, "Hello ...")], absent=["curl: ..."])
+    assert transcript.before == ["rm leftovers"]
     assert transcript.files == {"a.yaml": "kind: A\n", "b.yaml": "kind: B\n"}
 
 

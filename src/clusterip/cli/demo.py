@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import subprocess
 import tempfile
 from importlib.resources import files
 from pathlib import Path
 
 from clusterip.cli.player import Player
-from clusterip.cli.transcript import Transcript, parse
+from clusterip.cli.transcript import parse
 from clusterip.clock import SystemClock
 from clusterip.cluster.kubectl import kubectl_path
 from clusterip.cluster.state import default_name, running_cluster
@@ -31,7 +30,6 @@ def run(args: argparse.Namespace) -> int:
     transcript = parse(lesson_text(args.lesson))
     with tempfile.TemporaryDirectory(prefix="clusterip-demo-") as folder:
         environment = shell_environment(Path(folder), running_cluster(args.name).kubeconfig)
-        clear_former_run(transcript, Path(folder), environment)
         outcome = Player(Path(folder), environment, print_flushed, clock).play(transcript)
     seconds = clock.monotonic() - started
     print_flushed(f"\n{outcome.commands} commands of the lesson, {len(outcome.failures)} differences, {seconds:.1f} s.")
@@ -64,30 +62,6 @@ def shell_environment(folder: Path, kubeconfig: Path) -> dict[str, str]:
         "PATH": f"{programs}:{os.environ.get('PATH', '/usr/sbin:/usr/bin:/sbin:/bin')}",
         "KUBECONFIG": str(kubeconfig),
     }
-
-
-def clear_former_run(transcript: Transcript, folder: Path, environment: dict[str, str]) -> None:
-    """Remove what an earlier run left, so that the lesson begins where it began."""
-    for name, body in transcript.files.items():
-        (folder / name).write_text(body)
-    manifests = [word for name in transcript.files for word in ("-f", name)]
-    leftovers = [
-        "service/test-web-exposed",
-        "job/curl-test",
-        "pod/curl-test",
-        "pod/load-test",
-        "pod/dns-test",
-        "namespace/test-ns",
-    ]
-    for words in (manifests, leftovers):
-        subprocess.run(
-            ["kubectl", "delete", "--ignore-not-found", "--now", *words],
-            cwd=folder,
-            env={**os.environ, **environment},
-            stdout=subprocess.DEVNULL,
-            timeout=120,
-            check=False,
-        )
 
 
 def print_flushed(text: str) -> None:

@@ -54,6 +54,8 @@ class Player:
         """Run every step; a failed one is reported and the rest goes on."""
         for name, body in transcript.files.items():
             (self.folder / name).write_text(body)
+        for command in transcript.before:
+            self._run(command)
         outcome = Outcome()
         for step in transcript.steps:
             if isinstance(step, Heading):

@@ -12,6 +12,7 @@ Rules: no process and no clock here; `player` runs the steps.
     ! 1                             the exit code, when it is not 0
     > curl http://web               typed at the prompt of the command above; its own expectations follow
     let 10.96.1.2 = COMMAND         from here on the lesson's value stands for what COMMAND prints
+    < kubectl delete x              done first, and not shown: removes what an earlier run may have left
     -- name --                      a file of the lesson, up to the next such line
 
 In an expected line `...` stands for anything, and white space for any white space.
@@ -88,6 +89,7 @@ class Transcript:
 
     steps: list[Heading | Let | Command] = field(default_factory=list)
     files: dict[str, str] = field(default_factory=dict)
+    before: list[str] = field(default_factory=list)
 
 
 def parse(text: str) -> Transcript:
@@ -110,6 +112,8 @@ def _step(transcript: Transcript, line: str, number: int, within: float) -> floa
     mark, rest = line[0], line[2:]
     if let := LET.fullmatch(line):
         transcript.steps.append(Let(let[1], let[2]))
+    elif mark == "<":
+        transcript.before.append(rest)
     elif mark == "#":
         transcript.steps.append(Heading(rest))
     elif mark == "$":
