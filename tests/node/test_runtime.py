@@ -109,6 +109,9 @@ def test_a_signal_ends_it_and_an_adopted_handle_sees_the_end(tmp_path: Path) -> 
             handle, bundle = await bench.start(["sh", "-c", "trap 'exit 3' TERM; while :; do sleep 0.05; done"])
             code, output = await handle.execute(["echo", "inside"], 10)
             assert (code, output) == (0, b"inside\n")
+            code, _ = await handle.execute(["sleep", "777"], 0.5)
+            assert code is None
+            assert b"777" not in (await handle.execute(["busybox", "ps"], 10))[1]
             assert handle.signal(signal.SIGTERM)
             async with asyncio.timeout(20):
                 assert await handle.wait() == 3

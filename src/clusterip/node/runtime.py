@@ -13,6 +13,7 @@ import contextlib
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,7 +155,20 @@ class Runtime:
 
     async def execute(self, id: str, argv: Sequence[str], timeout: float) -> tuple[int | None, bytes]:
         """Run a command in the container: exit code (None: too late) and what it printed."""
-        return await run([*self.command, "exec", id, *argv], timeout)
+        with tempfile.TemporaryDirectory(prefix="exec-", dir=self.state.parent) as folder:
+            file = Path(folder, "pid")
+            code, output = await run([*self.command, "exec", "--pid-file", str(file), id, *argv], timeout)
+            if code is None:
+                _kill_of_file(file)
+        return code, output
+
+
+def _kill_of_file(path: Path) -> None:
+    """End a command that is late: the runtime that was killed has left it behind in its container."""
+    with contextlib.suppress(OSError, ValueError):
+        late = process.of_pid(int(path.read_text()))
+        if late is not None:
+            late.kill()
 
 
 def exit_code(bundle: Path, id: str) -> int | None:

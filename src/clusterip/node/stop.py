@@ -33,3 +33,10 @@ async def stop(keeper: Keeper, address: str, grace: float, clock: Clock) -> None
         return
     live.handle.signal(SIGKILL)
     await wait_at_most(live.ended, LAST_SECONDS)
+
+
+async def hasten(keeper: Keeper, grace: float) -> None:
+    """The grace period of a container that is being stopped has become shorter."""
+    live = keeper.live
+    if live.handle is not None and not await wait_at_most(live.ended, max(grace, LEAST_SECONDS)):
+        live.handle.signal(SIGKILL)

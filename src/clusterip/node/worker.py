@@ -65,19 +65,28 @@ class PodWorker:
         self._failure = ("", "")
         self._publisher = Publisher(tools.client, dict(pod.status))
         self._preparation = Preparation(tools, self.folder, self.sources_changed)
-        self._kills: set[asyncio.Task[None]] = set()
+        self._group: asyncio.TaskGroup | None = None
 
     # -- news ---------------------------------------------------------------------------------------------------------
 
     def update(self, pod: Pod) -> None:
         """The API has a newer state of the pod."""
-        self.pod = pod
+        former, self.pod = self.pod, pod
+        if former.is_terminating and pod.grace < former.grace:
+            self._hasten(pod.grace)
         self._wake.set()
 
     def vanish(self) -> None:
         """The API no longer has the pod."""
         self.vanished = True
+        self._hasten(VANISHED_GRACE)
         self._wake.set()
+
+    def _hasten(self, grace: int) -> None:
+        """Those who are being stopped get no more time than this."""
+        for keeper in self.keepers.values():
+            if keeper.live.killing and self._group is not None:
+                self._group.create_task(stop.hasten(keeper, grace), name=f"end of {keeper.name}")
 
     def sources_changed(self) -> None:
         """A configMap or secret of the pod changed."""
@@ -104,6 +113,7 @@ class PodWorker:
             async with asyncio.TaskGroup() as group:
                 publishing = group.create_task(self._publisher.run(), name="status")
                 refreshing = group.create_task(self._preparation.run(), name="volumes")
+                self._group = group
                 self._begin(group)
                 while not self.finished.is_set():
                     await self._turn(group)
@@ -112,6 +122,7 @@ class PodWorker:
                 for keeper in self.keepers.values():
                     keeper.stop_following()
         finally:
+            self._group = None
             self.tools.sources.release(self.pod)
 
     def _begin(self, group: asyncio.TaskGroup) -> None:
@@ -230,9 +241,7 @@ class PodWorker:
         keeper = self.keepers[name]
         keeper.live.killing = True
         self._say(NORMAL, "Killing", why or f"Stopping container {name}", keeper.field_path)
-        task = group.create_task(stop.stop(keeper, self.address, grace, self.tools.clock), name=f"stop of {name}")
-        self._kills.add(task)
-        task.add_done_callback(self._kills.discard)
+        group.create_task(stop.stop(keeper, self.address, grace, self.tools.clock), name=f"stop of {name}")
 
     async def _drain(self) -> None:
         """Endpoints of a pod that is being deleted leave the proxies a moment before it is told to stop."""
