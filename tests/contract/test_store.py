@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,7 +24,7 @@ def make(kind: str, folder: Path) -> Store:
 
 
 @pytest.fixture(params=KINDS)
-def run(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..., object]]:
+def run(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., object]:
     """Run a test's coroutine function with a fresh store."""
 
     def with_store(body: Callable[[Store], object]) -> object:
@@ -37,7 +37,7 @@ def run(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[...
 
         return asyncio.run(inside())
 
-    yield with_store
+    return with_store
 
 
 def test_a_batch_gives_consecutive_revisions(run) -> None:
