@@ -27,7 +27,7 @@ from ipaddress import (
 from types import TracebackType
 from typing import Literal
 
-from clusterip.kernel import netns
+from clusterip.kernel import netlink, netns
 from clusterip.kernel import rtnetlink as rt
 
 Address = IPv4Address | IPv6Address
@@ -39,7 +39,7 @@ DEFAULT = IPv4Network("0.0.0.0/0")
 
 NETLINK_ROUTE = 0
 SOL_NETLINK = 270
-NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK = 10, 11, 12
+NETLINK_CAP_ACK = 10
 READ_SIZE = 1 << 16
 
 
@@ -92,7 +92,6 @@ class Netlink:
     def __init__(self, netns_fd: int | None = None) -> None:
         self._socket = _open(netns_fd)
         self._sequence = 0
-        self._indexes: dict[str, int] = {}
 
     def __enter__(self) -> Netlink:
         return self
@@ -110,25 +109,25 @@ class Netlink:
     def _ask(self, request: rt.Request) -> None:
         """Send one change; its refusal is an OSError with the kernel's errno."""
         self._sequence += 1
-        self._socket.send(request.to_wire(self._sequence, rt.NLM_F_REQUEST | rt.NLM_F_ACK))
+        self._socket.send(request.to_wire(self._sequence, netlink.NLM_F_ACK))
         while True:
-            for kind, _, sequence, body in rt.messages(self._socket.recv(READ_SIZE)):
-                if sequence != self._sequence or kind != rt.NLMSG_ERROR:
+            for kind, sequence, _, body in netlink.messages(self._socket.recv(READ_SIZE)):
+                if sequence != self._sequence or kind != netlink.NLMSG_ERROR:
                     continue
-                if number := rt.error_of(body):
+                if number := netlink.error_of(body):
                     raise OSError(number, f"{request.what}: {os.strerror(number)}")
                 return
 
     def _dump(self, kind: int, header: bytes) -> Iterator[bytes]:
         """The bodies of all objects of a kind."""
         self._sequence += 1
-        self._socket.send(rt.Request(kind, rt.NLM_F_DUMP, header, "dump").to_wire(self._sequence))
+        self._socket.send(rt.Request(kind, netlink.NLM_F_DUMP, header, "dump").to_wire(self._sequence))
         while True:
-            for answer, _, sequence, body in rt.messages(self._socket.recv(READ_SIZE)):
+            for answer, sequence, _, body in netlink.messages(self._socket.recv(READ_SIZE)):
                 if sequence != self._sequence:
                     continue
-                if answer in (rt.NLMSG_DONE, rt.NLMSG_ERROR):
-                    if number := rt.error_of(body):
+                if answer in (netlink.NLMSG_DONE, netlink.NLMSG_ERROR):
+                    if number := netlink.error_of(body):
                         raise OSError(number, f"netlink dump: {os.strerror(number)}")
                     return
                 yield body
@@ -140,11 +139,11 @@ class Netlink:
         request = rt.Request(rt.RTM_GETLINK, 0, body, f"link {name}")
         self._socket.send(request.to_wire(self._sequence))
         while True:
-            for kind, _, sequence, answer in rt.messages(self._socket.recv(READ_SIZE)):
+            for kind, sequence, _, answer in netlink.messages(self._socket.recv(READ_SIZE)):
                 if sequence != self._sequence:
                     continue
-                if kind == rt.NLMSG_ERROR:
-                    number = rt.error_of(answer)
+                if kind == netlink.NLMSG_ERROR:
+                    number = netlink.error_of(answer)
                     raise OSError(number, f"link {name}: {os.strerror(number)}")
                 return int(rt.IFINFO.unpack_from(answer)[2])
 
@@ -152,7 +151,7 @@ class Netlink:
 
     def add_bridge(self, name: str, mac: str | None = None) -> None:
         """A bridge, down; its own mac when given (else it changes with the ports)."""
-        more = rt.attribute(rt.IFLA_ADDRESS, rt.mac_bytes(mac)) if mac else b""
+        more = netlink.attribute(rt.IFLA_ADDRESS, rt.mac_bytes(mac)) if mac else b""
         self._ask(rt.new_link(name, "bridge", more=more))
 
     def add_veth(
@@ -183,7 +182,7 @@ class Netlink:
         self._set(name, f"put {name} on {bridge}", rt.number(rt.IFLA_MASTER, self.index(bridge)))
 
     def set_mac(self, name: str, mac: str) -> None:
-        self._set(name, f"set {name} address {mac}", rt.attribute(rt.IFLA_ADDRESS, rt.mac_bytes(mac)))
+        self._set(name, f"set {name} address {mac}", netlink.attribute(rt.IFLA_ADDRESS, rt.mac_bytes(mac)))
 
     def set_mtu(self, name: str, mtu: int) -> None:
         self._set(name, f"set {name} mtu {mtu}", rt.number(rt.IFLA_MTU, mtu))
@@ -222,7 +221,7 @@ class Netlink:
 
     def add_address(self, name: str, address: Interface | Address | str) -> None:
         """Give the link an address with its prefix; there already is no error."""
-        self._address(rt.RTM_NEWADDR, rt.NLM_F_CREATE | rt.NLM_F_REPLACE, name, address)
+        self._address(rt.RTM_NEWADDR, netlink.NLM_F_CREATE | netlink.NLM_F_REPLACE, name, address)
 
     def delete_address(self, name: str, address: Interface | Address | str) -> bool:
         """Take the address off the link; whether it was there."""
@@ -245,7 +244,7 @@ class Netlink:
         found = []
         for body in self._dump(rt.RTM_GETADDR, rt.IFADDR.pack(0, 0, 0, 0, 0)):
             _, prefix, _, _, index = rt.IFADDR.unpack_from(body)
-            fields = rt.attributes(body[rt.IFADDR.size :])
+            fields = netlink.attributes(body[rt.IFADDR.size :])
             packed = fields.get(rt.IFA_LOCAL, fields.get(rt.IFA_ADDRESS, b""))
             found.append(LinkAddress(names.get(index, ""), ip_interface((packed, prefix))))
         return found
@@ -288,7 +287,7 @@ class Netlink:
         """Put the route into the main table; one to the same destination is replaced."""
         wire = self._route(destination, via, dev, src, kind, scope_link or (via is None and dev is not None), onlink)
         what = f"route {destination}" + (f" via {via}" if via else "") + (f" dev {dev}" if dev else "")
-        self._ask(rt.Request(rt.RTM_NEWROUTE, rt.NLM_F_CREATE | rt.NLM_F_REPLACE, wire.body(), what))
+        self._ask(rt.Request(rt.RTM_NEWROUTE, netlink.NLM_F_CREATE | netlink.NLM_F_REPLACE, wire.body(), what))
 
     def delete_route(
         self,
@@ -321,8 +320,8 @@ class Netlink:
 
 def _link(body: bytes) -> Link:
     _, _, index, flags, _ = rt.IFINFO.unpack_from(body)
-    fields = rt.attributes(body[rt.IFINFO.size :])
-    details = rt.attributes(fields.get(rt.IFLA_LINKINFO, b""))
+    fields = netlink.attributes(body[rt.IFINFO.size :])
+    details = netlink.attributes(fields.get(rt.IFLA_LINKINFO, b""))
     return Link(
         name=fields[rt.IFLA_IFNAME].rstrip(b"\0").decode(),
         index=index,
@@ -339,7 +338,7 @@ def _route(body: bytes, names: dict[int, str]) -> Route | None:
     _, prefix, _, _, table, _, _, kind, _ = rt.RTMSG.unpack_from(body)
     if table != rt.RT_TABLE_MAIN:
         return None
-    fields = rt.attributes(body[rt.RTMSG.size :])
+    fields = netlink.attributes(body[rt.RTMSG.size :])
     gateway, source = fields.get(rt.RTA_GATEWAY), fields.get(rt.RTA_PREFSRC)
     oif = int.from_bytes(fields.get(rt.RTA_OIF, b""), "little")
     return Route(

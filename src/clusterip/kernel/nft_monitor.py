@@ -10,43 +10,36 @@ from __future__ import annotations
 import errno
 import os
 import socket
-import struct
 from collections.abc import Callable, Container
 
+from clusterip.kernel.netlink import attributes, messages, netfilter_socket
 from clusterip.kernel.nft import Table
 
-NETLINK_NETFILTER = 12
 SOL_NETLINK, NETLINK_ADD_MEMBERSHIP = 270, 1
 GROUP_NFTABLES = 7
 SUBSYSTEM_NFTABLES = 10
 NEW_GENERATION = 15
-SO_RCVBUFFORCE = 33
 FAMILIES = {2: "ip", 10: "ip6", 1: "inet", 3: "arp", 7: "bridge", 5: "netdev"}
-HEADER = struct.Struct("=IHHII")
+FAMILY_HEADER_BYTES = 4  # struct nfgenmsg
+TABLE_NAME = 1
+RECEIVE_BUFFER = 1 << 24
 RECEIVE_BYTES = 1 << 18
 
 
 def foreign(datagram: bytes, table: Table, own_ports: Container[int]) -> bool:
     """Whether a datagram tells of a change of the table that was asked for from none of our ports."""
-    offset = 0
-    while offset + HEADER.size <= len(datagram):
-        length, kind, _, _, port = HEADER.unpack_from(datagram, offset)
-        if kind >> 8 == SUBSYSTEM_NFTABLES and kind & 0xFF != NEW_GENERATION and port not in own_ports:
-            body = datagram[offset + HEADER.size : offset + length]
-            if _table_of(body) == table:
-                return True
-        offset += max((length + 3) & ~3, HEADER.size)
-    return False
+    return any(
+        kind >> 8 == SUBSYSTEM_NFTABLES
+        and kind & 0xFF != NEW_GENERATION
+        and port not in own_ports
+        and _table_of(body) == table
+        for kind, _, port, body in messages(datagram)
+    )
 
 
 def _table_of(body: bytes) -> Table | None:
-    offset = 4  # nfgenmsg
-    while offset + 4 <= len(body):
-        length, kind = struct.unpack_from("=HH", body, offset)
-        if kind & 0x3FFF == 1:
-            return Table(FAMILIES.get(body[0], "?"), body[offset + 4 : offset + length].rstrip(b"\0").decode())
-        offset += max((length + 3) & ~3, 4)
-    return None
+    name = attributes(body[FAMILY_HEADER_BYTES:]).get(TABLE_NAME)
+    return None if name is None else Table(FAMILIES.get(body[0], "?"), name.rstrip(b"\0").decode())
 
 
 class Monitor:
@@ -54,12 +47,7 @@ class Monitor:
 
     def __init__(self, table: Table, own_ports: Container[int], on_change: Callable[[], None]) -> None:
         self._table, self._own_ports, self._on_change = table, own_ports, on_change
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, NETLINK_NETFILTER)
-        self._socket.bind((0, 0))
-        try:
-            self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1 << 24)
-        except PermissionError:
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 24)
+        self._socket = netfilter_socket(RECEIVE_BUFFER, socket.SOCK_NONBLOCK)
         self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, GROUP_NFTABLES)
 
     def fileno(self) -> int:

@@ -8,23 +8,19 @@ Truth: rtnetlink(7), linux/rtnetlink.h, linux/if_link.h, linux/veth.h.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-NLMSG_ERROR, NLMSG_DONE = 2, 3
-NLM_F_REQUEST, NLM_F_MULTI, NLM_F_ACK = 0x1, 0x2, 0x4
-NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE, NLM_F_DUMP = 0x100, 0x200, 0x400, 0x300
-NLM_F_CAPPED = 0x100
+from clusterip.kernel.netlink import NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, attribute, message
 
-RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
+RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
-RTM_NEWNEIGH, RTM_DELNEIGH, RTM_GETNEIGH = 28, 29, 30
+RTM_NEWNEIGH = 28
 
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER = 1, 3, 4, 5, 10
 IFLA_LINKINFO, IFLA_NET_NS_FD = 18, 28
 IFLA_INFO_KIND, IFLA_INFO_DATA, VETH_INFO_PEER = 1, 2, 1
-IFA_ADDRESS, IFA_LOCAL, IFA_BROADCAST = 1, 2, 4
+IFA_ADDRESS, IFA_LOCAL = 1, 2
 RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PREFSRC, RTA_TABLE = 1, 4, 5, 7, 15
 NDA_DST, NDA_LLADDR = 1, 2
 
@@ -37,13 +33,10 @@ RTNH_F_ONLINK = 4
 RTN_UNICAST, RTN_LOCAL, RTN_BLACKHOLE, RTN_UNREACHABLE = 1, 2, 6, 7
 ROUTE_KINDS = {"unicast": RTN_UNICAST, "local": RTN_LOCAL, "blackhole": RTN_BLACKHOLE, "unreachable": RTN_UNREACHABLE}
 
-HEADER = struct.Struct("=IHHII")
 IFINFO = struct.Struct("=BxHiII")
 IFADDR = struct.Struct("=BBBBI")
 RTMSG = struct.Struct("=BBBBBBBBI")
 NDMSG = struct.Struct("=BxxxiHBB")
-ATTRIBUTE = struct.Struct("=HH")
-NESTED = 0x8000
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +48,8 @@ class Request:
     body: bytes
     what: str
 
-    def to_wire(self, sequence: int, flags: int = NLM_F_REQUEST) -> bytes:
-        return HEADER.pack(HEADER.size + len(self.body), self.kind, self.flags | flags, sequence, 0) + self.body
-
-
-def attribute(kind: int, value: bytes) -> bytes:
-    """An attribute, padded to four bytes."""
-    return ATTRIBUTE.pack(ATTRIBUTE.size + len(value), kind) + value + bytes(-len(value) % 4)
+    def to_wire(self, sequence: int, flags: int = 0) -> bytes:
+        return message(self.kind, self.flags | flags, sequence, self.body)
 
 
 def text(kind: int, value: str) -> bytes:
@@ -77,34 +65,6 @@ def number(kind: int, value: int) -> bytes:
 def mac_bytes(mac: str) -> bytes:
     """02:00:... as six bytes."""
     return bytes.fromhex(mac.replace(":", ""))
-
-
-def messages(buffer: bytes) -> Iterator[tuple[int, int, int, bytes]]:
-    """(kind, flags, sequence, body) of each message in what one read returned."""
-    offset = 0
-    while offset + HEADER.size <= len(buffer):
-        length, kind, flags, sequence, _ = HEADER.unpack_from(buffer, offset)
-        if length < HEADER.size:
-            return
-        yield kind, flags, sequence, buffer[offset + HEADER.size : offset + length]
-        offset += (length + 3) & ~3
-
-
-def attributes(buffer: bytes) -> dict[int, bytes]:
-    """The attributes by kind; the nested flag is taken off."""
-    found, offset = {}, 0
-    while offset + ATTRIBUTE.size <= len(buffer):
-        length, kind = ATTRIBUTE.unpack_from(buffer, offset)
-        if length < ATTRIBUTE.size:
-            break
-        found[kind & 0x3FFF] = buffer[offset + ATTRIBUTE.size : offset + length]
-        offset += (length + 3) & ~3
-    return found
-
-
-def error_of(body: bytes) -> int:
-    """The errno of an NLMSG_ERROR or NLMSG_DONE body; 0 is an acknowledgement."""
-    return -int(struct.unpack_from("=i", body)[0]) if len(body) >= 4 else 0
 
 
 def link_header(index: int = 0, flags: int = 0, change: int = 0) -> bytes:
