@@ -9,15 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import socket
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from clusterip.kernel.zygote import socket_address
+from clusterip.kernel.unixsocket import listen, socket_address
 
-READY = "ready"
+BACKLOG = 16
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ class Progress:
 
     async def serve(self, path: Path) -> None:
         """Tell everybody who connects, until cancelled."""
-        server = await asyncio.start_unix_server(self._tell, sock=_listen(path))
+        server = await asyncio.start_unix_server(self._tell, sock=listen(str(path), socket.SOCK_STREAM, BACKLOG))
         async with server:
             await server.serve_forever()
 
@@ -78,18 +77,6 @@ class Progress:
                 writer.write(step.to_wire())
                 await writer.drain()
         writer.close()
-
-
-def _listen(path: Path) -> socket.socket:
-    """The socket gets its name when it listens."""
-    early = path.with_name(f"{path.name}.{os.getpid()}")
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-    with socket_address(str(early)) as address:
-        listener.bind(address)
-    early.chmod(0o600)
-    listener.listen(16)
-    early.rename(path)
-    return listener
 
 
 def follow(path: Path, timeout_seconds: float) -> Iterator[Step]:

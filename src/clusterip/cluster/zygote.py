@@ -26,13 +26,13 @@ from dataclasses import dataclass, field
 import clusterip
 from clusterip.failure import Failure
 from clusterip.kernel import process
+from clusterip.kernel.unixsocket import listen
 from clusterip.kernel.zygote import (
     LISTENER_PREFIX,
     LISTENERS_VARIABLE,
     MESSAGE_SIZE,
     MOST_FDS,
     Spawn,
-    socket_address,
 )
 
 # What parts import lazily, or only inside a function: at a child's run time it would be paid again and again.
@@ -61,18 +61,6 @@ def warm() -> None:
         if callable(preload):
             with contextlib.suppress(Exception):
                 preload()
-
-
-def listen(path: str) -> socket.socket:
-    """The zygote's socket; it gets its name when it listens, in place of one that a dead zygote left."""
-    early = f"{path}.{os.getpid()}"
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
-    with socket_address(early) as address:
-        listener.bind(address)
-    os.chmod(early, 0o600)
-    listener.listen(BACKLOG)
-    os.rename(early, path)
-    return listener
 
 
 @dataclass
@@ -276,7 +264,7 @@ def carry_out(order: Order, main: Callable[[Sequence[str]], int]) -> None:
 
 def serve(path: str) -> Order:
     """Listen and fork; returns in each child."""
-    zygote = Zygote(listen(path))
+    zygote = Zygote(listen(path, socket.SOCK_SEQPACKET, BACKLOG))
     order = zygote.serve()
     zygote.forget()
     return order

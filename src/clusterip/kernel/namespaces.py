@@ -8,10 +8,9 @@ Truth: namespaces(7), unshare(2): one thread of many may unshare all kinds but u
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Sequence
 
-from clusterip.kernel import mount, process
+from clusterip.kernel import mount, netns, process
 
 KINDS = {
     "net": process.CLONE_NEWNET,
@@ -23,26 +22,14 @@ KINDS = {
 
 def create(kinds: Sequence[str], prepare: Callable[[], None] | None = None) -> dict[str, int]:
     """New namespaces of these kinds; prepare runs inside all of them."""
-    found: dict[str, int] = {}
-    trouble: list[BaseException] = []
 
-    def body() -> None:
-        try:
-            process.unshare(sum(KINDS[kind] for kind in kinds))
-            if prepare is not None:
-                prepare()
-            found.update({kind: os.open(f"/proc/thread-self/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC) for kind in kinds})
-        except BaseException as error:
-            trouble.append(error)
+    def make() -> dict[str, int]:
+        process.unshare(sum(KINDS[kind] for kind in kinds))
+        if prepare is not None:
+            prepare()
+        return {kind: os.open(f"/proc/thread-self/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC) for kind in kinds}
 
-    thread = threading.Thread(target=body, name="namespaces")
-    thread.start()
-    thread.join()
-    if trouble:
-        for fd in found.values():
-            os.close(fd)
-        raise trouble[0]
-    return found
+    return netns.in_thread(make)
 
 
 def copy_mounts(prepare: Callable[[], None]) -> int:

@@ -23,7 +23,7 @@ OWN = "/proc/thread-self/ns/net"
 SO_NETNS_COOKIE = 71
 
 
-def _in_thread(act: Callable[[], T]) -> T:
+def in_thread(act: Callable[[], T]) -> T:
     """Run act in a thread of its own and hand on what it returns or raises."""
     outcome: list[T] = []
     trouble: list[BaseException] = []
@@ -64,7 +64,7 @@ def create() -> int:
         process.unshare(process.CLONE_NEWNET)
         return open_own()
 
-    return _in_thread(make)
+    return in_thread(make)
 
 
 def inode(fd: int) -> int:
@@ -94,7 +94,7 @@ def inside(fd: int, act: Callable[[], T]) -> T:
         enter(fd)
         return act()
 
-    return _in_thread(body)
+    return in_thread(body)
 
 
 def pin(fd: int, path: Path | str) -> None:

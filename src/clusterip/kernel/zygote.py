@@ -9,15 +9,15 @@ Truth: this file is the protocol; unix(7) on SCM_RIGHTS.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
 from clusterip.kernel import process
+from clusterip.kernel.unixsocket import socket_address
 
 T = TypeVar("T")
 
@@ -57,16 +57,6 @@ class Spawn:
         fds = tree.pop("fds")
         tree["argv"], tree["cgroup_procs"] = tuple(tree["argv"]), tuple(tree["cgroup_procs"])
         return cls(**tree), fds
-
-
-@contextlib.contextmanager
-def socket_address(path: str) -> Iterator[str]:
-    """A name for a unix socket that fits into 108 bytes, however deep its folder lies."""
-    folder = os.open(os.path.dirname(path) or ".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield f"/proc/self/fd/{folder}/{os.path.basename(path)}"
-    finally:
-        os.close(folder)
 
 
 class Child:
