@@ -1,7 +1,8 @@
 """Write a pod's status, and at the end delete the pod.
 
 Stage: commit.  In: status trees.  Out: patches of pods/status; a DELETE with grace 0 of this very pod.
-Rules: the newest status wins, older ones that were not sent are dropped; nobody waits but `flush`.
+Rules: the newest status wins, older ones that were not sent are dropped; nobody waits but `flush`; what others write
+over ours (a node that was silent has its pods marked as not ready) is said again.
 Truth: pkg/kubelet/status: patches carry the uid, so that they can never hit a later pod of the same name.
 """
 
@@ -17,7 +18,7 @@ from clusterip.client.backoff import Backoff
 from clusterip.client.names import PODS
 from clusterip.client.rest import Client, Unreachable
 from clusterip.node.model import Pod
-from clusterip.node.status import patch_of
+from clusterip.node.status import is_said, patch_of
 
 logger = logging.getLogger(__name__)
 
@@ -28,10 +29,17 @@ class Publisher:
     def __init__(self, client: Client, written: Tree) -> None:
         self._client = client
         self.status = written  # what was said last
+        self._revision = 0  # of the last write; older states of the pod do not show it yet
         self._waiting: tuple[Pod, Tree] | None = None
         self._arrival = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
+
+    def hear(self, pod: Pod) -> None:
+        """The API's state of the pod: when another has written over what was said, that is what the API knows."""
+        is_newer = _revision(pod.tree) >= self._revision
+        if self._idle.is_set() and is_newer and not is_said(pod, self.status):
+            self.status = pod.status
 
     def publish(self, pod: Pod, status: Tree) -> None:
         """Say it when it is new."""
@@ -60,7 +68,10 @@ class Publisher:
         while self._waiting is None:
             try:
                 patch = patch_of(pod, status)
-                await self._client.patch(PODS, pod.name, pod.namespace, patch, type="strategic", subresource="status")
+                made = await self._client.patch(
+                    PODS, pod.name, pod.namespace, patch, type="strategic", subresource="status"
+                )
+                self._revision = _revision(made)
                 return
             except Unreachable:
                 await asyncio.sleep(backoff.delay())
@@ -87,3 +98,9 @@ async def delete(client: Client, pod: Pod) -> None:
                 return
             logger.warning("Cannot delete a pod", extra={"kv": {"pod": pod.name, "err": error.message}})
             await asyncio.sleep(backoff.delay())
+
+
+def _revision(tree: Tree) -> int:
+    """The revisions of one resource can be compared (KEP-5504); one that is no number is never waited for."""
+    text = str(tree["metadata"].get("resourceVersion", ""))
+    return int(text) if text.isdigit() else 0

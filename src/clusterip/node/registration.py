@@ -1,7 +1,8 @@
 """The node as the API shows it: who it is, what it has, how it is.
 
 Stage: plan (trees) and commit (Registrar).  In: settings, facts of the machine.  Out: the Node, its status, its Lease.
-Rules: trees are built by pure functions; the Lease is the heartbeat, the whole status is said again every five minutes.
+Rules: trees are built by pure functions; the Lease is the heartbeat, the whole status is said again every five minutes,
+and at once when another has written over it (the controllers, after a silence of ours).
 Truth: pkg/kubelet/kubelet_node_status.go, nodestatus/setters.go: types, reasons and messages of conditions.
 """
 
@@ -21,6 +22,7 @@ from clusterip import __version__
 from clusterip.api.errors import ApiError
 from clusterip.api.meta import Tree
 from clusterip.client.backoff import Backoff
+from clusterip.client.informer import Informer, Key
 from clusterip.client.lease import Heartbeat
 from clusterip.client.names import NODES
 from clusterip.client.rest import Client, Unreachable
@@ -33,6 +35,7 @@ KUBELET_VERSION = "v1.36.2"
 KUBELET_PORT = 10250
 LEASE_NAMESPACE = "kube-node-lease"
 STATUS_SECONDS = 300.0
+CORRECTION_SECONDS = 1.0  # at least this long between two corrections
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 # type, status, reason, message
@@ -171,6 +174,9 @@ class Registrar:
         self._client, self._settings, self._machine, self._clock = client, settings, machine, clock
         self.node: Tree = {}
         self.registered = asyncio.Event()
+        self._contradicted = asyncio.Event()
+        self._followed: Informer[Tree] = Informer(client, NODES, lambda t: t, fields=f"metadata.name={settings.name}")
+        self._followed.subscribe(self._look)
 
     async def run(self) -> NoReturn:
         """Register, then say the status again from time to time, and beat."""
@@ -185,6 +191,7 @@ class Registrar:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._beat(), name="lease")
             group.create_task(self._repeat(), name="node status")
+            group.create_task(self._followed.run(), name="own node")
         raise AssertionError("heartbeats do not end")
 
     async def _beat(self) -> None:
@@ -198,9 +205,30 @@ class Registrar:
 
     async def _repeat(self) -> None:
         while True:
-            await asyncio.sleep(STATUS_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(STATUS_SECONDS):
+                    await self._contradicted.wait()
+            self._contradicted.clear()
             with contextlib.suppress(ApiError, Unreachable):
-                self.node = await self._say_status(self.node)
+                self.node = await self._say_status(self._shown() or self.node)
+            await asyncio.sleep(CORRECTION_SECONDS)
+            if self._is_contradicted(self._shown()):
+                self._contradicted.set()
+
+    def _shown(self) -> Tree | None:
+        """The Node as the API has it."""
+        return self._followed.get("", self._settings.name)
+
+    def _is_contradicted(self, shown: Tree | None) -> bool:
+        if shown is None:
+            return False
+        has = {c["type"]: c["status"] for c in (shown.get("status") or {}).get("conditions") or ()}
+        said = node_status(self._settings, self._machine, {}, "")["conditions"]
+        return any(has.get(one["type"]) != one["status"] for one in said)
+
+    def _look(self, _: Key, __: Tree | None, new: Tree | None) -> None:
+        if self._is_contradicted(new):
+            self._contradicted.set()
 
     async def _register(self) -> Tree:
         moment = rfc3339(self._clock.now())

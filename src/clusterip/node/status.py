@@ -226,3 +226,22 @@ def patch_of(pod: Pod, status: Tree) -> Tree:
     """A strategic merge patch that can only hit this very pod. A condition's old reason must be taken away by name."""
     shown = [{"reason": None, "message": None, **c} for c in status["conditions"]]
     return {"metadata": {"uid": pod.uid}, "status": {**status, "conditions": shown}}
+
+
+def is_said(pod: Pod, status: Tree) -> bool:
+    """Whether the API's state of the pod already says this status: whether the patch would change nothing."""
+    return _holds(pod.status, patch_of(pod, status)["status"])
+
+
+def _holds(present: object, wanted: object) -> bool:
+    """Nothing and empty are the same; what others add beside ours is theirs."""
+    if wanted in (None, "", [], {}) or present is None:
+        return (present or None) == (wanted or None)
+    if isinstance(wanted, Mapping):
+        return isinstance(present, Mapping) and all(_holds(present.get(k), v) for k, v in wanted.items())
+    if isinstance(wanted, list) and isinstance(present, list):
+        if wanted and isinstance(wanted[0], Mapping) and "lastTransitionTime" in wanted[0]:
+            by_type = {one["type"]: one for one in present}
+            return all(_holds(by_type.get(one["type"]), one) for one in wanted)
+        return len(wanted) == len(present) and all(map(_holds, present, wanted))
+    return present == wanted

@@ -173,6 +173,7 @@ class PodWorker:
     def _tell(self) -> None:
         if self.vanished or self.finished.is_set():
             return
+        self._publisher.hear(self.pod)
         started = datetime.fromisoformat(self.record.started_at)
         facts = Facts(host_ip=self.tools.settings.node_ip, started_at=started, now=self.tools.clock.now())
         self._publisher.publish(self.pod, pod_status(self.pod, self.seen(), self._publisher.status, facts))
