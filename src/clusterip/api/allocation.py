@@ -5,7 +5,7 @@ Out: the Service completed in place, and what to take and what to release once t
 Rules: pure but for the randomness handed in; nothing is kept here.  Whoever writes calls `plan_allocation` after
 `prepare_create` or `prepare_update` and before the validation, inside the write's transaction, and applies the
 Allocation to its sets in the same transaction; a dry run calls it too and forgets it.  A deletion releases `held`.
-Truth: features.md 3.3 and 3.5, KEP-3070 (bands of addresses), KEP-3668 (bands of node ports).
+Truth: KEP-3070 (bands of addresses), KEP-3668 (bands of node ports).
 """
 
 from __future__ import annotations

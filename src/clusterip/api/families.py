@@ -3,7 +3,7 @@
 Stage: plan.  In: the prepared Service, the one before it, the cluster's ranges.
 Out: ipFamilyPolicy and ipFamilies filled in place; ApiError when they cannot be had.
 Rules: pure; addresses are chosen afterwards, by `allocation`.
-Truth: features.md 3.3, KEP-563 (dual stack), answers recorded from 1.36.
+Truth: KEP-563 (dual stack), answers recorded from 1.36.
 """
 
 from __future__ import annotations

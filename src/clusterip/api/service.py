@@ -2,7 +2,7 @@
 
 Stage: none; pure changes of trees, in place.  In: the written tree and the one before it.  Out: the tree to validate.
 Rules: no address or port is chosen here; that is `allocation`, which runs after these and before the validation.
-Truth: kube-apiserver's defaults and Service strategy, features.md 3.2 and 3.7.
+Truth: kube-apiserver's defaults and Service strategy of 1.36.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Stage: none; pure checks.  In: a Service, defaulted, prepared and allocated, and the one before.  Out: field errors.
 Rules: values that the stored object has already are not refused again (addresses and networks of older, sloppier days).
-Truth: features.md 3.6 and 3.7, answers recorded from 1.36.
+Truth: pkg/apis/core/validation, answers recorded from 1.36.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Stage: configuration.  In: flags.  Out: `Config`, or a Failure that says which choice is wrong and what would do.
 Rules: pure; every default is an address of the lessons.  The value is kept in cluster.json.
-Truth: DESIGN 3 and 8.
+Truth: docs/architecture.md, "A cluster on one machine".
 """
 
 from __future__ import annotations

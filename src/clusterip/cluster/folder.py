@@ -3,7 +3,7 @@
 Stage: edge.  In: the environment, a cluster name.  Out: paths, records, a lock.
 Rules: files are replaced whole.  A process is recorded by whoever started it, in a file of its own, so that writers
 never meet; pid and start time together name it.
-Truth: DESIGN 3 and 8.
+Truth: docs/architecture.md, "A cluster on one machine".
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Stage: commit.  In: the state folder, the API's addresses, the nodes.  Out: files in it, readable by their owner only.
 Rules: the authority and the token key are made once and kept; the rest may be issued anew at each start.
-Truth: kubernetes.io/docs/setup/best-practices/certificates; DESIGN 3.
+Truth: kubernetes.io/docs/setup/best-practices/certificates; docs/architecture.md.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Stage: commit.  In: the state folder.  Out: recorded processes.
 Rules: the zygote is a fresh Python, so that nothing of this process gets into every part.
-Truth: DESIGN 3.
+Truth: docs/architecture.md, "A cluster on one machine".
 """
 
 from __future__ import annotations

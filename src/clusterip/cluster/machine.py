@@ -4,7 +4,7 @@ Stage: commit.  In: `MachineSpec`.  Out: an anchor: a sleeping process in new ne
 Rules: everything is mounted inside the machine's private mount namespace, so it ends with its last process; the host's
 files are below an overlay and never written.  The anchor owns nothing but its namespaces, so nothing is lost with it as
 long as another process (or an open descriptor) is in them.
-Truth: DESIGN 3, limits.md 13; kernel Documentation/filesystems/overlayfs.rst.
+Truth: docs/architecture.md; kernel Documentation/filesystems/overlayfs.rst.
 """
 
 from __future__ import annotations

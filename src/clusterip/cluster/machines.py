@@ -3,7 +3,7 @@
 Stage: plan (`specs`) and commit (`ensure`).  In: the topology and what is on record.  Out: anchors for every machine.
 Rules: a machine whose anchor ended but in which any process still lives is anchored again, never made anew: its
 processes go on.
-Truth: DESIGN 3.
+Truth: docs/architecture.md, "A cluster on one machine".
 """
 
 from __future__ import annotations

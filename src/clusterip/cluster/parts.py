@@ -2,7 +2,7 @@
 
 Stage: plan.  In: `Config`, `Folder`, `Topology`.  Out: `Part`s: what to run, where, with which files.
 Rules: pure.  The system Pods (kube-proxy, DNS) are not here: the nodes run those.
-Truth: DESIGN 3.
+Truth: docs/architecture.md, "A cluster on one machine".
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Stage: commit.  In: `Config`.  Out: a running cluster, and its steps told as they come.
 Rules: each thing is made only if it is missing, so that running it again completes what a killed one began.  Files that
 belong to processes (sockets, records, the nodes' roots) go when none of those processes lives.
-Truth: DESIGN 3 and 8.
+Truth: docs/architecture.md, "A cluster on one machine".
 """
 
 from __future__ import annotations

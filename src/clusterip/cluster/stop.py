@@ -3,7 +3,7 @@
 Stage: commit.  In: the state folder, control groups, /proc.  Out: nothing is left.
 Rules: every step looks for itself at what is there, so that a killed `down` is completed by the next.  Processes are
 found by three ways: their records, the cluster's control group, mounts of its folder.
-Truth: DESIGN 3 and 10.
+Truth: docs/architecture.md, "A cluster on one machine".
 """
 
 from __future__ import annotations

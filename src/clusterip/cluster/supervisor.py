@@ -3,7 +3,7 @@
 Stage: commit.  In: the state folder as `up` left it.  Out: running parts.
 Rules: it lives in the host's namespaces and holds open files of every machine's namespaces, so that no machine is lost
 with its anchor.  Its own death ends nothing: the next `up` starts another, which adopts.
-Truth: DESIGN 3.
+Truth: docs/architecture.md, "A cluster on one machine".
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Stage: plan.  In: `Config`.  Out: `Topology`; network.py carries it out.
 Rules: pure.  Nothing belongs to the host's namespace: every link lies between two namespaces of the cluster.
-Truth: DESIGN 3; kernel Documentation/networking/ip-sysctl.rst, nf_conntrack-sysctl.rst.
+Truth: docs/architecture.md; kernel Documentation/networking/ip-sysctl.rst, nf_conntrack-sysctl.rst.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Stage: cluster, acting.  In: requests on a unix socket (kernel/zygote.py has the protocol).  Out: children.
 Rules: one thread, no event loop, no socket but its own; nothing here outlives a fork but memory.  A child's stack is
 unwound before the part begins, so that it holds nothing of the zygote's.
-Truth: DESIGN 3.
+Truth: docs/architecture.md, "A cluster on one machine".
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Stage: read.  In: /proc, /sys/fs/cgroup.  Out: names of capabilities; usable control groups, or why there are none.
 Rules: what cannot be had is reported, never a failure.
-Truth: capabilities(7); limits.md: a node may lack CAP_SYS_RESOURCE.
+Truth: capabilities(7); even root may lack CAP_SYS_RESOURCE in a virtual machine.
 """
 
 from __future__ import annotations
