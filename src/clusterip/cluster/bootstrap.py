@@ -3,7 +3,7 @@
 Stage: commit (the first objects) and read (is it usable).  In: an administrator's client, the nodes' namespaces.
 Out: objects; steps told to `Progress`.
 Rules: what waits, waits for an event; only the last proof, packets from every node, is tried again and again.
-Truth: docs/architecture.md: `up` returns when the API answers, nodes are Ready, DNS answers, the kubernetes Service is reachable.
+Truth: docs/architecture.md, "A cluster on one machine", says when `up` returns.
 """
 
 from __future__ import annotations
