@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP_VERSION := 26.3
 # commands that clusterip runs -> the Debian packages that bring them
 APT_RUN := python3.11 python3.11-venv runc conmon nftables ca-certificates
-APT_TEST := busybox-static iproute2
+APT_TEST := busybox-static iproute2 curl
 ONLY ?=
 
 .PHONY: help install system demo check test lessons bench soak clean
