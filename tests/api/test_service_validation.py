@@ -89,7 +89,7 @@ REFUSED: list[tuple[Tree, list[str]]] = [
     ),
     ({**BALANCER, "clusterIP": "None"}, ["may not be set to 'None' for LoadBalancer services"]),
     ({"externalIPs": ["127.0.0.1"]}, ["may not be in the loopback range (127.0.0.0/8, ::1/128)"]),
-    ({"externalIPs": ["0.0.0.0"]}, ['may not be unspecified ("0.0.0.0")']),
+    ({"externalIPs": ["0.0.0.0"]}, ['may not be unspecified (0.0.0.0)']),
     ({"externalIPs": ["010.0.0.1"]}, ["must not have leading 0s"]),
     (
         {**BALANCER, "loadBalancerSourceRanges": ["10.0.0.1/8"]},

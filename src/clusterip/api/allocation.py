@@ -254,6 +254,18 @@ def _fill_node_ports(new: Tree, old: Tree | None, pool: _Ports) -> None:
             pool.take(number, index)
         port["nodePort"] = number
         by_port.setdefault(port.get("port", 0), number)
+    if old is not None:
+        _check_distinct(new)
+
+
+def _check_distinct(service: Tree) -> None:
+    """An update that asks twice for one number of one protocol is no field's fault, but fails as a whole."""
+    seen: set[tuple[str, int]] = set()
+    for port in ports_of(service):
+        key = (port.get("protocol", ""), port.get("nodePort") or 0)
+        if key[1] and key in seen:
+            raise ApiError.unclassified(f"duplicate nodePort: {{{key[0]} {key[1]}}}")
+        seen.add(key)
 
 
 def _shared(number: int, port: int, by_port: dict[int, int], old: Tree | None) -> bool:

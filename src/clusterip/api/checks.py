@@ -34,6 +34,11 @@ def supported(path: str, value: Any, allowed: Sequence[str]) -> list[FieldError]
     return [] if value in allowed else [not_supported(path, value, allowed)]
 
 
+def supported_if_set(path: str, value: Any, allowed: Sequence[str]) -> list[FieldError]:
+    """A value that need not be there, but is one of a few where it is: an empty text is none of them."""
+    return [] if value is None or value in allowed else [not_supported(path, value, allowed)]
+
+
 def qualified(path: str, value: str) -> list[FieldError]:
     return reasons(path, value, names.qualified_name)
 

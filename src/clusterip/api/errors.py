@@ -132,14 +132,6 @@ def too_many(path: str, actual: int, limit: int) -> FieldError:
     )
 
 
-def type_invalid(path: str, value: Any, detail: str) -> FieldError:
-    return FieldError("FieldValueTypeInvalid", path, detail, value)
-
-
-def internal_error(path: str, detail: str) -> FieldError:
-    return FieldError("InternalError", path, detail)
-
-
 def aggregate(errors: Sequence[FieldError] | Sequence[str]) -> str:
     """Several errors in one line: each once, in brackets when more than one."""
     texts = list(dict.fromkeys(map(str, errors)))
@@ -246,11 +238,6 @@ class ApiError(Exception):
         return cls(405, "MethodNotAllowed", "the server does not allow this method on the requested resource", {})
 
     @classmethod
-    def method_not_supported(cls, group: str, plural: str, action: str) -> ApiError:
-        text = f"{action} is not supported on resources of kind {quoted(qualified(plural, group))}"
-        return cls(405, "MethodNotAllowed", text, details_of(group, plural, ""))
-
-    @classmethod
     def not_acceptable(cls, available: Sequence[str]) -> ApiError:
         text = f"406: Not Acceptable\n\nAvailable representations: {', '.join(available)}"
         return cls(406, "NotAcceptable", text, {})
@@ -272,32 +259,20 @@ class ApiError(Exception):
         return cls.expired(f"too old resource version: {asked} ({oldest})")
 
     @classmethod
-    def too_large_resource_version(cls, asked: int, current: int) -> ApiError:
+    def too_large_resource_version(cls, asked: int, current: int, retry_after_seconds: int = 1) -> ApiError:
         cause = {"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}
         text = f"Timeout: Too large resource version: {asked}, current: {current}"
-        return cls(504, "Timeout", text, {"causes": [cause], "retryAfterSeconds": 1})
+        retry = {"retryAfterSeconds": retry_after_seconds} if retry_after_seconds else {}
+        return cls(504, "Timeout", text, {"causes": [cause], **retry})
 
     @classmethod
     def body_too_large(cls, limit: int) -> ApiError:
-        return cls(413, "RequestEntityTooLarge", f"Request entity is too large: limit is {limit}")
-
-    @classmethod
-    def too_many_requests(cls, text: str, retry_after_seconds: int = 1) -> ApiError:
-        return cls(
-            429, "TooManyRequests", text, {"retryAfterSeconds": retry_after_seconds} if retry_after_seconds else None
-        )
+        return cls(413, "RequestEntityTooLarge", f"Request entity too large: limit is {limit}")
 
     @classmethod
     def timeout(cls, text: str, retry_after_seconds: int = 0) -> ApiError:
         details = {"retryAfterSeconds": retry_after_seconds} if retry_after_seconds else {}
         return cls(504, "Timeout", f"Timeout: {text}", details)
-
-    @classmethod
-    def server_timeout(cls, group: str, plural: str, operation: str, retry_after_seconds: int = 0) -> ApiError:
-        what = f"The {operation} operation against {qualified(plural, group)}"
-        text = f"{what} could not be completed at this time, please try again."
-        retry = {"retryAfterSeconds": retry_after_seconds} if retry_after_seconds else {}
-        return cls(500, "ServerTimeout", text, {**details_of(group, plural, operation), **retry})
 
     @classmethod
     def service_unavailable(cls, text: str) -> ApiError:

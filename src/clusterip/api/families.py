@@ -82,7 +82,7 @@ def _release_errors(spec: Tree, old: Tree) -> list[FieldError]:
         new_values, old_values = spec.get(name) or [], before.get(name) or []
         if single and new_values == old_values and len(new_values) > 1:
             spec[name] = new_values[:1]
-        elif not single and len(old_values) == 2 and len(new_values) == 1 and new_values[0] == old_values[0]:
+        elif not single and 0 < len(new_values) < len(old_values):
             detail = f"must be 'SingleStack' to release the secondary {what}"
             found.append(errors.invalid("spec.ipFamilyPolicy", spec["ipFamilyPolicy"], detail))
     return found

@@ -9,7 +9,7 @@ Truth: apimachinery's util/managedfields and sigs.k8s.io/structured-merge-diff.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -128,6 +128,8 @@ def update_managed(
     """
     structure = _structure(new, known)
     before = _former(live, new, ignore_request=bool(subresource))
+    if live is not None and not before:
+        return []  # an object whose fields nobody managed is left so
     reset = RESET.get(subresource, ()) + RESET_MORE.get((new.get("kind") or "", subresource), ())
     former = _without_entries(live) if live else _comparable({}, structure)
     found = compare(former, _comparable(new, structure), structure)
@@ -212,8 +214,3 @@ def capped(entries: Entries) -> Entries:
         out[bucket] = Entry(union(merged.fields, out[bucket].fields), merged.time)
         count -= 1
     return out
-
-
-def managers_of(tree: Tree) -> Iterable[Manager]:
-    """Who manages anything of an object."""
-    return decoded(metadata_of(tree).get("managedFields"))

@@ -91,11 +91,6 @@ def label(value: str) -> list[str]:
     return reasons
 
 
-def label_1035(value: str) -> list[str]:
-    reasons = [longest(63)] if len(value) > 63 else []
-    return reasons if _LABEL_1035_RE.fullmatch(value) else [*reasons, _LABEL_1035_REASON]
-
-
 def subdomain(value: str) -> list[str]:
     """DNS-1123 subdomain."""
     reasons = [longest(253)] if len(value) > 253 else []
@@ -267,7 +262,7 @@ def not_for_endpoints(value: str) -> list[str]:
         return []
     link_multicast = found.is_multicast and str(found).startswith(("224.0.0.", "ff02:"))
     checks = (
-        (found.is_unspecified, f'may not be unspecified ("{value}")'),
+        (found.is_unspecified, f"may not be unspecified ({value})"),
         (found.is_loopback, "may not be in the loopback range (127.0.0.0/8, ::1/128)"),
         (found.is_link_local, "may not be in the link-local range (169.254.0.0/16, fe80::/10)"),
         (link_multicast, "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)"),

@@ -33,6 +33,8 @@ def _go_kind(value: Any) -> str:
 
 def merge_patch(tree: Tree, patch: Any) -> Tree:
     """The tree with the patch merged into it: null removes, lists are replaced."""
+    if patch is None:
+        raise ApiError.bad_request("Invalid JSON Patch")
     if not isinstance(patch, dict):
         why = f"json: cannot unmarshal {_go_kind(patch)} into Go value of type map[string]interface {{}}"
         raise ApiError.bad_request(f"error decoding patch: {why}")
@@ -82,6 +84,8 @@ def json_patch(tree: Tree, operations: Any) -> Tree:
 
 
 def _checked(operations: Any) -> list[Tree]:
+    if operations is None:
+        return []
     if not isinstance(operations, list):
         raise _undecodable(f"{_go_kind(operations)} into Go value of type []handlers.jsonPatchOp")
     for operation in operations:
@@ -92,7 +96,7 @@ def _checked(operations: Any) -> list[Tree]:
                 raise _undecodable(f"{_go_kind(operation[key])} into Go struct field jsonPatchOp.{key} of type string")
     if len(operations) > MOST_OPERATIONS:
         text = f"The allowed maximum operations in a JSON patch is {MOST_OPERATIONS}, got {len(operations)}"
-        raise ApiError(413, "RequestEntityTooLarge", f"Request entity is too large: {text}")
+        raise ApiError(413, "RequestEntityTooLarge", f"Request entity too large: {text}")
     return operations
 
 

@@ -122,6 +122,8 @@ class Resource:
     warnings: Callable[[Tree, Tree | None], list[str]] = _no_warnings
     deprecation: str = ""
     """What every request for this kind, a read too, is told."""
+    whole_update: bool = False
+    """An update is judged like a creation as well: faults of names, labels and finalizers are told once more."""
     name_rule: Callable[[str, bool], list[str]] = no_name_rule
     """What is wrong with a name (or, second argument, with a generateName prefix), in upstream's words."""
     fields: Mapping[str, Callable[[Tree], str]] = field(default_factory=dict)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from clusterip.api import names
-from clusterip.api.checks import each, label_map, number_or_name, qualified, reasons, supported
+from clusterip.api.checks import each, label_map, number_or_name, qualified, reasons, supported, supported_if_set
 from clusterip.api.errors import FieldError, duplicate, forbidden, invalid, required
 from clusterip.api.meta import Tree, annotations_of
 from clusterip.api.service import (
@@ -193,12 +193,10 @@ def _family_errors(spec: Tree) -> list[FieldError]:
     found = []
     families = spec.get("ipFamilies") or []
     for index, family in enumerate(families):
-        found += supported(f"spec.ipFamilies[{index}]", family, FAMILIES)
+        found += supported_if_set(f"spec.ipFamilies[{index}]", family, FAMILIES)
         if family in families[:index]:
             found.append(duplicate(f"spec.ipFamilies[{index}]", family))
-    if spec.get("ipFamilyPolicy") is not None:
-        found += supported("spec.ipFamilyPolicy", spec["ipFamilyPolicy"], FAMILY_POLICIES)
-    return found
+    return found + supported_if_set("spec.ipFamilyPolicy", spec.get("ipFamilyPolicy"), FAMILY_POLICIES)
 
 
 def _ip_forms(ips: list[str], stored: list[str]) -> list[FieldError]:
@@ -345,15 +343,14 @@ def _external_traffic(service: Tree) -> list[FieldError]:
 
 
 def _internal_traffic(spec: Tree) -> list[FieldError]:
-    policy = spec.get("internalTrafficPolicy")
-    if policy is None and spec.get("type") not in ("ClusterIP", "NodePort", "LoadBalancer"):
-        return []
-    return supported("spec.internalTrafficPolicy", policy, ("Cluster", "Local"))
+    path, policy = "spec.internalTrafficPolicy", spec.get("internalTrafficPolicy")
+    if policy is None and spec.get("type") in ("ClusterIP", "NodePort", "LoadBalancer"):
+        return [required(path)]
+    return supported_if_set(path, policy, ("Cluster", "Local"))
 
 
 def _distribution(spec: Tree) -> list[FieldError]:
-    chosen = spec.get("trafficDistribution")
-    return [] if chosen is None else supported("spec.trafficDistribution", chosen, DISTRIBUTIONS)
+    return supported_if_set("spec.trafficDistribution", spec.get("trafficDistribution"), DISTRIBUTIONS)
 
 
 def validate_status(new: Tree, old: Tree) -> list[FieldError]:
@@ -374,8 +371,8 @@ def _ingress(path: str, ingress: Tree, stored: list[Any]) -> list[FieldError]:
         found.append(required(f"{path}.ipMode", "must be specified when `ip` is set"))
     elif mode is not None and not ip:
         found.append(forbidden(f"{path}.ipMode", "may not be specified when `ip` is not set"))
-    elif mode is not None:
-        found += supported(f"{path}.ipMode", mode, ("Proxy", "VIP"))
+    else:
+        found += supported_if_set(f"{path}.ipMode", mode, ("Proxy", "VIP"))
     if host:
         found += reasons(f"{path}.hostname", host, names.subdomain)
         if names.parse_address(host):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from clusterip.api import names
-from clusterip.api.checks import immutable, label_map, not_negative, reasons
+from clusterip.api.checks import each, immutable, label_map, not_negative, reasons
 from clusterip.api.errors import FieldError, forbidden, invalid, quoted, required, too_long
 from clusterip.api.meta import Tree, metadata_of
 from clusterip.api.names import path_segment
@@ -37,12 +37,17 @@ def creation_errors(resource: Resource, tree: Tree) -> list[FieldError]:
 
 def update_errors(resource: Resource, new: Tree, old: Tree) -> list[FieldError]:
     """What is wrong with a changed object. The metadata is judged twice, by the server and by the kind, as upstream."""
-    return 2 * metadata_update_errors(new, old) + _finalizers(new) + resource.validate_update(new, old)
+    again = metadata_errors(resource, new) if resource.whole_update else []
+    return _judged_twice(new, old) + again + resource.validate_update(new, old)
 
 
 def status_errors(resource: Resource, new: Tree, old: Tree) -> list[FieldError]:
     """What is wrong with a changed status."""
-    return 2 * metadata_update_errors(new, old) + resource.validate_status(new, old)
+    return _judged_twice(new, old) + resource.validate_status(new, old)
+
+
+def _judged_twice(new: Tree, old: Tree) -> list[FieldError]:
+    return 2 * metadata_update_errors(new, old) + _short_finalizers(new)
 
 
 # --- metadata --------------------------------------------------------------------------------------------------------
@@ -115,10 +120,11 @@ def _owners(owners: list[Tree]) -> list[FieldError]:
 
 
 def _owner(path: str, owner: Tree) -> list[FieldError]:
-    group, _, version = str(owner.get("apiVersion") or "").rpartition("/")
+    api_version = str(owner.get("apiVersion") or "")
+    group, _, version = api_version.rpartition("/")
     kind = owner.get("kind") or ""
     found = []
-    if not version:
+    if not version or api_version.count("/") > 1:
         found.append(invalid(f"{path}.apiVersion", owner.get("apiVersion", ""), "version must not be empty"))
     missing = (field for field in ("kind", "name", "uid") if not owner.get(field))
     found += [invalid(f"{path}.{field}", "", "must not be empty") for field in missing]
@@ -130,13 +136,17 @@ def _owner(path: str, owner: Tree) -> list[FieldError]:
 def _finalizers(tree: Tree) -> list[FieldError]:
     finalizers = metadata_of(tree).get("finalizers") or []
     path = "metadata.finalizers"
-    found = []
-    for index, name in enumerate(finalizers):
-        found += reasons(path, name, names.qualified_name)
-        found += finalizer_errors(f"{path}[{index}]", name)
+    found = [error for name in finalizers for error in reasons(path, name, names.qualified_name)]
+    found += _short_finalizers(tree)
     if {"orphan", "foregroundDeletion"} <= set(finalizers):
         found.append(invalid(path, finalizers, BOTH_FINALIZERS))
     return found
+
+
+def _short_finalizers(tree: Tree) -> list[FieldError]:
+    """Names without a domain are Kubernetes' own."""
+    named = each("metadata.finalizers", metadata_of(tree).get("finalizers"))
+    return [error for path, name in named for error in finalizer_errors(path, name)]
 
 
 def metadata_update_errors(new: Tree, old: Tree) -> list[FieldError]:

@@ -21,6 +21,7 @@ from clusterip.apiserver.authentication import Authenticator
 from clusterip.apiserver.core import Call, Core
 from clusterip.apiserver.documents import Documents
 from clusterip.apiserver.forms import negotiate
+from clusterip.apiserver.options import check_timeout
 from clusterip.apiserver.routing import Route, route
 from clusterip.transport.http import Answer, Request, Response
 
@@ -91,6 +92,8 @@ class App:
                 return NOT_FOUND
             raise ApiError.no_such_resource()
         form = negotiate(request.headers.get("Accept", ""))
+        if found.verb != "watch":
+            check_timeout(request.query)
         resource = served.resource
         namespace = found.namespace if resource.namespaced else ""
         call = Call(request, user, found.verb, served, namespace, found.name, found.subresource, form)

@@ -39,10 +39,15 @@ class Body:
         if self.media == PROTOBUF:
             return parse_protobuf(self.raw, kind)
         tree = parse_yaml(self.raw, kind) if self.media in YAML_TYPES else parse_json(self.raw, kind)
+        if tree is None:
+            return {}
         if not isinstance(tree, dict):
-            raise ApiError.bad_request(
-                _unrecognized(kind, "couldn't get version/kind; json parse error: " + _go_type(tree))
-            )
+            why = f"couldn't get version/kind; json parse error: {_go_type(tree)}"
+            raise ApiError.bad_request(_unrecognized(kind, f"{why} ({jsontext.summary(self.raw)})"))
+        version = tree.get("apiVersion")
+        if isinstance(version, str) and version.count("/") > 1:
+            why = f"unexpected GroupVersion string: {version} ({jsontext.summary(self.raw)})"
+            raise ApiError.bad_request(_unrecognized(kind, why))
         return tree
 
 
@@ -182,7 +187,7 @@ def delete_options(body: Body) -> Tree:
         raise ApiError.bad_request(_unrecognized("DeleteOptions", f"the kind in the data is {given}"))
     found = decode(tree, DELETE_OPTIONS)
     if found.error:
-        raise _unfit("DeleteOptions", str(tree.get("apiVersion") or "v1"), "DeleteOptions", found.error)
+        raise ApiError.bad_request(found.error)
     return tree
 
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
-from clusterip.api.errors import ApiError, details_of, not_supported, quoted
+from clusterip.api.errors import ApiError, details_of, quoted
 from clusterip.api.meta import Tree, qualified
 from clusterip.apiserver import addresses, admission, bodies
 from clusterip.apiserver.cache import Entry, encode
 from clusterip.apiserver.core import Call, Core
 from clusterip.apiserver.forms import list_metadata, render
+from clusterip.apiserver.options import delete_problems, flag, integer
 from clusterip.apiserver.selecting import selection
 from clusterip.apiserver.writes import Transaction
 from clusterip.apiserver.writing import commit
@@ -23,7 +23,6 @@ from clusterip.clock import rfc3339
 from clusterip.transport.http import Response
 
 FOREGROUND, ORPHAN = "foregroundDeletion", "orphan"
-POLICIES = ("Foreground", "Background", "Orphan", "nil")
 FINALIZERS = {"Foreground": FOREGROUND, "Orphan": ORPHAN, "Background": ""}
 SHOWN_AFTERWARDS = frozenset({"pods", "services", "serviceaccounts"})
 
@@ -50,32 +49,35 @@ class Deleted:
 async def read_options(call: Call) -> Options:
     """From the body where there is one, else from the query."""
     body = await bodies.read(call.request)
-    tree: Tree = {}
     if body.raw:
         bodies.check_media(body)
-        tree = bodies.delete_options(body)
-    grace = tree.get("gracePeriodSeconds", call.query.get("gracePeriodSeconds"))
-    policy = tree.get("propagationPolicy") or call.query.get("propagationPolicy", "")
-    orphan = tree.get("orphanDependents", {"true": True, "false": False}.get(call.query.get("orphanDependents", "")))
-    if policy and policy not in POLICIES[:3]:
-        problem = not_supported("propagationPolicy", policy, POLICIES)
-        raise ApiError.invalid("meta.k8s.io", "DeleteOptions", "", [problem])
-    if orphan is not None and not policy:
+    tree = bodies.delete_options(body) if body.raw else _asked(call)
+    policy, orphan = tree.get("propagationPolicy"), tree.get("orphanDependents")
+    stages = tree.get("dryRun") or []
+    if problems := delete_problems(policy, orphan, stages):
+        raise ApiError.invalid("meta.k8s.io", "DeleteOptions", "", problems)
+    if orphan is not None:
         policy = "Orphan" if orphan else "Background"
     conditions = tree.get("preconditions") or {}
-    dry_run = bool(tree.get("dryRun") or call.query.get("dryRun"))
     return Options(
-        _seconds(grace), policy, conditions.get("uid") or "", conditions.get("resourceVersion") or "", dry_run
+        tree.get("gracePeriodSeconds"),
+        policy or "",
+        conditions.get("uid") or "",
+        conditions.get("resourceVersion") or "",
+        bool(stages),
     )
 
 
-def _seconds(given: Any) -> int | None:
-    if given in (None, ""):
-        return None
-    try:
-        return int(given)
-    except (TypeError, ValueError):
-        raise ApiError.bad_request(f"gracePeriodSeconds: {given!r} is not a number") from None
+def _asked(call: Call) -> Tree:
+    """DeleteOptions that came as parameters."""
+    query = call.query
+    return {
+        "gracePeriodSeconds": integer(query, "gracePeriodSeconds"),
+        "propagationPolicy": query.get("propagationPolicy"),
+        "orphanDependents": flag(query, "orphanDependents"),
+        "preconditions": {"uid": query.get("uid")},
+        "dryRun": call.request.values("dryRun"),
+    }
 
 
 async def delete(core: Core, call: Call) -> Response:
@@ -128,7 +130,7 @@ def remove(core: Core, call: Call, transaction: Transaction, key: str, options: 
     if resource.plural == "namespaces" and not resource.group:
         return _remove_namespace(core, call, transaction, key, entry, tree)
     now = core.clock.now()
-    finalizers = _finalizers(tree, options.policy or resource.default_propagation)
+    finalizers = _finalizers(tree, options.policy or _begun(tree) or resource.default_propagation)
     grace = _grace(call, tree, options)
     metadata = tree["metadata"]
     if metadata.get("deletionTimestamp") and metadata.get("deletionGracePeriodSeconds"):
@@ -173,6 +175,12 @@ def _check_conditions(call: Call, tree: Tree, options: Options) -> None:
         kind = qualified(resource.kind, resource.group)
         text = f"Operation cannot be fulfilled on {kind} {quoted(metadata['name'])}: {what}"
         raise ApiError(409, "Conflict", text, details_of(resource.group, resource.kind, metadata["name"]))
+
+
+def _begun(tree: Tree) -> str:
+    """The policy that the object's finalizers stand for already."""
+    held = tree["metadata"].get("finalizers") or ()
+    return next((policy for policy in ("Orphan", "Foreground") if FINALIZERS[policy] in held), "")
 
 
 def _finalizers(tree: Tree, policy: str) -> list[str]:
@@ -246,6 +254,3 @@ def _remove_namespace(core: Core, call: Call, transaction: Transaction, key: str
     if not (tree.get("spec") or {}).get("finalizers") and not metadata.get("finalizers"):
         return Deleted(transaction.delete(served.collection, key), gone=True)
     return Deleted(transaction.put(served.collection, key, served.kept(tree)), gone=False)
-
-
-__all__ = ["Deleted", "Options", "delete", "delete_collection", "read_options", "remove"]

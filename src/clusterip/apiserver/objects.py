@@ -10,11 +10,12 @@ import uuid
 from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
 
-from clusterip.api.errors import ApiError, FieldError, invalid
+from clusterip.api.errors import ApiError, FieldError, invalid, quoted
 from clusterip.api.managedfields import update_managed
 from clusterip.api.meta import Tree
 from clusterip.api.resource import Resource
 from clusterip.apiserver.cache import Entry
+from clusterip.apiserver.registry import Served
 from clusterip.clock import rfc3339
 
 if TYPE_CHECKING:
@@ -24,6 +25,10 @@ T = TypeVar("T")
 LETTERS = "bcdfghjklmnpqrstvwxz2456789"  # upstream's: no vowels, no words
 SUFFIX = 5
 LONGEST = 63
+EQUAL_OWNERS = (
+    ".metadata.ownerReferences contains duplicate entries{}; API server dedups owner references in 1.20+, and may "
+    "reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {}"
+)
 SERVERS_OWN = (
     "uid",
     "selfLink",
@@ -60,11 +65,35 @@ def settle_namespace(tree: Tree, resource: Resource, namespace: str) -> None:
 
 
 def settle_name(tree: Tree, name: str) -> None:
-    """The object's name is the path's, where the path has one."""
+    """An object that is written under a path's name says the same name."""
     given = tree["metadata"].get("name", "")
-    if given and given != name:
+    if not given:
+        text = f"the name of the object ({name} based on URL) was undeterminable: name must be provided"
+        raise ApiError.bad_request(text)
+    if given != name:
         raise ApiError.bad_request(f"the name of the object ({given}) does not match the name on the URL ({name})")
-    tree["metadata"]["name"] = name
+
+
+def has_revision(tree: Tree) -> bool:
+    """Whether an object says a revision of its own; what is none, and 0, count as nothing."""
+    given = tree["metadata"].get("resourceVersion") or ""
+    return given.isdigit() and int(given) > 0
+
+
+def merge_equal_owners(tree: Tree, *, admitted: bool = False) -> list[str]:
+    """Drop owners that are there twice; what the client is told of it. A patch is looked at after admission only."""
+    owners = tree["metadata"].get("ownerReferences") or []
+    kept: list[Tree] = []
+    twice = []
+    for owner in owners:
+        if owner in kept:
+            twice.append(owner.get("uid", ""))
+        else:
+            kept.append(owner)
+    if not twice:
+        return []
+    tree["metadata"]["ownerReferences"] = kept
+    return [EQUAL_OWNERS.format(" after mutating admission happens" if admitted else "", ", ".join(twice))]
 
 
 def begin_life(tree: Tree, now: datetime, random: Random) -> None:
@@ -81,14 +110,16 @@ def begin_life(tree: Tree, now: datetime, random: Random) -> None:
 def carry_over(new: Tree, old: Tree, resource: Resource) -> None:
     """What an update cannot change or need not repeat."""
     metadata, before = new["metadata"], old["metadata"]
-    for field in ("namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"):
+    for field in ("namespace", "uid", "deletionGracePeriodSeconds"):
         if not metadata.get(field) and before.get(field) is not None:
             metadata[field] = before[field]
     metadata.pop("selfLink", None)
-    for field in ("generation", "deletionTimestamp", "deletionGracePeriodSeconds"):
-        metadata.pop(field, None)
+    for field in ("creationTimestamp", "deletionTimestamp"):
         if before.get(field) is not None:
             metadata[field] = before[field]
+    metadata.pop("generation", None)
+    if before.get("generation") is not None:
+        metadata["generation"] = before["generation"]
 
 
 def check_revision(new: Tree, old: Entry, resource: Resource, name: str) -> None:
@@ -100,22 +131,21 @@ def check_revision(new: Tree, old: Entry, resource: Resource, name: str) -> None
             raise ApiError.invalid(resource.group, resource.kind, name, [error])
         return
     if not given.isdigit():
-        error = invalid("metadata.resourceVersion", given, f'strconv.ParseUint: parsing "{given}": invalid syntax')
-        raise ApiError.invalid(resource.group, resource.kind, name, [error])
+        raise ApiError.unclassified(f"strconv.ParseUint: parsing {quoted(given)}: invalid syntax")
     if int(given) != old.revision:
         raise ApiError.modified(resource.group, resource.plural, name)
 
 
-def check_uid(new: Tree, old: Tree, resource: Resource, entry: Entry, prefix: str) -> None:
-    """An update that names another uid means another object."""
+def check_uid(new: Tree, old: Tree, served: Served, key: str) -> None:
+    """A PUT that names another uid means another object."""
     given, uid = new["metadata"].get("uid", ""), old["metadata"].get("uid", "")
     if given and given != uid:
-        key = prefix.replace("/registry//", "/registry/") + entry.key
+        path = served.collection.prefix.replace("/registry//", "/registry/") + key
         why = (
-            f"StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: "
+            f"StorageError: invalid object, Code: 4, Key: {path}, ResourceVersion: 0, AdditionalErrorMsg: "
             f"Precondition failed: UID in precondition: {given}, UID in object meta: {uid}"
         )
-        raise ApiError.conflict(resource.group, resource.plural, entry.name, why)
+        raise ApiError.conflict(served.resource.group, served.resource.plural, new["metadata"]["name"], why)
 
 
 def manage(

@@ -7,7 +7,7 @@ Truth: kubernetes.io/docs/reference/using-api/api-concepts (resource versions, c
 from __future__ import annotations
 
 import base64
-import binascii
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -15,7 +15,8 @@ from itertools import islice
 import orjson
 
 from clusterip.api import errors
-from clusterip.api.errors import ApiError, FieldError
+from clusterip.api.errors import ApiError
+from clusterip.apiserver import options
 from clusterip.apiserver.cache import Entry
 from clusterip.apiserver.core import Call, Core
 from clusterip.apiserver.forms import list_metadata
@@ -27,7 +28,7 @@ EXPIRED_CONTINUE = (
     "The provided continue parameter is too old to display a consistent list result. "
     "You can start a new list without the continue parameter."
 )
-MATCHES = ("", "Exact", "NotOlderThan")
+NOT_BASE64 = re.compile(r"[^A-Za-z0-9_-]")
 
 
 def get(core: Core, call: Call) -> Response:
@@ -59,23 +60,24 @@ def list_all(core: Core, call: Call) -> Response:
     chosen = selection(call.query, call.served.resource, call.namespace)
     revision = page.revision if page.exact else core.store.revision
     entries = _entries(core, call, chosen, page)
-    if not page.limit:
-        body = call.view(core).many(entries, list_metadata(revision))
-        return call.answer(core, body)
-    part = list(islice(entries, page.limit))
+    meets = chosen.meets
+    if not page.limit or (chosen.name and chosen.namespace and not page.after):
+        wanted = entries if meets is None else filter(meets, entries)
+        return call.answer(core, call.view(core).many(wanted, list_metadata(revision)))
+    part = list(islice(entries if meets is None else filter(meets, entries), page.limit))
     token, remaining = "", 0
-    following = next(entries, None)
-    if following is not None:
+    # what a selector may still drop is not looked at: there is a next page wherever there are more objects
+    if len(part) == page.limit and next(entries, None) is not None:
         token = _continue_token(revision, part[-1].key)
-        # upstream does not count what a selector may still drop
-        remaining = 1 + sum(1 for _ in entries) if chosen.meets is None else 0
+        remaining = 1 + sum(1 for _ in entries) if meets is None else 0
     return call.answer(core, call.view(core).many(part, list_metadata(revision, token, remaining)))
 
 
 def _entries(core: Core, call: Call, chosen: Selection, page: Page) -> Iterator[Entry]:
+    """All that is in the place, whether it is selected or not."""
     collection = call.served.collection
     if not page.exact or collection.changed <= page.revision:
-        return chosen.of(collection, page.after)
+        return iter(collection.select(chosen.namespace, page.after))
     prefix = collection.prefix + chosen.prefix
     after = collection.prefix + page.after if page.after else ""
     try:
@@ -87,46 +89,30 @@ def _entries(core: Core, call: Call, chosen: Selection, page: Page) -> Iterator[
         raise ApiError.expired(text) from None
     except FutureRevision:
         raise ApiError.too_large_resource_version(page.revision, core.store.revision) from None
-    past = (collection.entry_of(item) for item in items)
-    return past if chosen.meets is None else filter(chosen.meets, past)
+    return (collection.entry_of(item) for item in items)
 
 
 def parse_page(core: Core, call: Call) -> Page:
     """limit, continue, resourceVersion and resourceVersionMatch; ApiError where they contradict each other."""
     query = call.query
     token, version, match = (query.get(name, "") for name in ("continue", "resourceVersion", "resourceVersionMatch"))
-    problems = _problems(token, version, match)
-    if problems:
+    size = max(options.integer(query, "limit") or 0, 0)
+    options.integer(query, "timeoutSeconds")
+    if problems := options.list_problems(query):
         raise ApiError.invalid("meta.k8s.io", "ListOptions", "", problems)
-    limit = query.get("limit", "")
-    size = int(limit) if limit.isdigit() else 0
     if token:
+        if version not in ("", "0"):
+            raise ApiError.bad_request("specifying resource version is not allowed when using continue")
         revision, after = _parse_continue(token)
         return Page(revision, True, after, size)
     revision = parse_version(version)
-    if revision > core.store.revision:
-        raise ApiError.too_large_resource_version(revision, core.store.revision)
     exact = match == "Exact" or (bool(size) and revision > 0 and not match)
+    if revision > core.store.revision:
+        # a list of exactly that revision does not wait for it
+        raise ApiError.too_large_resource_version(revision, core.store.revision, 0 if exact else 1)
+    if version == "0":
+        size = 0  # any state will do, so the whole of it is at hand
     return Page(revision, exact, "", size)
-
-
-def _problems(token: str, version: str, match: str) -> list[FieldError]:
-    field = "resourceVersionMatch"
-    if token:
-        if version not in ("", "0"):
-            return [errors.forbidden("resourceVersion", "resourceVersion is forbidden for continue")]
-        if match:
-            return [errors.forbidden(field, "resourceVersionMatch is forbidden for continue")]
-    if not match:
-        return []
-    if match not in MATCHES:
-        return [errors.not_supported(field, match, ("Exact", "NotOlderThan", ""))]
-    if not version:
-        return [errors.forbidden(field, "resourceVersionMatch is forbidden unless resourceVersion is provided")]
-    if match == "Exact" and version == "0":
-        detail = 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
-        return [errors.forbidden(field, detail)]
-    return []
 
 
 def parse_version(text: str) -> int:
@@ -147,10 +133,11 @@ def _continue_token(revision: int, key: str) -> str:
 
 def _parse_continue(token: str) -> tuple[int, str]:
     """The revision and the last key of the former page."""
-    try:
-        raw = base64.urlsafe_b64decode(token.encode() + b"=" * (-len(token) % 4))
-    except (binascii.Error, ValueError) as error:
-        raise ApiError.bad_request(f"invalid continue token: continue key is not valid: {error}") from None
+    wrong = NOT_BASE64.search(token)
+    if wrong or len(token) % 4 == 1:
+        why = f"illegal base64 data at input byte {wrong.start() if wrong else len(token) - 1}"
+        raise ApiError.bad_request(f"invalid continue token: continue key is not valid: {why}")
+    raw = base64.urlsafe_b64decode(token.encode() + b"=" * (-len(token) % 4))
     try:
         tree = orjson.loads(raw)
         return int(tree["rv"]), str(tree["start"]).rstrip("\0")

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from clusterip.apiserver.access import Ask
+from clusterip.apiserver.options import flag
 
 VERBS = {"GET": "get", "HEAD": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 NAMESPACE_SUBRESOURCES = ("status", "finalize")
@@ -76,7 +77,7 @@ def _resource(
         namespace = name
     verb = VERBS.get(method, method.lower())
     if verb == "get" and not subresource:
-        if watching or query.get("watch") in ("true", "1"):
+        if watching or flag(query, "watch"):
             verb = "watch"
         elif not name:
             verb = "list"

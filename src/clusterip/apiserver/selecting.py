@@ -26,6 +26,8 @@ class Selection:
     meets: Callable[[Entry], bool] | None = None
     prefix: str = ""
     """What the keys of the namespace begin with."""
+    name: str = ""
+    """The one object that the field selector names."""
     text: str = ""
     """The selectors, for whoever must know whether two selections are the same."""
 
@@ -50,7 +52,8 @@ def selection(query: Mapping[str, str], resource: Resource, namespace: str) -> S
     elif tests:
         first, second = tests
         meets = lambda entry: first(entry) and second(entry)  # noqa: E731
-    return Selection(namespace, meets, f"{namespace}/" if namespace else "", f"{labels}\0{fields}")
+    name = parse_fields(fields).exact("metadata.name") or "" if fields else ""
+    return Selection(namespace, meets, f"{namespace}/" if namespace else "", name, f"{labels}\0{fields}")
 
 
 def _labels(text: str) -> Callable[[Entry], bool] | None:

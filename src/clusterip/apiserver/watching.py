@@ -16,6 +16,7 @@ import orjson
 
 from clusterip.api.errors import ApiError, FieldError, forbidden, not_supported
 from clusterip.api.meta import Tree
+from clusterip.apiserver import options
 from clusterip.apiserver.cache import Change, Entry
 from clusterip.apiserver.core import Call, Core
 from clusterip.apiserver.forms import View
@@ -156,7 +157,9 @@ def watch(core: Core, call: Call) -> Stream:
     """A stream of events; an ApiError where the options cannot be, 410 where history is gone."""
     query = call.query
     chosen = _named(selection(query, call.served.resource, call.namespace), call)
-    bookmarks = query.get("allowWatchBookmarks") in ("true", "1")
+    options.integer(query, "limit")
+    options.integer(query, "timeoutSeconds")
+    bookmarks = options.flag(query, "allowWatchBookmarks") or False
     initial = query.get("sendInitialEvents", "")
     _check(query.get("resourceVersionMatch", ""), initial, bookmarks)
     try:
@@ -217,6 +220,7 @@ def _named(chosen: Selection, call: Call) -> Selection:
         chosen.namespace,
         lambda entry: entry.key == key and (meets is None or meets(entry)),
         chosen.prefix,
+        chosen.name,
         f"{chosen.text}\0{key}",
     )
 

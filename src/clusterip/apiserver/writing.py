@@ -16,10 +16,10 @@ from clusterip.api import patch as patches
 from clusterip.api import validation
 from clusterip.api.allocation import plan_allocation
 from clusterip.api.completion import complete
-from clusterip.api.errors import ApiError, FieldError, not_supported
+from clusterip.api.errors import ApiError, FieldError
 from clusterip.api.meta import Tree
 from clusterip.api.schema import UnknownDefinition
-from clusterip.apiserver import addresses, admission, bodies, objects
+from clusterip.apiserver import addresses, admission, bodies, objects, options
 from clusterip.apiserver.bodies import Body
 from clusterip.apiserver.cache import Entry, encode
 from clusterip.apiserver.core import Call, Core
@@ -28,7 +28,7 @@ from clusterip.apiserver.writes import Operation, Transaction
 from clusterip.transport.http import Response
 
 JSON_PATCH, MERGE_PATCH = "application/json-patch+json", "application/merge-patch+json"
-STRATEGIC_PATCH, APPLY_PATCH = "application/strategic-merge-patch+json", "application/apply-patch+yaml"
+STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 PATCH_TYPES = (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH)
 GENERATED_TRIES = 8
 
@@ -100,13 +100,8 @@ async def commit(core: Core, call: Call, operation: Operation[objects.T]) -> obj
 
 
 def check_options(call: Call, kind: str) -> None:
-    """dryRun, fieldManager and fieldValidation."""
-    problems: list[FieldError] = []
-    if call.query.get("dryRun", "All") != "All":
-        problems.append(not_supported("dryRun", [call.query["dryRun"]], ("All",)))
-    validation = call.query.get("fieldValidation", "")
-    if validation not in bodies.VALIDATIONS:
-        problems.append(not_supported("fieldValidation", validation, ("", "Ignore", "Strict", "Warn")))
+    """dryRun, fieldManager, fieldValidation and force."""
+    problems = options.write_problems(call.query, call.request.values("dryRun"), kind)
     if problems:
         raise ApiError.invalid("meta.k8s.io", kind, "", problems)
 
@@ -142,22 +137,23 @@ def decoded(
 
 def _create(core: Core, call: Call, body: Body, transaction: Transaction, name: str = "") -> Entry:
     tree = parsed(call, body)
-    if name:
-        objects.settle_name(tree, name)
-    if tree["metadata"].get("resourceVersion") not in (None, ""):
-        raise ApiError.bad_request("resourceVersion should not be set on objects to be created")
+    if not name:
+        return bring_to_life(core, call, transaction, tree, had_revision=objects.has_revision(tree))
+    objects.settle_name(tree, name)
+    objects.check_uid(tree, {"metadata": {}}, call.served, call.key)
     return bring_to_life(core, call, transaction, tree)
 
 
-def bring_to_life(core: Core, call: Call, transaction: Transaction, tree: Tree) -> Entry:
-    """A new object, decoded, through all the steps into the transaction."""
+def bring_to_life(core: Core, call: Call, transaction: Transaction, tree: Tree, *, had_revision: bool = False) -> Entry:
+    """A new object, decoded, through all the steps into the transaction; one that says a revision is refused last."""
     resource = call.served.resource
     objects.settle_namespace(tree, resource, call.namespace)
     now = core.clock.now()
     resource.default(tree)
     tree["metadata"].pop("managedFields", None)
-    objects.manage(None, tree, call.manager, call.subresource, resource.api_version, now, resource.schema)
     objects.begin_life(tree, now, core.random)
+    call.warnings += objects.merge_equal_owners(tree)
+    objects.manage(None, tree, call.manager, call.subresource, resource.api_version, now, resource.schema)
     admission.admit_create(core, call, transaction, tree)
     resource.prepare_create(tree)
     serves = call.served.collection is core.registry.of("services")
@@ -166,6 +162,8 @@ def bring_to_life(core: Core, call: Call, transaction: Transaction, tree: Tree) 
     objects.refuse(resource, tree["metadata"].get("name", ""), validation.creation_errors(resource, tree))
     call.warnings += resource.warnings(tree, None)
     _complete(call.served, tree)
+    if had_revision and not call.dry_run:
+        raise ApiError.unclassified("resourceVersion should not be set on objects to be created")
     entry = _put_new(core, call, transaction, tree)
     if serves:
         addresses.follow(core, transaction, None, tree)
@@ -191,6 +189,8 @@ def _put(core: Core, call: Call, body: Body, old: Tree) -> Tree:
     new = parsed(call, body)
     objects.settle_namespace(new, call.served.resource, call.namespace)
     objects.settle_name(new, call.name)
+    objects.check_uid(new, old, call.served, call.key)
+    call.warnings += objects.merge_equal_owners(new)
     return new
 
 
@@ -206,7 +206,11 @@ def _patching(call: Call, body: Body) -> Edit:
         def refuse(why: str) -> ApiError:
             return patches.refused(document, patched(), body.media == STRATEGIC_PATCH, why)
 
-        return decoded(call, patched(), refuse=refuse, converted=body.media == STRATEGIC_PATCH)
+        new = decoded(call, patched(), refuse=refuse, converted=body.media == STRATEGIC_PATCH)
+        objects.settle_namespace(new, resource, call.namespace)
+        objects.settle_name(new, call.name)
+        call.warnings += objects.merge_equal_owners(new, admitted=True)
+        return new
 
     return edit
 
@@ -222,7 +226,6 @@ def change(core: Core, call: Call, transaction: Transaction, edit: Edit, bare: b
         raise ApiError.not_found(resource.group, resource.plural, call.name)
     old = served.tree(entry)
     new = edit(served.tree(entry))
-    objects.check_uid(new, old, resource, entry, served.collection.prefix)
     objects.check_revision(new, entry, resource, call.name)
     if bare:
         return _put_changed(call, transaction, entry, new, old)

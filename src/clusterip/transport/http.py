@@ -9,7 +9,6 @@ Truth: RFC 9112.  aiohttp's low-level server asks of an answer only prepare, wri
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -21,8 +20,6 @@ from urllib.parse import parse_qsl, unquote
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
-
-log = logging.getLogger(__name__)
 
 LINE_LIMIT = 256 * 1024  # the command of an exec travels in the request line
 BACKLOG = 1024
@@ -73,6 +70,12 @@ class Request:
             pairs = parse_qsl(text, keep_blank_values=True) if text else []
             self._query = dict(reversed(pairs))
         return self._query
+
+    def values(self, name: str) -> list[str]:
+        """All values of a parameter, in order."""
+        if name not in self.query:
+            return []
+        return [value for key, value in parse_qsl(self.target.partition("?")[2], keep_blank_values=True) if key == name]
 
     async def body(self, limit: int) -> bytes:
         """The whole body; BodyTooLarge when it is longer than the limit."""

@@ -317,6 +317,7 @@ CONFIG_MAP = core(
     columns=(NAME, _data_column("ConfigMap", "data", "binaryData"), AGE),
     validate=_validate_config_map,
     validate_update=_validate_config_map_update,
+    whole_update=True,
     name_rule=name_is_subdomain,
 )
 SECRET = core(
@@ -326,6 +327,7 @@ SECRET = core(
     default=_default_secret,
     validate=_validate_secret,
     validate_update=_validate_secret_update,
+    whole_update=True,
     name_rule=name_is_subdomain,
     fields={"type": lambda tree: tree.get("type") or ""},
 )
@@ -380,5 +382,6 @@ SERVICE_ACCOUNT = core(
     subresources={
         "token": Subresource(kind="TokenRequest", group="authentication.k8s.io", version="v1", verbs=("create",))
     },
+    whole_update=True,
     name_rule=name_is_subdomain,
 )

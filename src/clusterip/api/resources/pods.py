@@ -49,6 +49,7 @@ POD = core(
     validate_update=pod_validation.validate_update,
     validate_status=pod_validation.validate_status,
     warnings=pod_warnings.of_pod,
+    whole_update=True,
     name_rule=name_is_subdomain,
     fields={
         "spec.nodeName": lambda tree: at(tree, "spec", "nodeName") or "",

@@ -72,6 +72,7 @@ SERVICE = core(
     validate=service_validation.validate,
     validate_update=service_validation.validate_update,
     validate_status=service_validation.validate_status,
+    whole_update=True,
     warnings=service.warnings,
     name_rule=name_is_label,
     fields={"spec.clusterIP": service.field("clusterIP"), "spec.type": service.field("type")},
