@@ -187,8 +187,10 @@ class ApiError(Exception):
         return cls(404, "NotFound", "the server could not find the requested resource", {})
 
     @classmethod
-    def already_exists(cls, group: str, plural: str, name: str) -> ApiError:
+    def already_exists(cls, group: str, plural: str, name: str, *, leaving: bool = False) -> ApiError:
         text = f"{qualified(plural, group)} {quoted(name)} already exists"
+        if leaving:
+            text = f"object is being deleted: {text}"
         return cls(409, "AlreadyExists", text, details_of(group, plural, name))
 
     @classmethod

@@ -109,7 +109,8 @@ class App:
             return await self._subresource(call, found)
         resource, namespace = call.served.resource, call.namespace
         known = found.verb in resource.verbs
-        if not known or (resource.namespaced and not namespace and (found.verb == "create" or found.name)):
+        placed = namespace or not resource.namespaced
+        if not known or not (placed or (found.verb in ("list", "watch") and not found.name)):
             raise ApiError.method_not_allowed()
         if (found.verb in ("update", "patch")) != bool(found.name) and found.verb in ("update", "patch", "create"):
             raise ApiError.method_not_allowed()
@@ -180,7 +181,7 @@ def _all(request: Request, name: str) -> list[str]:
 
 
 def answer(tree: Tree, status: int = 200) -> Response:
-    return Response(status, orjson.dumps(tree))
+    return Response(status, orjson.dumps(tree) + b"\n")
 
 
 def failure(error: ApiError, warnings: Sequence[tuple[str, str]] = ()) -> Response:
@@ -189,4 +190,4 @@ def failure(error: ApiError, warnings: Sequence[tuple[str, str]] = ()) -> Respon
     headers += [("Retry-After", str(error.retry_after_seconds))] if error.retry_after_seconds else []
     if error.code == 401:
         headers.append(("WWW-Authenticate", 'Bearer realm="kubernetes-master"'))
-    return Response(error.code, orjson.dumps(error.status()), headers=headers)
+    return Response(error.code, orjson.dumps(error.status()) + b"\n", headers=headers)

@@ -181,7 +181,7 @@ def decoded(
 
 def delete_options(body: Body) -> Tree:
     """DeleteOptions of any version: they are the same in all."""
-    tree = body.parse("DeleteOptions")
+    tree = _options_tree(body)
     given = tree.get("kind") or "DeleteOptions"
     if given != "DeleteOptions":
         raise ApiError.bad_request(_unrecognized("DeleteOptions", f"the kind in the data is {given}"))
@@ -189,6 +189,16 @@ def delete_options(body: Body) -> Tree:
     if found.error:
         raise ApiError.bad_request(found.error)
     return tree
+
+
+def _options_tree(body: Body) -> Tree:
+    """Options that are no JSON are told without the kind that was expected."""
+    if body.media in JSON_TYPES:
+        try:
+            jsontext.parse(body.raw)
+        except jsontext.JsonError as error:
+            raise ApiError.bad_request(f"couldn't get version/kind; json parse error: {error}") from None
+    return body.parse("DeleteOptions")
 
 
 def _check_kind(given: str, given_version: str, kind: str, api_version: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import islice
 
 from clusterip.api.errors import ApiError, details_of, quoted
 from clusterip.api.meta import Tree, qualified
@@ -16,6 +17,7 @@ from clusterip.apiserver.cache import Entry, encode
 from clusterip.apiserver.core import Call, Core
 from clusterip.apiserver.forms import list_metadata, render
 from clusterip.apiserver.options import delete_problems, flag, integer
+from clusterip.apiserver.reading import parse_page
 from clusterip.apiserver.selecting import selection
 from clusterip.apiserver.writes import Transaction
 from clusterip.apiserver.writing import commit
@@ -86,7 +88,7 @@ async def delete(core: Core, call: Call) -> Response:
     def operation(transaction: Transaction) -> Deleted:
         return remove(core, call, transaction, call.key, options)
 
-    deleted = core.writes.try_out(operation) if options.dry_run else await commit(core, call, operation)
+    deleted = await commit(core, call, operation, options.dry_run)
     if deleted.gone and call.served.resource.plural not in SHOWN_AFTERWARDS:
         return call.answer(core, render(_success(call, deleted.entry), call.form))
     return call.answer(core, call.view(core).one(deleted.entry))
@@ -101,8 +103,9 @@ def _success(call: Call, entry: Entry) -> Tree:
 async def delete_collection(core: Core, call: Call) -> Response:
     """Each object of the selection by itself, as upstream: what fails stops it, what went is gone."""
     options = await read_options(call)
+    limit = parse_page(core, call).limit
     chosen = selection(call.query, call.served.resource, call.namespace)
-    entries = list(chosen.of(call.served.collection))
+    entries = list(islice(chosen.of(call.served.collection), limit or None))
     for entry in entries:
 
         def operation(transaction: Transaction, key: str = entry.key) -> Deleted | None:

@@ -112,3 +112,20 @@ def list_problems(query: Mapping[str, str]) -> list[FieldError]:
     if "sendInitialEvents" in query:
         problems.append(forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list"))
     return problems
+
+
+def watch_problems(query: Mapping[str, str]) -> list[FieldError]:
+    """What is wrong with the ListOptions of a watch."""
+    match, field = query.get("resourceVersionMatch", ""), "resourceVersionMatch"
+    initial = "sendInitialEvents" in query
+    problems = []
+    if initial and match != "NotOlderThan":
+        problems.append(forbidden(field, "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"))
+    if match and not initial:
+        detail = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
+        problems.append(forbidden(field, detail))
+    if match and match != "NotOlderThan":
+        problems.append(not_supported(field, match, ("NotOlderThan",)))
+    if query.get("continue"):
+        problems.append(forbidden(field, "resourceVersionMatch is forbidden when continue is provided"))
+    return problems

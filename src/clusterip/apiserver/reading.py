@@ -32,6 +32,13 @@ NOT_BASE64 = re.compile(r"[^A-Za-z0-9_-]")
 
 
 def get(core: Core, call: Call) -> Response:
+    """One object, at least as new as asked."""
+    try:
+        revision = parse_version(call.query.get("resourceVersion", ""))
+    except ApiError as error:
+        raise ApiError.unclassified(error.message.removeprefix("invalid resource version: ")) from None
+    if revision > core.store.revision:
+        raise ApiError.too_large_resource_version(revision, core.store.revision)
     return call.answer(core, call.view(core).one(found(call)))
 
 

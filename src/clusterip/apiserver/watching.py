@@ -14,7 +14,7 @@ from itertools import count
 
 import orjson
 
-from clusterip.api.errors import ApiError, FieldError, forbidden, not_supported
+from clusterip.api.errors import ApiError
 from clusterip.api.meta import Tree
 from clusterip.apiserver import options
 from clusterip.apiserver.cache import Change, Entry
@@ -160,15 +160,16 @@ def watch(core: Core, call: Call) -> Stream:
     options.integer(query, "limit")
     options.integer(query, "timeoutSeconds")
     bookmarks = options.flag(query, "allowWatchBookmarks") or False
-    initial = query.get("sendInitialEvents", "")
-    _check(query.get("resourceVersionMatch", ""), initial, bookmarks)
+    initial = options.flag(query, "sendInitialEvents")
+    if problems := options.watch_problems(query):
+        raise ApiError.invalid("meta.k8s.io", "ListOptions", "", problems)
     try:
         revision = parse_version(query.get("resourceVersion", ""))
     except ApiError as error:
         raise ApiError.unclassified(error.message.removeprefix("invalid resource version: ")) from None
     if revision > core.store.revision:
         raise ApiError.too_large_resource_version(revision, core.store.revision)
-    present = initial in ("true", "1") or (not initial and revision == 0)
+    present = initial or (initial is None and revision == 0)
     if not present and revision == 0:
         revision = core.store.revision
     collection = call.served.collection
@@ -185,7 +186,7 @@ def watch(core: Core, call: Call) -> Stream:
         try:
             async with asyncio.timeout(_seconds(core, call)):
                 if present:
-                    await watching.begin(entries, now, initial in ("true", "1") and bookmarks)
+                    await watching.begin(entries, now, bool(initial) and bookmarks)
                 else:
                     await watching.catch_up(past)
                 while True:
@@ -230,27 +231,3 @@ def _seconds(core: Core, call: Call) -> float:
     if text.isdigit() and int(text) > 0:
         return float(text)
     return core.random.uniform(SHORTEST, LONGEST)
-
-
-def _check(match: str, initial: str, bookmarks: bool) -> None:
-    problems: list[FieldError] = []
-    if not initial:
-        if match:
-            problems.append(
-                forbidden(
-                    "resourceVersionMatch",
-                    "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
-                )
-            )
-    elif not match:
-        problems.append(
-            forbidden("resourceVersionMatch", "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan")
-        )
-    elif match != "NotOlderThan":
-        problems.append(not_supported("resourceVersionMatch", match, ("NotOlderThan",)))
-    if initial and not bookmarks:
-        problems.append(
-            forbidden("allowWatchBookmarks", "sendInitialEvents requires setting allowWatchBookmarks to true")
-        )
-    if problems:
-        raise ApiError.invalid("meta.k8s.io", "ListOptions", "", problems)

@@ -85,8 +85,8 @@ async def patch(core: Core, call: Call) -> Response:
     return call.answer(core, call.view(core).one(written))
 
 
-async def commit(core: Core, call: Call, operation: Operation[objects.T]) -> objects.T:
-    """The operation's answer, once it is durable; a dry run's at once."""
+async def commit(core: Core, call: Call, operation: Operation[objects.T], dry_run: bool | None = None) -> objects.T:
+    """The operation's answer, once it is durable; a dry run's at once (None: as the parameters say)."""
 
     def fresh(transaction: Transaction) -> objects.T:
         call.warnings.clear()
@@ -94,7 +94,7 @@ async def commit(core: Core, call: Call, operation: Operation[objects.T]) -> obj
             call.warnings.append(call.served.resource.deprecation)
         return operation(transaction)
 
-    if call.dry_run:
+    if call.dry_run if dry_run is None else dry_run:
         return core.writes.try_out(fresh)
     return await core.writes.do(fresh)
 
@@ -175,11 +175,13 @@ def _put_new(core: Core, call: Call, transaction: Transaction, tree: Tree) -> En
     given = metadata["name"]
     for _ in range(GENERATED_TRIES):
         key = served.key(call.namespace, metadata["name"])
-        if transaction.get(served.collection, key) is None:
+        there = transaction.get(served.collection, key)
+        if there is None:
             return transaction.put(served.collection, key, served.kept(tree))
         prefix = metadata.get("generateName", "")
         if not prefix or not given.startswith(prefix) or len(given) != len(prefix[: objects.LONGEST - 5]) + 5:
-            raise ApiError.already_exists(resource.group, resource.plural, given)
+            leaving = bool(there.tree()["metadata"].get("deletionTimestamp"))
+            raise ApiError.already_exists(resource.group, resource.plural, given, leaving=leaving)
         metadata["name"] = prefix[: objects.LONGEST - objects.SUFFIX] + objects.suffix(core.random)
     raise ApiError.generated_name_taken(resource.group, resource.plural, given)
 
