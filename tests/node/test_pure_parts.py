@@ -66,8 +66,9 @@ def test_cgroup_values() -> None:
     assert cgroup_resources(one) == {
         "cpu": {"shares": 1024, "quota": 50000, "period": 100000},
         "memory": {"limit": 64 << 20},
+        "pids": {"limit": 4096},
     }
-    assert cgroup_resources(Container({"name": "c"})) == {"cpu": {"shares": 2}}
+    assert cgroup_resources(Container({"name": "c"})) == {"cpu": {"shares": 2}, "pids": {"limit": 4096}}
     assert shares(Decimal("0.5")) == 512
 
 

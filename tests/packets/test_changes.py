@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
 
+from clusterip.kernel import sysctl
 from clusterip.kernel.nft_monitor import Monitor
 from clusterip.proxy.backends.nftables_table import KUBE_PROXY
 from packets.lab import SILENCE_SECONDS, Lab
@@ -133,6 +135,21 @@ def test_a_terminating_endpoint_keeps_its_udp_flows(lab: Lab) -> None:
     proxy.sync()
     assert lab.ask(CLIENT, UDP, from_port=4444).startswith(HERE)
     assert lab.ask(CLIENT, UDP).startswith(ALSO)
+
+
+def test_a_connection_that_nobody_answered_is_forgotten_soon(lab: Lab) -> None:
+    """Until then the kernel sends the same port's next connection to the same place."""
+    lab.nodes["node-1"].inside(lambda: sysctl.write("net.netfilter.nf_conntrack_tcp_timeout_syn_sent", 1))
+    cluster = web("10.244.1.99")  # a pod that is not there any more
+    proxy = lab.proxy("node-1", cluster.plan)
+    proxy.sync()
+    assert lab.ask(CLIENT, VIP, from_port=40000, seconds=SILENCE_SECONDS) == "silence"
+    place(cluster, HERE)
+    proxy.sync()
+    assert lab.ask(CLIENT, VIP) == f"{HERE}:8080 saw {CLIENT}"
+    assert lab.ask(CLIENT, VIP, from_port=40000, seconds=SILENCE_SECONDS) == "silence"
+    time.sleep(1.5)
+    assert lab.ask(CLIENT, VIP, from_port=40000) == f"{HERE}:8080 saw {CLIENT}"
 
 
 def test_no_connection_fails_while_proxies_come_and_go(lab: Lab) -> None:

@@ -97,10 +97,10 @@ class ImageStore:
             return self._image(text, reference, record)
         entry = catalog.find(reference.name)
         if entry is None or reference.digest:
-            return ImageMissing(text, "ErrImagePull", _missing(text, reference))
+            return ImageMissing(text, "ErrImagePull", _missing(reference))
         record = self.records().get(entry.name)
         if record is None:
-            return ImageMissing(text, "ErrImagePull", _not_built(text, entry))
+            return ImageMissing(text, "ErrImagePull", _not_built(entry))
         image = self._image(text, reference, record)
         return replace(
             image, substituted=f"{text} is served by catalog {catalog.short_name(entry.name)} {record.version}"
@@ -142,16 +142,16 @@ def _unparsed(text: str, error: BadReference) -> str:
     return f"couldn't parse image name {json.dumps(text)}: {error}"
 
 
-def _missing(text: str, reference: Reference) -> str:
+def _missing(reference: Reference) -> str:
     known = ", ".join(catalog.short_name(entry.name) for entry in catalog.CATALOG)
     why = (
         "a digest names exactly one image, and it is not in the local store"
         if reference.digest
         else f"not in the local store or the catalog ({known})"
     )
-    return f'failed to pull image "{text}": {why}; load it with: clusterip image load ARCHIVE'
+    return f"{why}; load it with: clusterip image load ARCHIVE"
 
 
-def _not_built(text: str, entry: catalog.Entry) -> str:
+def _not_built(entry: catalog.Entry) -> str:
     name = catalog.short_name(entry.name)
-    return f'failed to pull image "{text}": catalog image {name} is not built; run: {BUILD_COMMAND}'
+    return f"catalog image {name} is not built; run: {BUILD_COMMAND}"

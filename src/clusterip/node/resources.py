@@ -19,6 +19,7 @@ PERIOD = 100_000
 MIN_QUOTA = 1_000
 MIN_SHARES = 2
 MAX_SHARES = 262_144
+MOST_PROCESSES = 4096  # of one container: the whole machine has 32,768 process numbers by default
 
 
 def _of(container: Container, which: str, resource: str) -> Decimal | None:
@@ -33,7 +34,7 @@ def cgroup_resources(container: Container) -> Tree:
     cpu: dict[str, Any] = {"shares": shares(request if request is not None else cpu_limit)}
     if cpu_limit:
         cpu |= {"quota": max(MIN_QUOTA, int(cpu_limit * PERIOD)), "period": PERIOD}
-    found: Tree = {"cpu": cpu}
+    found: Tree = {"cpu": cpu, "pids": {"limit": MOST_PROCESSES}}
     if memory_limit:
         found["memory"] = {"limit": int(memory_limit)}
     return found
