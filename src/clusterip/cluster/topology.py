@@ -23,9 +23,9 @@ EVERYWHERE = IPv4Network("0.0.0.0/0")
 POD_PREFIX = 24
 
 # rp_filter off: a reply may leave by another link than its request came (hairpin, masquerade).  route_localnet off: the
-# nftables proxy offers no node ports on loopback.  The conntrack values are kube-proxy's own defaults, but syn_sent: while
-# the kernel remembers a connection that nobody answered, a new one from the same port goes to the same place, which may
-# be a pod that ended (docs/kernel-notes.md).
+# nftables proxy offers no node ports on loopback.  The conntrack values are kube-proxy's own defaults, but syn_sent:
+# while the kernel remembers a connection that nobody answered, a new one from the same port goes to the same place,
+# which may be a pod that ended (docs/kernel-notes.md).
 ROUTER = {
     "net.ipv4.ip_forward": "1",
     "net.ipv4.conf.all.rp_filter": "0",
