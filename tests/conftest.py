@@ -1,0 +1,13 @@
+"""What all tests share: how Hypothesis searches.
+
+A machine that also runs a cluster is slow at times, so nothing is judged by the clock. In CI the search is the same each
+time; everywhere else it looks at new cases with every run.
+"""
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("clusterip", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", settings.get_profile("clusterip"), derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "clusterip")
