@@ -1,7 +1,7 @@
 """What all tests share: how Hypothesis searches.
 
-A machine that also runs a cluster is slow at times, so nothing is judged by the clock. In CI the search is the same each
-time; everywhere else it looks at new cases with every run.
+A machine that also runs a cluster is slow at times, so nothing is judged by the clock. In CI the search is the same
+each time; everywhere else it looks at new cases with every run.
 """
 
 import os
