@@ -22,7 +22,6 @@ FIELD_MESSAGES = [
     (errors.not_found("v", "v"), 'Not found: "v"'),
     (errors.too_long("v", 63), "Too long: may not be more than 63 bytes"),
     (errors.too_many("v", 3, 1), "Too many: 3: must have at most 1 item"),
-    (errors.type_invalid("v", "string", "must be array"), 'Invalid value: "string": must be array'),
 ]
 
 

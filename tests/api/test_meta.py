@@ -3,7 +3,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clusterip.api.meta import (
-    GroupKind,
     GroupVersionKind,
     ObjectKey,
     controller_of,
@@ -18,7 +17,6 @@ from clusterip.api.meta import (
 def test_names_print_as_upstream_prints_them():
     assert str(ObjectKey("default", "web")) == "default/web"
     assert str(ObjectKey("", "node-1")) == "node-1"
-    assert str(GroupKind("apps", "Deployment")) == "Deployment.apps"
     assert str(GroupVersionKind("", "v1", "Service")) == "/v1, Kind=Service"
     assert gvk_of({"apiVersion": "apps/v1", "kind": "Deployment"}).api_version == "apps/v1"
 

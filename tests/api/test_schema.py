@@ -31,7 +31,7 @@ def test_how_lists_merge():
     assert fields["clusterIPs"].is_atomic
     assert fields["selector"].is_atomic
     assert not ports.is_atomic
-    assert definition(schema.OBJECT_META).fields["finalizers"].list_type == "set"
+    assert definition("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta").fields["finalizers"].list_type == "set"
 
 
 def test_a_reference_is_atomic_when_what_it_refers_to_is_unless_it_says_otherwise():

@@ -9,7 +9,6 @@ from clusterip.api.selectors import (
     FieldTerm,
     check_fields,
     from_label_selector,
-    from_labels,
     parse_fields,
     parse_labels,
 )
@@ -124,12 +123,6 @@ def test_label_selector_objects():
         from_label_selector({"matchExpressions": [{"key": "a", "operator": "Near"}]})
     with pytest.raises(ValueError, match="values set can't be empty"):
         from_label_selector({"matchExpressions": [{"key": "a", "operator": "In"}]})
-
-
-def test_plain_maps():
-    assert from_labels({"app": "web"}).matches(LABELS)
-    assert not from_labels({"app": "db"}).matches(LABELS)
-    assert from_labels(None).matches(LABELS)
 
 
 FIELDS = {"metadata.name": "c3", "metadata.namespace": "n", "a": "x,y=z\\"}

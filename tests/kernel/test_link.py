@@ -119,17 +119,12 @@ def test_addresses_come_and_go(pair: tuple[int, int]) -> None:
         assert not links.delete_address("lo", "10.99.7.7/32")
 
 
-def test_rename_and_move(pair: tuple[int, int]) -> None:
-    left, right = pair
-    with Netlink(left) as near, Netlink(right) as far:
+def test_rename(pair: tuple[int, int]) -> None:
+    with Netlink(pair[0]) as near:
         near.add_veth("a0", "a1")
         near.rename("a1", "eth0")
-        near.set_mac("eth0", "02:00:00:00:00:09")
-        near.set_mtu("eth0", 1300)
-        near.set_netns("eth0", right)
-        moved = far.link("eth0")
-        assert moved is not None
-        assert (moved.mac, moved.mtu) == ("02:00:00:00:00:09", 1300)
+        assert near.link("a1") is None
+        assert near.link("eth0") is not None
 
 
 def test_a_sysctl_belongs_to_the_namespace(pair: tuple[int, int]) -> None:

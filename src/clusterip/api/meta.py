@@ -24,16 +24,6 @@ class ObjectKey(NamedTuple):
         return f"{self.namespace}/{self.name}" if self.namespace else self.name
 
 
-class GroupKind(NamedTuple):
-    """A kind without its version; the core group is empty."""
-
-    group: str
-    kind: str
-
-    def __str__(self) -> str:
-        return f"{self.kind}.{self.group}" if self.group else self.kind
-
-
 class GroupVersion(NamedTuple):
     """An API version: "v1" or "apps/v1"."""
 
@@ -100,10 +90,6 @@ def key_of(tree: Tree) -> ObjectKey:
 
 def uid_of(tree: Tree) -> str:
     return metadata_of(tree).get("uid") or ""
-
-
-def resource_version_of(tree: Tree) -> str:
-    return metadata_of(tree).get("resourceVersion") or ""
 
 
 def labels_of(tree: Tree) -> dict[str, str]:

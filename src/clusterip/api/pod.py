@@ -24,11 +24,6 @@ def spec_of(pod: Tree) -> Tree:
     return found
 
 
-def containers_of(spec: Tree) -> list[Tree]:
-    found: list[Tree] = spec.get("containers") or []
-    return found
-
-
 def all_containers(spec: Tree) -> Iterator[tuple[str, Tree]]:
     """Every container of a spec with its path below the spec."""
     for field in CONTAINER_LISTS:

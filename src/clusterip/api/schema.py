@@ -18,10 +18,8 @@ import orjson
 from clusterip.api.meta import GroupVersionKind, Tree
 
 HERE: Final = Path(__file__).parent
-OBJECT_META: Final = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 
 SCALARS: Final = frozenset({"string", "int32", "int64", "bool", "double", "bytes"})
-WRITTEN_BY_HAND: Final = frozenset({"time", "microtime", "quantity", "intstr"})
 """Types whose JSON Go reads and writes by methods of their own."""
 
 
@@ -175,11 +173,6 @@ def _named(inner: Node, go: str) -> Node:
     if inner.type not in SCALARS or "." not in element or not go.startswith(("[]", "map[")):
         return inner
     return Node(type=inner.type, go=element)
-
-
-def resolved(node: Node) -> Definition | None:
-    """The structure that a node refers to, if it does."""
-    return definition(node.ref) if node.type == "ref" else None
 
 
 @cache

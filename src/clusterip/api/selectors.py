@@ -93,13 +93,7 @@ class LabelSelector:
         return ",".join(map(str, self.requirements))
 
 
-EVERYTHING: Final = LabelSelector()
 NOTHING: Final = LabelSelector(nothing=True)
-
-
-def from_labels(labels: Labels | None) -> LabelSelector:
-    """The selector of a plain map, as Services and ReplicationControllers have it; empty selects everything."""
-    return LabelSelector(tuple(Requirement(key, "=", (value,)) for key, value in sorted((labels or {}).items())))
 
 
 OPERATORS: Final = {"In": "in", "NotIn": "notin", "Exists": "exists", "DoesNotExist": "!"}

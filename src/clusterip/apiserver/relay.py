@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, quote, urlencode
 
@@ -30,7 +30,6 @@ NODE_PATHS = {"log": "containerLogs", "exec": "exec", "attach": "attach", "portf
 OWN_HEADERS = frozenset({"host", "authorization", "impersonate-user", "impersonate-group", "content-length"})
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
-Dial = Callable[[str, int], Awaitable[Streams]]
 
 
 @dataclass(frozen=True, slots=True)

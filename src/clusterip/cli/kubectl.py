@@ -7,10 +7,8 @@ import os
 import sys
 
 from clusterip.cli.passing import split_name, take_all
-from clusterip.cluster.kubectl import any_kubectl, kubectl_path
+from clusterip.cluster.kubectl import any_kubectl
 from clusterip.cluster.state import default_name, running_cluster
-
-__all__ = ["kubectl_path"]
 
 DESCRIPTION = """Run kubectl as the administrator of a cluster: the one that CLUSTERIP_KUBECTL names, else the one on
 PATH, else a real one from the cache (fetched once). `--name CLUSTER` in front chooses the cluster."""

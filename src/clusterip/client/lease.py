@@ -136,13 +136,6 @@ class Election:
         self._clock = clock or SystemClock()
         self._seen: Seen | None = None
 
-    async def won(self) -> None:
-        """Wait until this candidate leads."""
-        while True:
-            if await self.attempt():
-                return
-            await asyncio.sleep(self._retry)
-
     async def keep(self) -> None:
         """Stay leader; returns when leadership is lost."""
         renewed = self._clock.monotonic()

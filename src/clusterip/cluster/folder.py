@@ -175,13 +175,6 @@ def own_process() -> Process:
     return found
 
 
-def clusters() -> list[Folder]:
-    """Every cluster that has a folder."""
-    with contextlib.suppress(FileNotFoundError):
-        return [Folder(path.name, path) for path in sorted(home().iterdir()) if (path / "cluster.json").is_file()]
-    return []
-
-
 @contextlib.contextmanager
 def locked(folder: Folder) -> Iterator[None]:
     """Hold the cluster's lock; a second `up` or `down` at the same time is told so."""

@@ -117,10 +117,6 @@ def _bare(template: object) -> object:
     return template
 
 
-def same_template(one: Tree, other: Tree) -> bool:
-    return _bare(one) == _bare(other)
-
-
 # -- ReplicaSets ------------------------------------------------------------------------------------------------------
 
 

@@ -100,7 +100,7 @@ def family_of(address: str) -> str:
 def _is_used(service: Service, pod: Pod, zones: Mapping[str, str | None]) -> bool:
     if pod.is_finished or not (pod.status.pod_ip or pod.status.pod_ips):
         return False
-    return pod.spec.node_name in zones or service.spec.publish_not_ready_addresses or not pod.spec.node_name
+    return pod.spec.node_name in zones or service.spec.publish_not_ready_addresses
 
 
 def _grouped(

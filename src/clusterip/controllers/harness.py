@@ -300,9 +300,6 @@ class Loop:
 
         informer.subscribe(changed)
 
-    def look_after(self, key: Key, seconds: float) -> None:
-        self.queue.add_after(key, seconds)
-
     def on_failure(self, failed: Callable[[Key], None]) -> None:
         """Call when the writes of a key failed, before the key comes again."""
         self._failed = failed

@@ -7,9 +7,8 @@ Rules: too many keys cost time, one too few costs correctness: when in doubt, a 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Any
 
-from clusterip.api.meta import Tree
 from clusterip.api.selectors import from_label_selector
 from clusterip.client.informer import Informer
 from clusterip.controllers.harness import HasMetadata
@@ -17,18 +16,6 @@ from clusterip.controllers.model import Meta
 from clusterip.controllers.writes import Key
 
 Keys = Callable[[Key, Any, Any], Iterable[Key]]
-
-
-class HasSelector(Protocol):
-    @property
-    def selector(self) -> Tree: ...
-
-
-class Workload(Protocol):
-    @property
-    def metadata(self) -> Meta: ...
-    @property
-    def spec(self) -> HasSelector: ...
 
 
 def of_owned(kind: str, workloads: Informer[Any]) -> Keys:

@@ -174,22 +174,9 @@ class Netlink:
     def set_up(self, name: str) -> None:
         self._set(name, f"set {name} up", flags=rt.IFF_UP, change=rt.IFF_UP)
 
-    def set_down(self, name: str) -> None:
-        self._set(name, f"set {name} down", change=rt.IFF_UP)
-
     def set_master(self, name: str, bridge: str) -> None:
         """Make the link a port of the bridge."""
         self._set(name, f"put {name} on {bridge}", rt.number(rt.IFLA_MASTER, self.index(bridge)))
-
-    def set_mac(self, name: str, mac: str) -> None:
-        self._set(name, f"set {name} address {mac}", netlink.attribute(rt.IFLA_ADDRESS, rt.mac_bytes(mac)))
-
-    def set_mtu(self, name: str, mtu: int) -> None:
-        self._set(name, f"set {name} mtu {mtu}", rt.number(rt.IFLA_MTU, mtu))
-
-    def set_netns(self, name: str, netns_fd: int) -> None:
-        """Move the link to another namespace."""
-        self._set(name, f"move {name}", rt.number(rt.IFLA_NET_NS_FD, netns_fd))
 
     def rename(self, name: str, new_name: str) -> None:
         """Give the link (which must be down) another name."""

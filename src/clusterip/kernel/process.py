@@ -17,18 +17,12 @@ import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-CLONE_NEWTIME = 0x00000080
 CLONE_NEWNS = 0x00020000
-CLONE_NEWCGROUP = 0x02000000
 CLONE_NEWUTS = 0x04000000
 CLONE_NEWIPC = 0x08000000
-CLONE_NEWUSER = 0x10000000
-CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
 
-PR_SET_PDEATHSIG = 1
 PR_SET_NAME = 15
-PR_SET_CHILD_SUBREAPER = 36
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -116,12 +110,6 @@ def start_time(pid: int) -> int | None:
 def is_alive(pid: int, started: int) -> bool:
     """Whether this very process still runs."""
     return start_time(pid) == started
-
-
-def parent_of(pid: int) -> int | None:
-    """The pid of the parent."""
-    fields = _stat(pid)
-    return int(fields[1]) if fields else None
 
 
 def pidfd_open(pid: int, started: int | None = None) -> int:

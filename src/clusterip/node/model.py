@@ -65,10 +65,6 @@ class Container:
         """An init container that goes on beside the others."""
         return self.init and self.tree.get("restartPolicy") == "Always"
 
-    @property
-    def is_system(self) -> bool:
-        return self.image.partition(":")[0] == SYSTEM_IMAGE
-
     @cached_property
     def probes(self) -> Mapping[ProbeKind, Probe]:
         found = {kind: self.tree.get(f"{kind}Probe") for kind in PROBE_KINDS}

@@ -20,7 +20,6 @@ from clusterip.node.probing import EARLY_LOOKS, Verdict, advance, initial
 
 Result = tuple[bool, str]
 Told = Callable[[Probe, Verdict, str], None]
-HEAD_LIMIT = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,15 +9,12 @@ Truth: pkg/proxy/healthcheck/proxy_health.go: unhealthy when a change has waited
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from clusterip.clock import Clock, rfc3339_micro
 from clusterip.proxy.metrics import Metrics
 from clusterip.transport.http import Listener, Request, Response
-
-logger = logging.getLogger(__name__)
 
 TEXT = "text/plain; charset=utf-8"
 EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"

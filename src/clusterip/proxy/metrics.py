@@ -85,9 +85,6 @@ class Metrics:
     def observe(self, name: str, value: float) -> None:
         self._histograms[name].observe(value)
 
-    def put_labelled(self, name: str, label: str, value: float) -> None:
-        self._labelled[name][label] = value
-
     def count_labelled(self, name: str, label: str) -> None:
         self._labelled[name][label] = self._labelled[name].get(label, 0) + 1
 

@@ -17,7 +17,6 @@ from clusterip.api.meta import Tree
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 HEADLESS_LABEL = "service.kubernetes.io/headless"
 PROXY_NAME_LABEL = "service.kubernetes.io/service-proxy-name"
-ZONE_LABEL = "topology.kubernetes.io/zone"
 LEAVING_TAINT = "ToBeDeletedByClusterAutoscaler"
 TRIGGER_TIME = "endpoints.kubernetes.io/last-change-trigger-time"
 FOREIGN = f"!{PROXY_NAME_LABEL},!{HEADLESS_LABEL}"  # what is left to other proxies, as a label selector

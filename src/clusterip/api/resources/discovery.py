@@ -21,7 +21,6 @@ from clusterip.api.tables import AGE, NAME, UNSET, fixed, text, with_more
 ADDRESS_TYPES = ("FQDN", "IPv4", "IPv6")
 PROTOCOLS = ("SCTP", "TCP", "UDP")
 MAX_ENDPOINTS, MAX_ADDRESSES, MAX_PORTS, MAX_TOPOLOGY, MAX_HINTS = 1000, 100, 20000, 16, 8
-SERVICE_NAME = "kubernetes.io/service-name"
 
 
 def _default(tree: Tree) -> None:
