@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
+from clusterip.api.pod import qos_class
 from clusterip.node.accounts import account
-from clusterip.node.amount import amount
 from clusterip.node.endings import exit_reason, last_words
 from clusterip.node.ipam import choose
 from clusterip.node.machine import capability_names
 from clusterip.node.model import Container, Probe, parse_probe
 from clusterip.node.probing import Verdict, advance, initial
-from clusterip.node.resources import cgroup_resources, oom_score, qos_class, shares
+from clusterip.node.resources import cgroup_resources, oom_score, shares
 from clusterip.node.runtime import words_of
 from clusterip.node.sandbox import link_name, pod_mac, signal_number
 from node.pods import pod
@@ -53,14 +53,6 @@ def test_probe_thresholds() -> None:
     assert initial("startup") == Verdict(None)
 
 
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [("500m", "0.5"), ("64Mi", "67108864"), ("1e3", "1000"), ("1.5Gi", "1610612736"), ("2k", "2000"), ("x", "0")],
-)
-def test_amounts(text: str, value: str) -> None:
-    assert amount(text) == Decimal(value)
-
-
 def test_cgroup_values() -> None:
     one = Container({"name": "c", "resources": {"limits": {"cpu": "500m", "memory": "64Mi"}, "requests": {"cpu": "1"}}})
     assert cgroup_resources(one) == {
@@ -77,13 +69,13 @@ def test_cgroup_values() -> None:
     [
         ({}, "BestEffort", 1000),
         ({"requests": {"memory": "1Gi"}}, "Burstable", 750),
-        ({"limits": {"cpu": "1", "memory": "1Gi"}}, "Guaranteed", 0),
+        ({name: {"cpu": "1", "memory": "1Gi"} for name in ("limits", "requests")}, "Guaranteed", 0),
         ({"limits": {"memory": "1Gi"}}, "Burstable", 999),
     ],
 )
 def test_quality_of_service(resources: dict[str, Any], kind: str, score: int) -> None:
     one = pod({"name": "c", "resources": resources})
-    assert qos_class(one) == kind
+    assert qos_class(one.spec) == kind
     assert oom_score(one, one.app_containers[0], 4 << 30) == score
 
 

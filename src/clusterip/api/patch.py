@@ -15,17 +15,11 @@ import orjson
 
 from clusterip.api.errors import ApiError, invalid
 from clusterip.api.meta import Tree, copied
-from clusterip.api.strategic import go_text
+from clusterip.api.strategic import go_kind, go_text, without_nulls
 from clusterip.api.strategic import strategic_merge as strategic_merge
 
 MOST_OPERATIONS: Final = 10_000
 MOST_COPIED_BYTES: Final = 3 * 1024 * 1024  # a small patch must not make a huge object
-
-GO_KINDS: Final = {dict: "object", list: "array", str: "string", bool: "bool", type(None): "null"}
-
-
-def _go_kind(value: Any) -> str:
-    return GO_KINDS.get(type(value), "number")
 
 
 # --- RFC 7386 --------------------------------------------------------------------------------------------------------
@@ -36,7 +30,7 @@ def merge_patch(tree: Tree, patch: Any) -> Tree:
     if patch is None:
         raise ApiError.bad_request("Invalid JSON Patch")
     if not isinstance(patch, dict):
-        why = f"json: cannot unmarshal {_go_kind(patch)} into Go value of type map[string]interface {{}}"
+        why = f"json: cannot unmarshal {go_kind(patch)} into Go value of type map[string]interface {{}}"
         raise ApiError.bad_request(f"error decoding patch: {why}")
     return _merged(copied(tree), patch)
 
@@ -50,17 +44,8 @@ def _merged(tree: Tree, patch: Tree) -> Tree:
         elif isinstance(have, dict) and isinstance(value, dict):
             _merged(have, value)
         else:
-            tree[key] = _without_nulls(value)
+            tree[key] = without_nulls(value)
     return tree
-
-
-def _without_nulls(value: Any) -> Any:
-    """What a patch puts where nothing was: its nulls remove nothing. Those in lists stay."""
-    if isinstance(value, dict):
-        return {key: _without_nulls(inner) for key, inner in value.items() if inner is not None}
-    if isinstance(value, list):
-        return [_without_nulls(item) for item in value]
-    return value
 
 
 # --- RFC 6902 --------------------------------------------------------------------------------------------------------
@@ -87,13 +72,13 @@ def _checked(operations: Any) -> list[Tree]:
     if operations is None:
         return []
     if not isinstance(operations, list):
-        raise _undecodable(f"{_go_kind(operations)} into Go value of type []handlers.jsonPatchOp")
+        raise _undecodable(f"{go_kind(operations)} into Go value of type []handlers.jsonPatchOp")
     for operation in operations:
         if not isinstance(operation, dict):
-            raise _undecodable(f"{_go_kind(operation)} into Go value of type handlers.jsonPatchOp")
+            raise _undecodable(f"{go_kind(operation)} into Go value of type handlers.jsonPatchOp")
         for key in ("op", "path", "from"):
             if not isinstance(operation.get(key, ""), str):
-                raise _undecodable(f"{_go_kind(operation[key])} into Go struct field jsonPatchOp.{key} of type string")
+                raise _undecodable(f"{go_kind(operation[key])} into Go struct field jsonPatchOp.{key} of type string")
     if len(operations) > MOST_OPERATIONS:
         text = f"The allowed maximum operations in a JSON patch is {MOST_OPERATIONS}, got {len(operations)}"
         raise ApiError(413, "RequestEntityTooLarge", f"Request entity too large: {text}")

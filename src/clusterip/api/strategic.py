@@ -19,6 +19,7 @@ DIRECTIVE: Final = "$patch"
 RETAIN_KEYS: Final = "$retainKeys"
 DELETE_FROM: Final = "$deleteFromPrimitiveList"
 ORDER_OF: Final = "$setElementOrder"
+GO_KINDS: Final = {dict: "object", list: "array", str: "string", bool: "bool", type(None): "null"}
 
 Place: TypeAlias = "Definition | Node | None"
 """Where in a kind a value is: a structure, a map's element, or nowhere known."""
@@ -29,14 +30,15 @@ def strategic_merge(tree: Tree, patch: Any, schema: str | Definition) -> Tree:
     """The tree with the patch merged into it."""
     if not isinstance(patch, dict):
         raise ApiError.bad_request(
-            f"json: cannot unmarshal {_go_kind(patch)} into Go value of type map[string]interface {{}}"
+            f"json: cannot unmarshal {go_kind(patch)} into Go value of type map[string]interface {{}}"
         )
     place = definition(schema) if isinstance(schema, str) else schema
     return _merge_map(copied(tree), copied(patch), place)
 
 
-def _go_kind(value: Any) -> str:
-    return {list: "array", str: "string", bool: "bool", type(None): "null"}.get(type(value), "number")
+def go_kind(value: Any) -> str:
+    """What encoding/json calls a value."""
+    return GO_KINDS.get(type(value), "number")
 
 
 # --- the schema ------------------------------------------------------------------------------------------------------
@@ -97,7 +99,7 @@ def _merge_field(original: Tree, key: str, value: Any, node: Node | None) -> Non
     elif isinstance(have, list) and isinstance(value, list):
         original[key] = _merge_list(have, value, node) if _strategy(node) == "merge" else value
     else:
-        _put(original, key, _without_nulls(value) if isinstance(value, (dict, list)) else value)
+        _put(original, key, without_nulls(value) if isinstance(value, (dict, list)) else value)
 
 
 def _put(original: Tree, key: str, value: Any) -> None:
@@ -123,11 +125,12 @@ def _without_directives(value: Any) -> Any:
     return value
 
 
-def _without_nulls(value: Any) -> Any:
+def without_nulls(value: Any) -> Any:
+    """What a patch puts where nothing was: its nulls remove nothing. Those in lists stay."""
     if isinstance(value, dict):
-        return {key: _without_nulls(inner) for key, inner in value.items() if inner is not None}
+        return {key: without_nulls(inner) for key, inner in value.items() if inner is not None}
     if isinstance(value, list):
-        return [_without_nulls(item) for item in value]
+        return [without_nulls(item) for item in value]
     return value
 
 
@@ -211,7 +214,7 @@ def _special_items(original: List, patch: List, key: str) -> tuple[List, List]:
 
 def _key_of(item: Any, key: str) -> Any:
     if not isinstance(item, dict):
-        raise ApiError.unclassified(f"expected a map[string]interface {{}}, but received a {_go_kind(item)}")
+        raise ApiError.unclassified(f"expected a map[string]interface {{}}, but received a {go_kind(item)}")
     if key not in item:
         raise ApiError.unclassified(f"map: {go_text(item)} does not contain declared merge key: {key}")
     return item[key]
@@ -260,7 +263,7 @@ def _apply_orders(original: Tree, patch: Tree, place: Place) -> None:
         name = _named(directive, ORDER_OF)
         node = _node(place, name)
         if not isinstance(order, list):
-            raise ApiError.unclassified(f"expected a []interface {{}}, but received a {_go_kind(order)}")
+            raise ApiError.unclassified(f"expected a []interface {{}}, but received a {go_kind(order)}")
         have, change = _list_in(original, name), _list_in(patch, name)
         if node is None:
             kind = place.kind if isinstance(place, Definition) else "map"
@@ -285,7 +288,7 @@ def _ordered(have: List | None, change: List | None, order: List, node: Node) ->
 def _list_in(tree: Tree, name: str) -> List | None:
     found = tree.get(name)
     if found is not None and not isinstance(found, list):
-        raise ApiError.unclassified(f"expected a []interface {{}}, but received a {_go_kind(found)}")
+        raise ApiError.unclassified(f"expected a []interface {{}}, but received a {go_kind(found)}")
     return found
 
 

@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from clusterip.node.amount import amount
+from clusterip.api.errors import quoted
+from clusterip.api.quantity import amount
 from clusterip.node.model import Container, Pod
 
 SUBSCRIPT = re.compile(r"^metadata\.(labels|annotations)\['(.*)'\]$")
@@ -38,16 +39,8 @@ def field_text(pod: Pod, path: str, node_name: str, host_ip: str, pod_ip: str) -
         return plain[path]
     if path in ("metadata.labels", "metadata.annotations"):
         pairs = pod.meta.get(path.removeprefix("metadata.")) or {}
-        return "\n".join(f"{key}={_quoted(str(value))}" for key, value in sorted(pairs.items()))
+        return "\n".join(f"{key}={quoted(str(value))}" for key, value in sorted(pairs.items()))
     raise ValueError(f"unsupported fieldPath: {path}")
-
-
-def _quoted(text: str) -> str:
-    """Go's %q, as far as labels and annotations need it."""
-    escaped = (
-        text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t").replace("\r", "\\r")
-    )
-    return f'"{escaped}"'
 
 
 def resource_text(pod: Pod, container: Container, reference: Mapping[str, Any], allocatable: Mapping[str, str]) -> str:

@@ -1,18 +1,18 @@
-"""Requests and limits as a cgroup knows them, and a pod's quality of service.
+"""Requests and limits as a cgroup knows them.
 
-Stage: plan.  In: container specs.  Out: the `resources` part of an OCI configuration; a class name.
+Stage: plan.  In: container specs.  Out: the `resources` part of an OCI configuration.
 Rules: pure.
-Truth: kubelet cm/helpers_linux.go (MilliCPUToShares, MilliCPUToQuota), pkg/apis/core/v1/helper/qos.
+Truth: kubelet cm/helpers_linux.go (MilliCPUToShares, MilliCPUToQuota), qos/policy.go.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
 from clusterip.api.meta import Tree
-from clusterip.node.amount import amount
+from clusterip.api.pod import qos_class
+from clusterip.api.quantity import amount
 from clusterip.node.model import Container, Pod
 
 PERIOD = 100_000
@@ -24,7 +24,7 @@ MOST_PROCESSES = 4096  # of one container: the whole machine has 32,768 process 
 
 def _of(container: Container, which: str, resource: str) -> Decimal | None:
     value = ((container.tree.get("resources") or {}).get(which) or {}).get(resource)
-    return None if value is None else amount(str(value))
+    return None if value is None else amount(value)
 
 
 def cgroup_resources(container: Container) -> Tree:
@@ -45,26 +45,9 @@ def shares(cpu: Decimal | None) -> int:
     return MIN_SHARES if not cpu else min(MAX_SHARES, max(MIN_SHARES, int(cpu * 1024)))
 
 
-def qos_class(pod: Pod) -> str:
-    """Guaranteed, Burstable or BestEffort."""
-    resources = [c.tree.get("resources") or {} for c in pod.containers]
-    if not any(r.get("limits") or r.get("requests") for r in resources):
-        return "BestEffort"
-    return "Guaranteed" if all(_guaranteed(r) for r in resources) else "Burstable"
-
-
-def _guaranteed(resources: Mapping[str, Any]) -> bool:
-    limits = resources.get("limits") or {}
-    requests = resources.get("requests") or limits
-    return all(
-        name in limits and amount(str(limits[name])) == amount(str(requests.get(name, limits[name])))
-        for name in ("cpu", "memory")
-    )
-
-
 def oom_score(pod: Pod, container: Container, memory_capacity: int) -> int:
     """Who goes first when memory ends. Never negative: lowering it needs a capability that a node may lack."""
-    kind = qos_class(pod)
+    kind = qos_class(pod.spec)
     if kind == "Guaranteed":
         return 0
     request = _of(container, "requests", "memory")

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from clusterip.api.meta import Tree
+from clusterip.api.pod import qos_class
 from clusterip.clock import rfc3339
 from clusterip.node.decide import failed_init, initialized, is_over
 from clusterip.node.model import Container, Pod, PodSeen, Seen
-from clusterip.node.resources import qos_class
 
 RUNTIME_NAME = "clusterip"
 Condition = tuple[str, bool, str, str]  # type, status, reason, message
@@ -39,7 +39,7 @@ def pod_status(pod: Pod, seen: PodSeen, former: Tree, facts: Facts) -> Tree:
         "hostIP": facts.host_ip,
         "hostIPs": [{"ip": facts.host_ip}],
         "startTime": former.get("startTime") or rfc3339(facts.started_at),
-        "qosClass": former.get("qosClass") or pod.status.get("qosClass") or qos_class(pod),
+        "qosClass": former.get("qosClass") or pod.status.get("qosClass") or qos_class(pod.spec),
         "containerStatuses": [container_status(pod, c, seen) for c in pod.app_containers],
     }
     if pod.init_containers:

@@ -15,8 +15,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from clusterip.api.quantity import amount
 from clusterip.kernel import mount
-from clusterip.node.amount import amount
 from clusterip.node.payload import Files
 
 DATA = "..data"
