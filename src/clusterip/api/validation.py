@@ -115,8 +115,14 @@ def _owners(owners: list[Tree]) -> list[FieldError]:
             "Only one reference can have Controller set to true. "
             f'Found "true" in references for {controllers[0]} and {other}'
         )
-        found.append(invalid(path, owners, detail))
+        found.append(invalid(path, [_shown_owner(owner) for owner in owners], detail))
     return found
+
+
+def _shown_owner(owner: Tree) -> Tree:
+    """An owner as messages show it: with all that must be there, in the order of its structure."""
+    needed = {field: owner.get(field) or "" for field in ("apiVersion", "kind", "name", "uid")}
+    return needed | {field: owner[field] for field in ("controller", "blockOwnerDeletion") if field in owner}
 
 
 def _owner(path: str, owner: Tree) -> list[FieldError]:
@@ -129,7 +135,7 @@ def _owner(path: str, owner: Tree) -> list[FieldError]:
     missing = (field for field in ("kind", "name", "uid") if not owner.get(field))
     found += [invalid(f"{path}.{field}", "", "must not be empty") for field in missing]
     if (group, version, kind) == ("", "v1", "Event"):
-        found.append(invalid(path, owner, "/v1, Kind=Event is disallowed from being an owner"))
+        found.append(invalid(path, _shown_owner(owner), "/v1, Kind=Event is disallowed from being an owner"))
     return found
 
 
