@@ -13,13 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clusterip.cluster.folder import Folder
-from clusterip.cluster.topology import CONTROL_ADDRESS, Machine
+from clusterip.cluster.topology import INSIDE_URL, Machine
 from clusterip.transport import certificates
 from clusterip.transport.certificates import Authority
 from clusterip.transport.kubeconfig import kubeconfig
-
-API_PORT = 6443
-INSIDE_URL = f"https://{CONTROL_ADDRESS.ip}:{API_PORT}"  # for all that live on the LAN
 
 ADMIN = ("kubernetes-admin", ("system:masters",))
 CONTROLLER_MANAGER = ("system:kube-controller-manager", ())

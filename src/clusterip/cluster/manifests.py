@@ -11,8 +11,7 @@ from typing import Any
 
 from clusterip.api.meta import Tree
 from clusterip.cluster.config import Config
-from clusterip.cluster.identity import API_PORT, INSIDE_URL
-from clusterip.cluster.topology import CONTROL_ADDRESS
+from clusterip.cluster.topology import API_PORT, CONTROL_ADDRESS, INSIDE_URL
 
 NAMESPACE = "kube-system"
 IMAGE = "clusterip"

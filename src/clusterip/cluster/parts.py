@@ -13,8 +13,7 @@ from pathlib import Path
 
 from clusterip.cluster.config import Config
 from clusterip.cluster.folder import Folder
-from clusterip.cluster.identity import API_PORT
-from clusterip.cluster.topology import CONTROL, Machine, Topology
+from clusterip.cluster.topology import API_PORT, CONTROL, Machine, Topology
 
 NODE_ROOT = "/var/lib/clusterip"
 NODE_RUN = "/run/clusterip/cluster"  # the cluster's own sockets; the rest of /run/clusterip is the agent's

@@ -1,6 +1,7 @@
 """What `clusterip status` says of a cluster: processes from its records, nodes from its API.
 
 Stage: read (`gather`) and plan (`render`).  In: the state folder.  Out: a tree for JSON, text for people.
+Rules: the client is imported when there is an API to ask: without a cluster the answer is there at once.
 """
 
 from __future__ import annotations
@@ -12,11 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from clusterip import __version__
-from clusterip.api.errors import ApiError
-from clusterip.client.config import from_kubeconfig
-from clusterip.client.names import NODES
-from clusterip.client.rest import Client, Unreachable
-from clusterip.cluster.bootstrap import is_ready
 from clusterip.cluster.config import Config
 from clusterip.cluster.folder import Folder
 from clusterip.cluster.topology import topology
@@ -44,6 +40,12 @@ def _processes(folder: Folder) -> list[Tree]:
 
 async def _ask(folder: Folder) -> tuple[str | None, dict[str, bool]]:
     """The API's version, and which nodes are Ready; nothing when it does not answer."""
+    from clusterip.api.errors import ApiError
+    from clusterip.client.config import from_kubeconfig
+    from clusterip.client.names import NODES
+    from clusterip.client.rest import Client, Unreachable
+    from clusterip.cluster.bootstrap import is_ready
+
     try:
         async with asyncio.timeout(API_SECONDS), Client(from_kubeconfig(folder.kubeconfig)) as client:
             version = await client.request("GET", "/version")

@@ -27,13 +27,12 @@ from clusterip.cluster import launch, machine, machines
 from clusterip.cluster.bootstrap import bring_up
 from clusterip.cluster.config import Config
 from clusterip.cluster.folder import Folder, own_process
-from clusterip.cluster.identity import API_PORT
 from clusterip.cluster.keeper import FIRST_PAUSE_SECONDS, Keeper
 from clusterip.cluster.machines import Namespaces, anchor_name
 from clusterip.cluster.parts import HOST_LISTENER, LAN_LISTENER, parts
 from clusterip.cluster.progress import Progress
 from clusterip.cluster.state import SUPERVISOR, ZYGOTE
-from clusterip.cluster.topology import CONTROL, Topology, topology
+from clusterip.cluster.topology import API_PORT, CONTROL, Topology, topology
 from clusterip.failure import Failure
 from clusterip.kernel import netns, process
 from clusterip.kernel.process import Process

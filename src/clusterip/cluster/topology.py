@@ -19,6 +19,8 @@ BRIDGE = "lan0"
 LAN_NETWORK = IPv4Network("192.168.4.0/24")
 LAN_ADDRESS = IPv4Interface("192.168.4.1/24")
 CONTROL_ADDRESS = IPv4Interface("192.168.4.100/24")
+API_PORT = 6443
+INSIDE_URL = f"https://{CONTROL_ADDRESS.ip}:{API_PORT}"  # the API, for all that live on the LAN
 EVERYWHERE = IPv4Network("0.0.0.0/0")
 POD_PREFIX = 24
 
