@@ -210,3 +210,20 @@ def test_deletecollection_takes_what_is_selected() -> None:
         assert [item["metadata"]["name"] for item in left["items"]] == ["c1", "c3"]
 
     served(body)
+
+
+def test_a_job_deleted_without_a_policy_leaves_its_pods_and_says_so() -> None:
+    jobs = "/apis/batch/v1/namespaces/default/jobs"
+    template = {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "busybox"}]}}
+
+    async def body(wire: Wire) -> None:
+        for name in ("a", "b", "c"):
+            await wire.ok("POST", jobs, {"metadata": {"name": name}, "spec": {"template": template}})
+        await wire.ok("DELETE", f"{jobs}/a?propagationPolicy=Background")
+        assert "Warning" not in wire.last
+        await wire.ok("DELETE", f"{jobs}/b")
+        assert "child pods are preserved by default when jobs are deleted" in wire.last["Warning"]
+        await wire.ok("DELETE", jobs)
+        assert "child pods are preserved by default when jobs are deleted" in wire.last["Warning"]
+
+    served(body)

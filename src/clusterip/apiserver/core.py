@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from clusterip.api.allocation import Ranges
-from clusterip.api.meta import Tree
 from clusterip.apiserver.access import Authorizer, User
 from clusterip.apiserver.forms import JSON, Form, View, check_include
 from clusterip.apiserver.registry import Registry, Served
@@ -105,16 +104,11 @@ class Call:
             return []
         return [("Warning", f"299 - {_quoted(text)}") for text in dict.fromkeys(self.warnings)]
 
-    def answer(self, core: Core, body: bytes, status: int = 200) -> Response:
+    def answer(self, body: bytes, status: int = 200) -> Response:
         """Bytes that a View made, as an answer; JSON ends with its line, as Go's encoder ends it."""
         if self.form.media == JSON:
             body += b"\n"
         return Response(status, body, self.form.content_type, self.warning_headers())
-
-    def answer_tree(self, core: Core, tree: Tree, status: int = 200) -> Response:
-        """A whole object that is not kept as it is here."""
-        view = self.view(core)
-        return self.answer(core, view.render(view.shaped(tree)), status)
 
 
 def _quoted(text: str) -> str:

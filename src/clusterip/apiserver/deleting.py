@@ -89,9 +89,16 @@ async def delete(core: Core, call: Call) -> Response:
         return remove(core, call, transaction, call.key, options)
 
     deleted = await commit(core, call, operation, options.dry_run)
+    _warn(call, options)
     if deleted.gone and call.served.resource.plural not in SHOWN_AFTERWARDS:
-        return call.answer(core, render(_success(call, deleted.entry), call.form))
-    return call.answer(core, call.view(core).one(deleted.entry))
+        return call.answer(render(_success(call, deleted.entry), call.form))
+    return call.answer(call.view(core).one(deleted.entry))
+
+
+def _warn(call: Call, options: Options) -> None:
+    """Of kinds whose dependents stay unless the client says otherwise."""
+    if call.served.resource.deletion_warning and not options.policy:
+        call.warnings.append(call.served.resource.deletion_warning)
 
 
 def _success(call: Call, entry: Entry) -> Tree:
@@ -117,8 +124,9 @@ async def delete_collection(core: Core, call: Call) -> Response:
             core.writes.try_out(operation)
         else:
             await core.writes.do(operation)
+    _warn(call, options)
     body = call.view(core).many(entries, list_metadata(core.store.revision))
-    return call.answer(core, body)
+    return call.answer(body)
 
 
 def remove(core: Core, call: Call, transaction: Transaction, key: str, options: Options) -> Deleted:

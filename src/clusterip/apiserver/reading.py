@@ -39,7 +39,7 @@ def get(core: Core, call: Call) -> Response:
         raise ApiError.unclassified(error.message.removeprefix("invalid resource version: ")) from None
     if revision > core.store.revision:
         raise ApiError.too_large_resource_version(revision, core.store.revision)
-    return call.answer(core, call.view(core).one(found(call)))
+    return call.answer(call.view(core).one(found(call)))
 
 
 def found(call: Call) -> Entry:
@@ -70,14 +70,14 @@ def list_all(core: Core, call: Call) -> Response:
     meets = chosen.meets
     if not page.limit or (chosen.name and chosen.namespace and not page.after):
         wanted = entries if meets is None else filter(meets, entries)
-        return call.answer(core, call.view(core).many(wanted, list_metadata(revision)))
+        return call.answer(call.view(core).many(wanted, list_metadata(revision)))
     part = list(islice(entries if meets is None else filter(meets, entries), page.limit))
     token, remaining = "", 0
     # what a selector may still drop is not looked at: there is a next page wherever there are more objects
     if len(part) == page.limit and next(entries, None) is not None:
         token = _continue_token(revision, part[-1].key)
         remaining = 1 + sum(1 for _ in entries) if meets is None else 0
-    return call.answer(core, call.view(core).many(part, list_metadata(revision, token, remaining)))
+    return call.answer(call.view(core).many(part, list_metadata(revision, token, remaining)))
 
 
 def _entries(core: Core, call: Call, chosen: Selection, page: Page) -> Iterator[Entry]:

@@ -54,7 +54,7 @@ def _decoded(call: Call, body: Body, kind: str, api_version: str, schema: str) -
 async def scale(core: Core, call: Call) -> Answer:
     """spec.replicas of anything that has them."""
     if call.verb == "get":
-        return call.answer(core, render(scale_of(call.served.tree(found(call))), call.form))
+        return call.answer(render(scale_of(call.served.tree(found(call))), call.form))
     body = await bodies.read(call.request)
     if call.verb == "update":
         bodies.check_media(body)
@@ -64,7 +64,7 @@ async def scale(core: Core, call: Call) -> Answer:
     entry = await writing.commit(
         core, call, lambda transaction: writing.change(core, call, transaction, lambda old: _scaled(call, body, old))
     )
-    return call.answer(core, render(scale_of(call.served.tree(entry)), call.form))
+    return call.answer(render(scale_of(call.served.tree(entry)), call.form))
 
 
 def _scaled(call: Call, body: Body, old: Tree) -> Tree:
@@ -201,7 +201,7 @@ async def finalize(core: Core, call: Call) -> Answer:
     entry = await writing.commit(
         core, call, lambda transaction: writing.change(core, call, transaction, edit, bare=True)
     )
-    return call.answer(core, call.view(core).one(entry))
+    return call.answer(call.view(core).one(entry))
 
 
 # --- ServiceAccounts -------------------------------------------------------------------------------------------------
@@ -232,7 +232,7 @@ async def token(core: Core, call: Call) -> Answer:
     }
     expires = rfc3339(now + timedelta(seconds=seconds))
     tree["status"] = {"token": core.signer.sign(claims), "expirationTimestamp": expires}
-    return call.answer(core, render(tree, call.form), 201)
+    return call.answer(render(tree, call.form), 201)
 
 
 def _check_seconds(seconds: int) -> None:

@@ -58,7 +58,7 @@ async def create(core: Core, call: Call) -> Response:
     bodies.check_media(body)
     check_options(call, "CreateOptions")
     entry = await commit(core, call, lambda transaction: _create(core, call, body, transaction))
-    return call.answer(core, call.view(core).one(entry), 201)
+    return call.answer(call.view(core).one(entry), 201)
 
 
 async def update(core: Core, call: Call) -> Response:
@@ -73,7 +73,7 @@ async def update(core: Core, call: Call) -> Response:
         return Written(change(core, call, transaction, lambda tree: _put(core, call, body, tree)))
 
     written = await commit(core, call, operation)
-    return call.answer(core, call.view(core).one(written.entry), 201 if written.created else 200)
+    return call.answer(call.view(core).one(written.entry), 201 if written.created else 200)
 
 
 async def patch(core: Core, call: Call) -> Response:
@@ -82,7 +82,7 @@ async def patch(core: Core, call: Call) -> Response:
         raise ApiError.unsupported_media_type()
     check_options(call, "PatchOptions")
     written = await commit(core, call, lambda transaction: change(core, call, transaction, _patching(call, body)))
-    return call.answer(core, call.view(core).one(written))
+    return call.answer(call.view(core).one(written))
 
 
 async def commit(core: Core, call: Call, operation: Operation[objects.T], dry_run: bool | None = None) -> objects.T:
