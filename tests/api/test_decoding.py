@@ -51,7 +51,7 @@ def test_every_recorded_object_is_decoded_and_completed_to_itself():
         ("Service", {"spec": {"publishNotReadyAddresses": "true"}},
          "json: cannot unmarshal string into Go struct field ServiceSpec.spec.publishNotReadyAddresses of type bool"),
         ("Service", {"spec": {"ports": [{"targetPort": True}]}},
-         "json: cannot unmarshal bool into Go value of type int32"),
+         "json: cannot unmarshal bool into Go struct field ServicePort.spec.ports.targetPort of type int32"),
         ("Secret", {"data": {"u": "not base64!"}}, "illegal base64 data at input byte 3"),
         ("Secret", {"data": {"u": 1}},
          "json: cannot unmarshal number into Go struct field Secret.data of type []uint8"),
@@ -59,7 +59,8 @@ def test_every_recorded_object_is_decoded_and_completed_to_itself():
          "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"),
         ("Pod", {"metadata": {"creationTimestamp": "yesterday"}},
          'parsing time "yesterday" as "2006-01-02T15:04:05Z07:00": cannot parse "yesterday" as "2006"'),
-        ("Pod", {"metadata": {"creationTimestamp": 5}}, "json: cannot unmarshal number into Go value of type string"),
+        ("Pod", {"metadata": {"creationTimestamp": 5}},
+         "json: cannot unmarshal number into Go struct field ObjectMeta.metadata.creationTimestamp of type string"),
     ],
 )  # fmt: skip
 def test_type_errors_are_gos(kind, tree, error):

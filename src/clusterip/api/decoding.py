@@ -252,13 +252,13 @@ def _anything(node: Node) -> Decoder:
 
 
 def _from_text(convert: Callable[[str], str]) -> Callable[[Node], Decoder]:
-    """Decoders of a type that reads its own text; a refusal is told without the field, as upstream does."""
+    """Decoders of a type that reads its own text; what it refuses of a text is told without the field, as upstream."""
 
     def decode_text(value: Any, path: Path, found: Found, outer: str) -> Any:
         if value is None:
             return ABSENT
         if value.__class__ is not str:
-            found.mismatch(value, None, "", "string")
+            found.mismatch(value, path, outer, "string")
             return ABSENT
         try:
             return convert(value)
@@ -290,7 +290,7 @@ def _int_or_string(node: Node) -> Decoder:
         if value.__class__ is str or (value.__class__ is int and low <= value <= high):
             return value
         if value is not None:
-            found.mismatch(value, None, "", "int32")
+            found.mismatch(value, path, outer, "int32")
         return ABSENT
 
     return decode_int_or_string

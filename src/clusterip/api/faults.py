@@ -34,11 +34,12 @@ class Found:
             self.error = self.conversion = text
 
     def mismatch(self, value: Any, path: Path, structure: str, go: str, kind: str = "") -> None:
-        """A value of a type that the field cannot hold; `kind` is Go's kind of that type."""
+        """A value of a type that the field cannot hold; `kind` is Go's kind of that type, none if it reads itself."""
         if not self.error:
-            where = f"Go struct field {structure}.{go_path(path)}" if structure else "Go value"
-            self.error = f"json: cannot unmarshal {go_kind(value, go)} into {where} of type {go}"
-            self.conversion = unconverted(value, go, kind) if kind else self.error
+            where = f"Go struct field {structure}.{go_path(path, structure)}" if structure else "Go value"
+            text = f"json: cannot unmarshal {go_kind(value, go)} into {{}} of type {go}"
+            self.error = text.format(where)
+            self.conversion = unconverted(value, go, kind) if kind else text.format("Go value")
 
 
 def steps(path: Path) -> list[Any]:
@@ -61,9 +62,39 @@ def shown(path: Path) -> str:
     return text
 
 
-def go_path(path: Path) -> str:
-    """spec.ports.port: the fields alone, as Go's decoder counts them."""
-    return ".".join(step for step in steps(path) if isinstance(step, str))
+HANDLED: Final = frozenset({"livenessProbe", "readinessProbe", "startupProbe"})
+HANDLERS: Final = frozenset({"exec", "httpGet", "tcpSocket", "grpc"})
+REFERENCES: Final = frozenset(
+    {
+        "ConfigMapKeySelector",
+        "SecretKeySelector",
+        "ConfigMapEnvSource",
+        "SecretEnvSource",
+        "ConfigMapProjection",
+        "SecretProjection",
+        "ConfigMapVolumeSource",
+    }
+)
+
+
+def go_path(path: Path, structure: str) -> str:
+    """spec.ports.port: the fields alone, as Go's decoder counts them; what Go embeds is named as well."""
+    names = [step for step in steps(path) if isinstance(step, str)]
+    out: list[str] = []
+    for before, name in zip(["", *names], names, strict=False):
+        out += [*_embedded(before, name), name]
+    if structure in REFERENCES and names[-1:] == ["name"]:
+        out.insert(-1, "LocalObjectReference")
+    return ".".join(out)
+
+
+def _embedded(before: str, name: str) -> list[str]:
+    """The structure without a name of its own that a field is in."""
+    if before in HANDLED and name in HANDLERS:
+        return ["ProbeHandler"]
+    if before == "volumes" and name != "name":
+        return ["VolumeSource"]
+    return ["EphemeralContainerCommon"] if before == "ephemeralContainers" and name != "targetContainerName" else []
 
 
 def go_kind(value: Any, go: str) -> str:
