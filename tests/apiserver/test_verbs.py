@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from apiserver.wire import CONFIGMAPS, PODS, SERVICES, Wire, account, config_map, pod, served, service
 
 
@@ -225,5 +227,16 @@ def test_a_job_deleted_without_a_policy_leaves_its_pods_and_says_so() -> None:
         assert "child pods are preserved by default when jobs are deleted" in wire.last["Warning"]
         await wire.ok("DELETE", jobs)
         assert "child pods are preserved by default when jobs are deleted" in wire.last["Warning"]
+
+    served(body)
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE"])
+def test_what_is_not_relayed_is_refused_and_changes_nothing(method: str) -> None:
+    async def body(wire: Wire) -> None:
+        made = await wire.ok("POST", SERVICES, service("a"))
+        status, told = await wire(method, f"{SERVICES}/a/proxy/", None if method == "GET" else made)
+        assert (status, told["kind"]) == (503, "Status")
+        assert await wire.ok("GET", f"{SERVICES}/a") == made
 
     served(body)

@@ -287,6 +287,11 @@ def _only(call: Call, verb: str) -> None:
         raise ApiError.method_not_allowed()
 
 
+async def proxy(core: Core, call: Call) -> Answer:
+    """Discovered, as clients expect; nothing is relayed to pods, Services and nodes yet."""
+    raise ApiError.service_unavailable("the proxy subresource is not served; use kubectl port-forward")
+
+
 OWN: dict[str, Own] = {
     "scale": scale,
     "binding": binding,
@@ -297,4 +302,5 @@ OWN: dict[str, Own] = {
     "exec": relay.stream,
     "attach": relay.stream,
     "portforward": relay.stream,
+    "proxy": proxy,
 }
