@@ -1,0 +1,23 @@
+"""One diff: what it says turns the old state into the new one, and nothing is said twice."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clusterip.diff import Changes, diff, patched
+
+STATES = st.dictionaries(st.integers(0, 5), st.integers(0, 2))
+
+
+@given(STATES, STATES)
+def test_the_changes_lead_from_old_to_new(old: dict[int, int], new: dict[int, int]) -> None:
+    changes = diff(old, new)
+    assert patched(old, changes) == new
+    assert bool(changes) == (old != new)
+    assert not any(old.get(key) == value for key, value in changes.put.items())
+
+
+def test_a_changed_value_is_removed_and_put() -> None:
+    assert diff({"a": 1, "b": 1, "c": 1}, {"a": 1, "b": 2, "d": 1}) == Changes({"b": 2, "d": 1}, {"b": 1, "c": 1})
+    assert len(diff({"a": 1}, {"a": 2})) == 2
