@@ -258,6 +258,25 @@ def test_to_node_port_and_back() -> None:
     assert held(back) == (first.take_addresses, set())
 
 
+def test_an_update_cannot_ask_for_one_node_port_twice() -> None:
+    old, _ = created({"type": "NodePort"})
+    ports = [{"name": name, "port": port, "nodePort": 30001} for name, port in (("a", 80), ("b", 81))]
+    with pytest.raises(ApiError) as caught:
+        changed(old, {"ports": ports})
+    assert (caught.value.code, caught.value.message) == (500, "duplicate nodePort: {TCP 30001}")
+    ports[1]["protocol"] = "UDP"
+    changed(old, {"ports": ports})
+
+
+def test_a_family_is_given_up_by_the_policy_alone() -> None:
+    old, _ = created({"clusterIP": "None"})
+    for families in (["IPv4"], ["IPv6"]):
+        with pytest.raises(ApiError, match="must be 'SingleStack' to release the secondary IP family"):
+            changed(old, {"ipFamilies": families})
+    tree, _ = changed(old, {"ipFamilyPolicy": "SingleStack"})
+    assert tree["spec"]["ipFamilies"] == ["IPv4"]
+
+
 def test_node_ports_stay_with_their_names() -> None:
     ports = [{"name": "a", "port": 80}, {"name": "b", "port": 81}]
     old, _ = created({"type": "NodePort", "ports": ports})

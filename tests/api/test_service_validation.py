@@ -89,7 +89,7 @@ REFUSED: list[tuple[Tree, list[str]]] = [
     ),
     ({**BALANCER, "clusterIP": "None"}, ["may not be set to 'None' for LoadBalancer services"]),
     ({"externalIPs": ["127.0.0.1"]}, ["may not be in the loopback range (127.0.0.0/8, ::1/128)"]),
-    ({"externalIPs": ["0.0.0.0"]}, ['may not be unspecified (0.0.0.0)']),
+    ({"externalIPs": ["0.0.0.0"]}, ["may not be unspecified (0.0.0.0)"]),
     ({"externalIPs": ["010.0.0.1"]}, ["must not have leading 0s"]),
     (
         {**BALANCER, "loadBalancerSourceRanges": ["10.0.0.1/8"]},
@@ -107,6 +107,13 @@ REFUSED: list[tuple[Tree, list[str]]] = [
         ],
     ),
     (LOCAL, ["spec.healthCheckNodePort: Required value"]),
+    (
+        {"internalTrafficPolicy": "", "trafficDistribution": ""},
+        [
+            'spec.internalTrafficPolicy: Unsupported value: "": supported values: "Cluster", "Local"',
+            'spec.trafficDistribution: Unsupported value: "": supported values: "PreferClose"',
+        ],
+    ),
     (
         {"type": "NodePort", "externalTrafficPolicy": "Near"},
         ['spec.externalTrafficPolicy: Unsupported value: "Near": supported values: "Cluster", "Local"'],

@@ -107,9 +107,16 @@ class View:
         """An object that need not be kept (a dry run's) in the form's shape."""
         if self.form.shape == "Table":
             return self.table([tree], _list_metadata(tree["metadata"].get("resourceVersion", "")))
-        if self.form.shape.startswith(PARTIAL):
-            return partial(tree)
-        return tree
+        if self.form.shape == PARTIAL + "List":
+            raise self._misfit("the requested object is not a list", "")
+        return partial(tree) if self.form.shape == PARTIAL else tree
+
+    def _misfit(self, why: str, ending: str) -> ApiError:
+        """One object was asked for where there is a list, or a list where there is one."""
+        resource = self.served.resource
+        where = resource.group.partition(".")[0] or "core"
+        text = f"you requested {self.form.shape}, but {why} (*{where}.{resource.kind}{ending})"
+        return ApiError(406, "NotAcceptable", text)
 
     def many(self, entries: Iterable[Entry], metadata: Tree) -> bytes:
         """A list; `metadata` is its own."""
@@ -121,6 +128,8 @@ class View:
         trees = (self.served.tree(entry) for entry in entries)
         if self.form.shape == "Table":
             return self.render(self.table(trees, metadata))
+        if self.form.shape == PARTIAL:
+            raise self._misfit("the requested object is a list", "List")
         if self.form.shape:
             items = [partial(tree) for tree in trees]
             return self.render(

@@ -45,16 +45,11 @@ def suffix(random: Random, length: int = SUFFIX) -> str:
     return "".join(random.choices(LETTERS, k=length))
 
 
-def settle_namespace(tree: Tree, resource: Resource, namespace: str) -> None:
-    """The object's namespace is the path's."""
+def settle_namespace(tree: Tree, namespace: str) -> None:
+    """The object's namespace is the path's; what is in none loses what it says of one."""
     metadata = tree["metadata"]
     given = metadata.get("namespace", "")
-    if given and given != namespace:
-        if not resource.namespaced:
-            text = "namespace is not allowed on this type" if not namespace else ""
-            raise ApiError.bad_request(
-                text or "the namespace of the provided object does not match the namespace sent on the request"
-            )
+    if given and namespace and given != namespace:
         raise ApiError.bad_request(
             "the namespace of the provided object does not match the namespace sent on the request"
         )

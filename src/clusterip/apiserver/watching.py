@@ -19,7 +19,7 @@ from clusterip.api.meta import Tree
 from clusterip.apiserver import options
 from clusterip.apiserver.cache import Change, Entry
 from clusterip.apiserver.core import Call, Core
-from clusterip.apiserver.forms import View
+from clusterip.apiserver.forms import JSON, PROTOBUF, YAML, View
 from clusterip.apiserver.reading import parse_version
 from clusterip.apiserver.selecting import Selection, selection
 from clusterip.store.base import Compacted
@@ -156,6 +156,9 @@ def _table_bookmark(tree: Tree) -> Tree:
 def watch(core: Core, call: Call) -> Stream:
     """A stream of events; an ApiError where the options cannot be, 410 where history is gone."""
     query = call.query
+    if call.form.media == YAML or call.form.shape.endswith("List"):
+        text = f"only the following media types are accepted: {JSON};stream=watch, {PROTOBUF};stream=watch"
+        raise ApiError(406, "NotAcceptable", text)
     chosen = _named(selection(query, call.served.resource, call.namespace), call)
     options.integer(query, "limit")
     options.integer(query, "timeoutSeconds")

@@ -147,7 +147,7 @@ def _create(core: Core, call: Call, body: Body, transaction: Transaction, name: 
 def bring_to_life(core: Core, call: Call, transaction: Transaction, tree: Tree, *, had_revision: bool = False) -> Entry:
     """A new object, decoded, through all the steps into the transaction; one that says a revision is refused last."""
     resource = call.served.resource
-    objects.settle_namespace(tree, resource, call.namespace)
+    objects.settle_namespace(tree, call.namespace)
     now = core.clock.now()
     resource.default(tree)
     tree["metadata"].pop("managedFields", None)
@@ -189,7 +189,7 @@ def _put_new(core: Core, call: Call, transaction: Transaction, tree: Tree) -> En
 def _put(core: Core, call: Call, body: Body, old: Tree) -> Tree:
     """An update's body as the new object."""
     new = parsed(call, body)
-    objects.settle_namespace(new, call.served.resource, call.namespace)
+    objects.settle_namespace(new, call.namespace)
     objects.settle_name(new, call.name)
     objects.check_uid(new, old, call.served, call.key)
     call.warnings += objects.merge_equal_owners(new)
@@ -209,7 +209,7 @@ def _patching(call: Call, body: Body) -> Edit:
             return patches.refused(document, patched(), body.media == STRATEGIC_PATCH, why)
 
         new = decoded(call, patched(), refuse=refuse, converted=body.media == STRATEGIC_PATCH)
-        objects.settle_namespace(new, resource, call.namespace)
+        objects.settle_namespace(new, call.namespace)
         objects.settle_name(new, call.name)
         call.warnings += objects.merge_equal_owners(new, admitted=True)
         return new

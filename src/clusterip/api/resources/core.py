@@ -54,7 +54,7 @@ def _validate_config_map(tree: Tree) -> list[FieldError]:
     found = _keys(tree, "data", "binaryData")
     size = sum(len(value.encode()) for value in (tree.get("data") or {}).values())
     size += sum(_bytes_of(value) for value in (tree.get("binaryData") or {}).values())
-    return found + _too_large("", size)
+    return found + _too_large("[]", size)
 
 
 def _too_large(path: str, size: int) -> list[FieldError]:
