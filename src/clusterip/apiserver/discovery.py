@@ -129,12 +129,15 @@ def _entries(resource: Resource) -> list[Tree]:
         "namespaced": resource.namespaced,
         "kind": resource.kind,
         "verbs": sorted(resource.verbs),
+        **_names(resource),
     }
-    if resource.short_names:
-        main["shortNames"] = list(resource.short_names)
-    if resource.categories:
-        main["categories"] = list(resource.categories)
     return [main, *(_subentry(resource, name) for name in resource.subresources)]
+
+
+def _names(resource: Resource) -> Tree:
+    """Short names and categories, where it has some."""
+    found = {"shortNames": list(resource.short_names), "categories": list(resource.categories)}
+    return {field: names for field, names in found.items() if names}
 
 
 def _subentry(resource: Resource, name: str) -> Tree:
@@ -196,11 +199,8 @@ def _discovered(resource: Resource) -> Tree:
         "scope": "Namespaced" if resource.namespaced else "Cluster",
         "singularResource": resource.singular,
         "verbs": sorted(resource.verbs),
+        **_names(resource),
     }
-    if resource.short_names:
-        found["shortNames"] = list(resource.short_names)
-    if resource.categories:
-        found["categories"] = list(resource.categories)
     subs = [
         {
             "subresource": name,

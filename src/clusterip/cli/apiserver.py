@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from clusterip.failure import Failure
+from clusterip.failure import Failure, told
 
 if TYPE_CHECKING:
     from clusterip.api.allocation import Ranges
@@ -69,21 +69,11 @@ def _run(args: argparse.Namespace, state: Path) -> int:
         try:
             return runner.run(_serve(args, state))
         except BaseExceptionGroup as group:
-            failures, rest = group.split(Failure)
-            if failures is None or rest is not None:
+            if (failure := told(group)) is None:
                 raise
-            raise Failure("; ".join(_told(failures))) from None
+            raise failure from None
         except OSError as error:
             raise Failure(f"cannot use the state folder {state}: {error}") from error
-
-
-def _told(group: BaseExceptionGroup[Failure]) -> list[str]:
-    """The lines of failures, however deep they are."""
-    return [
-        line
-        for each in group.exceptions
-        for line in (_told(each) if isinstance(each, BaseExceptionGroup) else [str(each)])
-    ]
 
 
 async def _serve(args: argparse.Namespace, state: Path) -> int:

@@ -154,7 +154,7 @@ def _new_set(deployment: Deployment, sets: Sets) -> Create:
             "name": name,
             "namespace": meta.namespace,
             "labels": labels,
-            "annotations": {**_wanted_annotations(deployment, sets), REVISION: _next_revision(sets)},
+            "annotations": {**_wanted_annotations(deployment), REVISION: _next_revision(sets)},
             "ownerReferences": [owned_by(DEPLOYMENTS, meta)],
         },
         "spec": {"replicas": replicas, "selector": selector, "template": template},
@@ -165,7 +165,7 @@ def _new_set(deployment: Deployment, sets: Sets) -> Create:
     return Create(REPLICA_SETS, tree, said=normal(DEPLOYMENTS, meta, "ScalingReplicaSet", words) if replicas else None)
 
 
-def _wanted_annotations(deployment: Deployment, sets: Sets) -> dict[str, str]:
+def _wanted_annotations(deployment: Deployment) -> dict[str, str]:
     copied_over = {name: text for name, text in deployment.metadata.annotations.items() if name not in NOT_COPIED}
     return copied_over | rollout.size_annotations(deployment)
 

@@ -19,7 +19,7 @@ from clusterip.controllers.rollout import Sets, available_of, max_unavailable, p
 
 def compute(deployment: Deployment, sets: Sets, now: datetime) -> tuple[Tree, float | None]:
     """The status, and after how many seconds the progress deadline passes."""
-    counts = _counts(deployment, sets)
+    counts = _counts(sets)
     available = _available(deployment, counts)
     progressing, again = _progressing(deployment, sets, counts, now)
     conditions = _merged(deployment, [available, progressing], now)
@@ -46,7 +46,7 @@ def is_complete(deployment: Deployment, sets: Sets) -> bool:
     )
 
 
-def _counts(deployment: Deployment, sets: Sets) -> dict[str, int]:
+def _counts(sets: Sets) -> dict[str, int]:
     def all_of(name: str) -> int:
         return sum(int(rs.status.get(name) or 0) for rs in sets.all)
 

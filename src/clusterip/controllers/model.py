@@ -39,7 +39,6 @@ class Meta(Frozen, frozen=True):
     generation: int = 0
     creation_timestamp: str | None = None
     deletion_timestamp: str | None = None
-    deletion_grace_period_seconds: int | None = None
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
     owner_references: tuple[Owner, ...] = ()
@@ -148,7 +147,6 @@ class PodStatus(Frozen, frozen=True):
     pod_ip: str = field(default="", name="podIP")
     pod_ips: tuple[PodIP, ...] = field(default=(), name="podIPs")
     start_time: str | None = None
-    nominated_node_name: str = ""
     container_statuses: tuple[ContainerStatus, ...] = ()
     init_container_statuses: tuple[ContainerStatus, ...] = ()
 
@@ -256,8 +254,6 @@ class Namespace(Frozen, frozen=True):
 
 class LeaseSpec(Frozen, frozen=True):
     renew_time: str | None = None
-    lease_duration_seconds: int | None = None
-    holder_identity: str | None = None
 
 
 class Lease(Frozen, frozen=True):

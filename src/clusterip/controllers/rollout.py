@@ -168,7 +168,7 @@ def proportional(deployment: Deployment, sets: Sets) -> Iterable[Patch]:
     allowed = deployment.spec.replicas + max_surge(deployment) if deployment.spec.replicas else 0
     missing = allowed - total(active)
     ordered = sorted(active, key=lambda rs: (-rs.spec.replicas, rs.metadata.name))
-    sizes = _spread(deployment, ordered, missing, allowed)
+    sizes = _spread(ordered, missing, allowed)
     changed = [(rs, size) for rs, size in zip(ordered, sizes, strict=True)]
     return [
         scale(deployment, rs, size)
@@ -181,7 +181,7 @@ def _has_sizes(deployment: Deployment, replica_set: ReplicaSet) -> bool:
     return size_annotations(deployment).items() <= replica_set.metadata.annotations.items()
 
 
-def _spread(deployment: Deployment, ordered: Sequence[ReplicaSet], missing: int, allowed: int) -> list[int]:
+def _spread(ordered: Sequence[ReplicaSet], missing: int, allowed: int) -> list[int]:
     sizes, left = [], missing
     for rs in ordered:
         former = rs.metadata.annotations.get(MAXIMUM, "")

@@ -24,7 +24,7 @@ from clusterip.client.informer import Informer
 from clusterip.client.names import ENDPOINT_SLICES, NODES, SERVICES
 from clusterip.client.rest import Client
 from clusterip.clock import Clock, SystemClock
-from clusterip.failure import Failure
+from clusterip.failure import Failure, told
 from clusterip.kernel import sysctl
 from clusterip.kernel.conntrack import Conntrack, KernelConntrack
 from clusterip.kernel.link import Netlink
@@ -311,5 +311,6 @@ async def serve(settings: Settings) -> None:
     except asyncio.CancelledError:
         logger.info("Stopping; the rules stay, so that Services go on working")
     except BaseExceptionGroup as group:
-        failure = group.subgroup(Failure)
-        raise (failure.exceptions[0] if failure else group) from group
+        if (failure := told(group)) is None:
+            raise
+        raise failure from group
