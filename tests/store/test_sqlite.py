@@ -61,3 +61,19 @@ def test_compaction_shrinks_the_log_and_not_the_state(tmp_path: Path) -> None:
         await store.close()
 
     asyncio.run(body())
+
+
+def test_a_compaction_that_the_disk_refuses_is_tried_again_later(tmp_path: Path) -> None:
+    async def body() -> None:
+        store = SqliteStore(tmp_path / "store.db")
+        for n in range(20):
+            await store.commit([Write("/a", b"%d" % n, n)])
+        store._writer.execute("PRAGMA query_only=ON")
+        with pytest.raises(Unwritable):
+            await store.compact(10)
+        store._writer.execute("PRAGMA query_only=OFF")
+        await store.compact(15)
+        assert store._reader.execute("SELECT COUNT(*) FROM log WHERE revision > 0").fetchone()[0] == 6
+        await store.close()
+
+    asyncio.run(body())

@@ -225,5 +225,5 @@ def refused(error: StoreError) -> ApiError:
     """What a client hears of a store that could not keep a write."""
     if isinstance(error, Unwritable) and error.full:
         text = f"the store's disk is full ({error}); nothing was changed; free some space and try again"
-        return ApiError(507, "InsufficientStorage", text, {"retryAfterSeconds": 5})
+        return ApiError(507, "InsufficientStorage", text)  # without a time to try again: kubectl would wait a minute
     return ApiError.internal(f"the store refused the write, nothing was changed: {error}")

@@ -121,9 +121,16 @@ class Keeper:
             )
         finally:
             os.close(log)
-        self.folder.record(part.name, child.process)
+        self._record(child)
         logger.info("Started a part", extra={"kv": {"part": part.name, "pid": child.pid}})
         return child
+
+    def _record(self, child: Child) -> None:
+        """Without its record (a full disk) the part runs all the same; `down` finds it by its control group."""
+        try:
+            self.folder.record(self.part.name, child.process)
+        except OSError as error:
+            logger.warning("Cannot record a part", extra={"kv": {"part": self.part.name, "err": error.strerror}})
 
     def _release(self) -> None:
         if self.child is not None:

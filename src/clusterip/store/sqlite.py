@@ -155,6 +155,8 @@ class SqliteStore:
         def job(connection: sqlite3.Connection) -> None:
             try:
                 _forget(connection, revision)
+            except sqlite3.Error as error:
+                loop.call_soon_threadsafe(_fail, done, Unwritable(str(error), full=_is_full(error)))
             except Exception as error:
                 loop.call_soon_threadsafe(_fail, done, error)
             else:
