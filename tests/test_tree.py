@@ -1,0 +1,100 @@
+"""The tree keeps its own rules: every module says its job and is held by a test; documents name what exists.
+
+A module is held by the test of its name, by a test that imports it, or by one that the table names: those are reached
+through their package's front, over the wire or by the real thing.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+ROOT = TESTS.parent
+SOURCE = ROOT / "src" / "clusterip"
+MODULES = sorted(path.relative_to(SOURCE) for path in SOURCE.rglob("*.py") if path.name != "__init__.py")
+
+HELD_BY = {
+    # validation of a part of a kind, through the kind's own
+    "api/test_pod_validation.py": "api/container_validation api/scheduling_validation api/volume_validation",
+    "api/test_pod_table.py": "api/resources/pods",
+    "api/test_allocation.py": "api/families",
+    "api/test_openapi.py": "api/openapi_paths",
+    # the API server, over the wire
+    "apiserver/test_verbs.py": (
+        "apiserver/addresses apiserver/admission apiserver/app apiserver/bodies apiserver/bootstrap apiserver/deleting "
+        "apiserver/objects apiserver/ranges apiserver/reading apiserver/selecting apiserver/subresources "
+        "apiserver/writing"
+    ),
+    "apiserver/test_access.py": "apiserver/authentication apiserver/reviews",
+    "apiserver/test_registry.py": "apiserver/discovery apiserver/documents",
+    "apiserver/test_generic.py": "apiserver/options",
+    # reconcilers, through the controllers that share them
+    "controllers/test_deployment.py": "controllers/deployment_status",
+    "controllers/test_job.py": "controllers/job_pods",
+    "controllers/test_graph.py": "controllers/namespace controllers/serviceaccount",
+    "controllers/test_replicaset.py": "controllers/keys",
+    # commands, by name
+    "test_main.py": (
+        "cli/apiserver cli/controllers cli/down cli/kubeconfig cli/kubectl cli/node cli/status cli/up main"
+    ),
+    # the real kernel, real containers, a real cluster
+    "kernel/test_link.py": "kernel/rtnetlink",
+    "kernel/test_zygote.py": "cluster/zygote",
+    "proxy/test_nftables.py": "proxy/backends/nftables_service",
+    "node/test_environment.py": "node/downward",
+    "cluster/test_whole.py": (
+        "cluster/launch cluster/report cluster/start cluster/stop cluster/supervisor "
+        "node/agent node/keeper node/launch node/prepare node/prober node/publish node/registration node/sources "
+        "node/settings node/stop node/worker"
+    ),
+}
+
+
+def imported() -> set[str]:
+    """Every module that a test imports."""
+    found = set()
+    for path in TESTS.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+            elif isinstance(node, ast.Import):
+                found |= {alias.name for alias in node.names}
+    return found
+
+
+def test_every_module_is_held_by_a_test() -> None:
+    listed = {name for names in HELD_BY.values() for name in names.split()}
+    known = imported()
+    dotted = {path: "clusterip." + ".".join(path.with_suffix("").parts) for path in MODULES}
+    twins = {path for path in MODULES if (TESTS / path.parent / f"test_{path.name}").exists()}
+    held = twins | {path for path in MODULES if dotted[path] in known}
+    names = {str(path.with_suffix("")) for path in MODULES}
+    assert {str(path.with_suffix("")) for path in MODULES if path not in held} - listed == set()
+    assert listed - names == set()
+    assert [name for name in HELD_BY if not (TESTS / name).exists()] == []
+
+
+@pytest.mark.parametrize("path", MODULES, ids=str)
+def test_every_module_says_its_job(path: Path) -> None:
+    first = (ast.get_docstring(ast.parse((SOURCE / path).read_text())) or "").split("\n")[0]
+    assert first.endswith((".", ",", ":", ";")), first
+
+
+def test_documents_name_files_that_exist() -> None:
+    named = {
+        name
+        for document in (*ROOT.glob("docs/*.md"), ROOT / "README.md")
+        for name in re.findall(
+            r"`((?:src|tests|docs|examples|api|cli|controllers|proxy|node)/[\w./]+)`", document.read_text()
+        )
+    }
+    assert {name for name in named if not (ROOT / name).exists() and not (SOURCE / name).exists()} == set()
+
+
+def test_kernel_notes_name_tests_that_exist() -> None:
+    for file, name in re.findall(r"`(tests/[\w/]+\.py)` (\w+)", (ROOT / "docs" / "kernel-notes.md").read_text()):
+        assert name in (ROOT / file).read_text(), (file, name)
