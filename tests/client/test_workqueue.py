@@ -88,3 +88,20 @@ def test_the_earliest_of_several_times_holds():
             assert await queue.get() == "a"
 
     asyncio.run(go())
+
+
+def test_work_that_never_waits_lets_others_work():
+    async def go():
+        queue = WorkQueue()
+
+        async def work(key):
+            queue.add(key)
+
+        async with asyncio.timeout(5):
+            task = asyncio.create_task(queue.run(work))
+            queue.add("a")
+            for _ in range(10):
+                await asyncio.sleep(0)
+        task.cancel()
+
+    asyncio.run(go())

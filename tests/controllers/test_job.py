@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clusterip.controllers.job import reconcile
 from clusterip.controllers.job_status import _parsed, rendered
+from clusterip.controllers.model import Job, decoder
 from controllers.cluster import JOBS, PODS, cluster
 
 
@@ -119,6 +122,16 @@ def test_deadline():
         await c.until(lambda: not [p for p in c.pods() if is_running(p)])
 
     running(scenario)
+
+
+def test_after_its_deadline_a_job_is_not_looked_at_again_until_something_changes():
+    now = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    late = {
+        "metadata": {"name": "work", "namespace": "default", "uid": "u"},
+        "spec": {"activeDeadlineSeconds": 1, "template": {}},
+        "status": {"startTime": "2026-01-01T11:00:00Z"},
+    }
+    assert reconcile(decoder(Job)(late), [], now).again is None
 
 
 def test_time_to_live():

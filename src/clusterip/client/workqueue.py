@@ -108,6 +108,7 @@ class WorkQueue(Generic[K]):
                 self.add_rate_limited(key)
             finally:
                 self.done(key)
+            await asyncio.sleep(0)  # work that never waits must not keep everyone else from theirs
 
     def _due(self, key: K) -> None:
         self._timers.pop(key, None)

@@ -42,6 +42,7 @@ from clusterip.controllers.writes import (
 
 CATCH_UP_SECONDS = 5.0  # a cache that does not follow must not stop a controller for ever
 PARALLEL_WRITES = 16
+LEAST_WAIT_SECONDS = 0.01  # nothing becomes true by looking again in the same moment
 
 logger = logging.getLogger(__name__)
 
@@ -322,4 +323,4 @@ class Loop:
                     self._failed(key)
                 raise
         if outcome.again is not None:
-            self.queue.add_after(key, outcome.again)
+            self.queue.add_after(key, max(outcome.again, LEAST_WAIT_SECONDS))

@@ -54,7 +54,8 @@ def reconcile(job: Job, pods: Iterable[Pod], now: datetime) -> Outcome:
     draft.extend(_released([pod for pod in mine if pod.metadata.uid in count.uncounted]))
     if not job.metadata.is_terminating:
         draft.look_again(_manage(job, count, verdict, mine, now, draft))
-    draft.look_again(job_status.seconds_to_deadline(job, now))
+    if not verdict.ends:
+        draft.look_again(job_status.seconds_to_deadline(job, now))
     return draft.outcome()
 
 
