@@ -15,7 +15,7 @@ import orjson
 
 from clusterip.api.errors import ApiError
 from clusterip.api.meta import Tree
-from clusterip.apiserver import deleting, discovery, reading, reviews, subresources, watching, writing
+from clusterip.apiserver import deleting, discovery, indent, reading, reviews, subresources, watching, writing
 from clusterip.apiserver.access import Ask, User, refusal
 from clusterip.apiserver.authentication import Authenticator
 from clusterip.apiserver.core import Call, Core
@@ -52,7 +52,12 @@ class App:
         self._documents = Documents(core.registry)
 
     async def handle(self, request: Request) -> Answer:
-        """An answer for any request; only cancellation leaves this."""
+        """An answer for any request, in the caller's layout; only cancellation leaves this."""
+        given = await self._answered(request)
+        wanted = indent.is_wanted(request.query, request.headers.get("User-Agent", ""))
+        return indent.indented(given) if wanted and isinstance(given, Response) else given
+
+    async def _answered(self, request: Request) -> Answer:
         try:
             user = self._authenticator.user(request)
             found = route(request.method, request.path, request.segments(), request.query)
