@@ -135,6 +135,15 @@ def _go_type(value: object) -> str:
     )
 
 
+def _check_texts(tree: Tree, kind: str) -> None:
+    """What a tree says that it is must be text."""
+    for field in ("apiVersion", "kind"):
+        if not isinstance(tree.get(field) or "", str):
+            found_type = go_kind(tree[field], "string")
+            why = f"json: cannot unmarshal {found_type} into Go struct field .{field} of type string"
+            raise ApiError.bad_request(_unrecognized(kind, f"couldn't get version/kind; json parse error: {why}"))
+
+
 def decoded(
     tree: Tree,
     kind: str,
@@ -152,11 +161,7 @@ def decoded(
     `strict` are faults of the body, judged as unknown fields are; `refuse` makes the refusal (a patch has its own);
     `converted`: the tree never was text, and its errors have other words.
     """
-    for field in ("apiVersion", "kind"):
-        if not isinstance(tree.get(field) or "", str):
-            found_type = go_kind(tree[field], "string")
-            why = f"json: cannot unmarshal {found_type} into Go struct field .{field} of type string"
-            raise ApiError.bad_request(_unrecognized(kind, f"couldn't get version/kind; json parse error: {why}"))
+    _check_texts(tree, kind)
     given_kind, given_version = tree.get("kind") or kind, tree.get("apiVersion") or api_version
     _check_kind(given_kind, given_version, kind, api_version)
     if validation not in VALIDATIONS:

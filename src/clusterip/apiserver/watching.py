@@ -9,7 +9,7 @@ Truth: kubernetes.io/docs/reference/using-api/api-concepts (watches, bookmarks, 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import count
 
 import orjson
@@ -153,6 +153,17 @@ def _table_bookmark(tree: Tree) -> Tree:
     }
 
 
+def _revision(core: Core, query: Mapping[str, str]) -> int:
+    """Where the watch is to begin; 0 when it does not say."""
+    try:
+        revision = parse_version(query.get("resourceVersion", ""))
+    except ApiError as error:
+        raise ApiError.unclassified(error.message.removeprefix("invalid resource version: ")) from None
+    if revision > core.store.revision:
+        raise ApiError.too_large_resource_version(revision, core.store.revision)
+    return revision
+
+
 def watch(core: Core, call: Call) -> Stream:
     """A stream of events; an ApiError where the options cannot be, 410 where history is gone."""
     query = call.query
@@ -166,12 +177,7 @@ def watch(core: Core, call: Call) -> Stream:
     initial = options.flag(query, "sendInitialEvents")
     if problems := options.watch_problems(query):
         raise ApiError.invalid("meta.k8s.io", "ListOptions", "", problems)
-    try:
-        revision = parse_version(query.get("resourceVersion", ""))
-    except ApiError as error:
-        raise ApiError.unclassified(error.message.removeprefix("invalid resource version: ")) from None
-    if revision > core.store.revision:
-        raise ApiError.too_large_resource_version(revision, core.store.revision)
+    revision = _revision(core, query)
     present = initial or (initial is None and revision == 0)
     if not present and revision == 0:
         revision = core.store.revision
