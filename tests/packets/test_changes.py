@@ -18,7 +18,7 @@ from proxy.clusters import Cluster
 
 pytestmark = pytest.mark.root
 
-HERE, ALSO, CLIENT, OTHER = "10.244.1.5", "10.244.1.6", "10.244.1.9", "10.244.1.10"
+HERE, ALSO, CLIENT = "10.244.1.5", "10.244.1.6", "10.244.1.9"
 VIP, UDP = "10.96.0.20:80/tcp", "10.96.0.20:53/udp"
 
 
