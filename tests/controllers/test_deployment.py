@@ -237,6 +237,8 @@ def test_create_scale_and_delete():
         await c.until(
             lambda: condition(c, "Progressing")["message"] == f'ReplicaSet "{name}" has successfully progressed.'
         )
+        metadata = c.one(DEPLOYMENTS, "web")["metadata"]
+        assert (metadata["generation"], metadata["annotations"][REVISION]) == (1, "1")
         await c.patch(DEPLOYMENTS, "web", {"spec": {"replicas": 1}})
         await c.until(lambda: is_done(c, 1) and len(c.pods()) == 1)
         await c.until(lambda: len(c.said("ScalingReplicaSet")) == 2)

@@ -9,7 +9,7 @@ import pytest
 
 from clusterip.api.meta import Tree
 from clusterip.node.model import Pod, PodSeen, Seen
-from clusterip.node.status import Facts, patch_of, pod_phase, pod_status
+from clusterip.node.status import Facts, is_said, patch_of, pod_phase, pod_status, terminated
 from node.pods import pod
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -120,3 +120,14 @@ def test_the_patch_can_only_hit_this_pod_and_takes_old_reasons_away() -> None:
     patch = patch_of(pod(), status(pod(), c=RUNNING))
     assert patch["metadata"] == {"uid": "u-1"}
     assert all(c["reason"] is None for c in patch["status"]["conditions"])
+
+
+def test_a_pod_of_which_nothing_was_said_yet() -> None:
+    fresh = pod()
+    assert is_said(fresh, {})
+    assert patch_of(fresh, {"phase": "Pending"})["status"] == {"phase": "Pending", "conditions": []}
+
+
+def test_what_never_started() -> None:
+    seen = Seen(state="exited", attempt=0, id="abc", exit_code=128, finished_at=NOW, reason="StartError")
+    assert terminated(seen)["startedAt"] == "1970-01-01T00:00:00Z"

@@ -190,7 +190,8 @@ def _up_to_date(deployment: Deployment, new: ReplicaSet, sets: Sets) -> Iterable
         yield Patch(REPLICA_SETS, meta.namespace, meta.name, patch)
     if deployment.metadata.annotations.get(REVISION) != str(revision):
         own = deployment.metadata
-        yield Patch(DEPLOYMENTS, own.namespace, own.name, {"metadata": {"annotations": {REVISION: str(revision)}}})
+        said = {"metadata": {"annotations": {REVISION: str(revision)}}}
+        yield Patch(DEPLOYMENTS, own.namespace, own.name, said, "status")  # beside the status it is no new generation
 
 
 def _missing(wanted: Mapping[str, str], present: Mapping[str, str]) -> dict[str, str]:

@@ -126,12 +126,15 @@ def _waiting(reason: str, message: str) -> Tree:
     return {"reason": reason, "message": message} if message else {"reason": reason}
 
 
+NEVER = "1970-01-01T00:00:00Z"  # what a runtime says of a container that it could not start
+
+
 def terminated(seen: Seen) -> Tree:
     """How an attempt ended."""
     tree: Tree = {
         "exitCode": seen.exit_code if seen.exit_code is not None else 255,
         "reason": seen.reason or ("Completed" if seen.exit_code == 0 else "Error"),
-        "startedAt": rfc3339(seen.started_at) if seen.started_at else None,
+        "startedAt": rfc3339(seen.started_at) if seen.started_at else NEVER if seen.reason == "StartError" else None,
         "finishedAt": rfc3339(seen.finished_at) if seen.finished_at else None,
     }
     if seen.id:
@@ -224,7 +227,7 @@ def _condition(pod: Pod, wanted: Condition, known: Mapping[str, object] | None, 
 
 def patch_of(pod: Pod, status: Tree) -> Tree:
     """A strategic merge patch that can only hit this very pod. A condition's old reason must be taken away by name."""
-    shown = [{"reason": None, "message": None, **c} for c in status["conditions"]]
+    shown = [{"reason": None, "message": None, **c} for c in status.get("conditions") or ()]
     return {"metadata": {"uid": pod.uid}, "status": {**status, "conditions": shown}}
 
 
