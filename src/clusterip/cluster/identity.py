@@ -7,17 +7,17 @@ Truth: kubernetes.io/docs/setup/best-practices/certificates; docs/architecture.m
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from clusterip.cluster.folder import Folder
+from clusterip.cluster.folder import Folder, write_whole
 from clusterip.cluster.topology import INSIDE_URL, Machine
 from clusterip.transport import certificates
 from clusterip.transport.certificates import Authority
 from clusterip.transport.kubeconfig import kubeconfig
 
+SECRET = 0o600
 ADMIN = ("kubernetes-admin", ("system:masters",))
 CONTROLLER_MANAGER = ("system:kube-controller-manager", ())
 SCHEDULER = ("system:kube-scheduler", ())
@@ -44,14 +44,6 @@ def identities(folder: Folder, host_url: str, nodes: Iterable[str]) -> list[Iden
     ]
 
 
-def write_secret(path: Path, content: bytes) -> None:
-    """A file for its owner alone, replaced whole."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
-        file.write(content)
-    part.replace(path)
-
-
 def issue(folder: Folder, host_url: str, nodes: Iterable[Machine]) -> Authority:
     """Make what is missing, and every identity anew."""
     machines = list(nodes)
@@ -60,7 +52,7 @@ def issue(folder: Folder, host_url: str, nodes: Iterable[Machine]) -> Authority:
     for identity in identities(folder, host_url, (machine.name for machine in machines)):
         pair = authority.client(identity.user, identity.groups)
         text = kubeconfig(identity.url, authority.certificate, user=identity.user, cluster=folder.name, pair=pair)
-        write_secret(identity.path, text)
+        write_whole(identity.path, text, SECRET)
     for machine in machines:
         _issue_node(folder, authority, machine)
     return authority
@@ -71,6 +63,6 @@ def _issue_node(folder: Folder, authority: Authority, machine: Machine) -> None:
     target = folder.node(machine.name) / "lib" / "pki"
     target.mkdir(mode=0o700, parents=True, exist_ok=True)
     serving = authority.server(f"system:node:{machine.name}", (machine.name, str(machine.ip), "127.0.0.1", "localhost"))
-    write_secret(target / "kubelet.crt", serving.certificate)
-    write_secret(target / "kubelet.key", serving.key)
-    write_secret(target / "ca.crt", authority.certificate)
+    write_whole(target / "kubelet.crt", serving.certificate, SECRET)
+    write_whole(target / "kubelet.key", serving.key, SECRET)
+    write_whole(target / "ca.crt", authority.certificate, SECRET)
