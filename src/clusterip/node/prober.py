@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -125,8 +126,8 @@ def _no_check() -> ssl.SSLContext:
 
 
 def _why(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror.lower()
+    if isinstance(error, OSError) and error.errno and error.errno > 0:  # loops differ in their own words
+        return os.strerror(error.errno).lower()
     return str(error).lower() or type(error).__name__
 
 
