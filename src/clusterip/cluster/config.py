@@ -62,7 +62,9 @@ def parse_nodes(count: int | None, names: str | None) -> tuple[str, ...]:
         return tuple(f"node-{number}" for number in range(1, wanted + 1))
     found = tuple(name.strip() for name in names.split(","))
     for name in found:
-        if not NODE_NAME.fullmatch(name) or name in RESERVED_NODES:
+        if name in RESERVED_NODES:
+            raise Failure(f"--node-names: {name!r} is the name of another machine of every cluster; use another one")
+        if not NODE_NAME.fullmatch(name):
             raise Failure(f"--node-names: {name!r} cannot name a node; use lower-case letters, digits and '-'")
     if len(set(found)) != len(found):
         raise Failure("--node-names: each name may be given once")
