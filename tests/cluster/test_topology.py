@@ -77,7 +77,7 @@ def test_node_names() -> None:
         (None, "a,a", "once"),
         (None, "Node", "'Node' cannot name a node"),
         (None, "a,", "'' cannot name a node"),
-        (None, "control", "'control' cannot"),
+        (None, "control", "'control' is the name of another machine"),
         (3, "a,b", "leave one of them out"),
     ],
 )
