@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 import time
@@ -70,10 +71,11 @@ def _up(folder: Folder, config: Config) -> int:
 
 
 def _say(began: float, text: str) -> None:
-    """A step: with colour on a terminal, plain in a pipe."""
+    """A step: with colour on a terminal, plain in a pipe; a reader that left does not stop the start."""
     seconds = f"{time.monotonic() - began:5.1f} s"
     plain = not sys.stdout.isatty() or "NO_COLOR" in os.environ
-    print(f"{seconds}  {text}" if plain else f"\033[2m{seconds}\033[0m  {text}", flush=True)
+    with contextlib.suppress(BrokenPipeError):
+        print(f"{seconds}  {text}" if plain else f"\033[2m{seconds}\033[0m  {text}", flush=True)
 
 
 def _supervise(folder: Folder) -> int:
