@@ -234,6 +234,12 @@ def test_exec(tmp_path: Path) -> None:
                 status = await session.status()
                 assert status["reason"] == "InternalError"
                 assert 'exec: "no-such-program": executable file not found in $PATH' in status["message"]
+                assert not session.got.get(2)  # the reason is told once
+            async with client.open(
+                command("sh", "-c", "echo exec failed: mine >%262; exit 1", stdout=True, stderr=True)
+            ) as session:
+                await session.status()
+                assert session.got[2] == b"exec failed: mine\n"
             async with client.open(command("sh", "-c", "kill -9 $$", stdout=True)) as session:
                 assert (await session.status())["details"]["causes"][0]["message"] == "137"
 

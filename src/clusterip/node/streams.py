@@ -32,6 +32,7 @@ CHUNK = 32 * 1024
 CONMON_PACKET = 8192
 END_OF_INPUT = b"\x04"  # what a terminal's user types to end the input
 REPLAYED_MARK = "attached"
+RUNTIME_WORDS = b"exec failed: "  # how the runtime begins to say on stderr why it did not start a command
 SYSTEM_ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
 
 
@@ -209,7 +210,7 @@ async def run_exec(ref: ContainerRef, options: StreamOptions, client: Channels) 
         try:
             async with _started(start, options) as running:
                 await client.send(_first_channel(options), b"")  # says that the connection stands
-                code = await _relay(running, options, client)
+                code = await _relay(running, start, options, client)
         except OSError as error:
             if isinstance(error, ConnectionError):
                 return
@@ -226,13 +227,16 @@ def _first_channel(options: StreamOptions) -> int:
     return remote.STDERR if options.stderr else remote.ERROR
 
 
-async def _relay(running: Running, options: StreamOptions, client: Channels) -> int:
+async def _relay(running: Running, start: Start, options: StreamOptions, client: Channels) -> int:
     """Both ways until the command has ended and all that it wrote is sent."""
     wanted = {remote.STDOUT: options.stdout, remote.STDERR: options.stderr and not options.tty}
     async with asyncio.TaskGroup() as group:
         typing = group.create_task(_type(running, client), name="exec input")
         pumps = [
-            group.create_task(_pump(read, channel, wanted[channel], running, client), name=f"exec output {channel}")
+            group.create_task(
+                _pump(_of_command(read, start), channel, wanted[channel], running, client),
+                name=f"exec output {channel}",
+            )
             for channel, read in running.outputs
         ]
         code = await running.wait()
@@ -244,6 +248,22 @@ async def _relay(running: Running, options: StreamOptions, client: Channels) -> 
 async def _type(running: Running, client: Channels) -> None:
     await client.run_input(running)
     running.leave()
+
+
+def _of_command(read: Callable[[], Awaitable[bytes]], start: Start) -> Callable[[], Awaitable[bytes]]:
+    """The output without the runtime's own words: why it refused is told once, in the Status."""
+    begun = False
+
+    async def of_command() -> bytes:
+        nonlocal begun
+        content, first, begun = await read(), not begun, True
+        if not (first and start.by_runtime and content.startswith(RUNTIME_WORDS)):
+            return content
+        while more := await read():
+            content += more
+        return b"" if start.refusal() else content
+
+    return of_command
 
 
 async def _pump(
