@@ -33,6 +33,11 @@ class GroupVersion(NamedTuple):
     def __str__(self) -> str:
         return f"{self.group}/{self.version}" if self.group else self.version
 
+    @property
+    def prefix(self) -> str:
+        """The path below which its resources are."""
+        return f"/apis/{self}" if self.group else f"/api/{self.version}"
+
 
 class GroupVersionKind(NamedTuple):
     """A kind, whole. Its text is upstream's."""

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from clusterip.api.meta import Tree
+from clusterip.api.meta import GroupVersion, Tree
 from clusterip.api.schema import descriptions
 
 if TYPE_CHECKING:
@@ -148,12 +148,12 @@ class Resource:
 
     @property
     def api_version(self) -> str:
-        return f"{self.group}/{self.version}" if self.group else self.version
+        return str(GroupVersion(self.group, self.version))
 
     @property
     def prefix(self) -> str:
         """The path of its group and version."""
-        return f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
+        return GroupVersion(self.group, self.version).prefix
 
     @property
     def storage_key(self) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from clusterip.api.meta import Tree
+from clusterip.api.meta import GroupVersion, Tree
 from clusterip.api.resource import Resource
 from clusterip.apiserver import reviews
 from clusterip.apiserver.forms import JSON, parse_accept
@@ -109,7 +109,7 @@ def resource_list(registry: Registry, group: str, version: str) -> Tree | None:
         return None
     if not group and found:
         questions.append(reviews.BINDING_ENTRY)
-    name = f"{group}/{version}" if group else version
+    name = str(GroupVersion(group, version))
     head: Tree = {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": name}
     if not group:
         del head["apiVersion"]

@@ -163,6 +163,7 @@ class Dialogue:
 
     def __init__(self, terminal: int, clock: Clock) -> None:
         self._terminal, self._clock, self._seen, self._from = terminal, clock, bytearray(), 0
+        self._open = True
 
     def send(self, text: str) -> None:
         self._from = len(self._seen)
@@ -191,8 +192,6 @@ class Dialogue:
         deadline = self._clock.monotonic() + seconds
         while self._open and self._clock.monotonic() < deadline:
             self._more(0.5)
-
-    _open = True
 
     def _more(self, seconds: float) -> bool:
         if not self._open or not select.select([self._terminal], [], [], seconds)[0]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import quote
 
+from clusterip.api.meta import GroupVersion
+
 
 @dataclass(frozen=True, slots=True)
 class ResourceRef:
@@ -22,11 +24,11 @@ class ResourceRef:
 
     @property
     def api_version(self) -> str:
-        return f"{self.group}/{self.version}" if self.group else self.version
+        return str(GroupVersion(self.group, self.version))
 
     @property
     def prefix(self) -> str:
-        return f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
+        return GroupVersion(self.group, self.version).prefix
 
     def path(self, namespace: str | None = None, name: str | None = None, subresource: str | None = None) -> str:
         """The URI path; without a namespace a namespaced resource means all namespaces."""
