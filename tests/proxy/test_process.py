@@ -171,7 +171,7 @@ async def _life(folder: Path) -> None:
 
         damage = await asyncio.create_subprocess_exec(*nft_in(node)._command, "delete", "table", "ip", "kube-proxy")
         assert await damage.wait() == 0
-        await found.said(second, "Somebody else changed our table")
+        await found.said(second, "Somebody else changed our rules")
         await found.until(second, vip, f"{HERE}:8080 saw {CLIENT}")
         assert "200 OK" in await found.fetch(10256, "/healthz")
         assert (await found.fetch(10249, "/proxyMode")).endswith("nftables")

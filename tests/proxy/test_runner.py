@@ -9,7 +9,7 @@ import pytest
 
 from clusterip.clock import ManualClock
 from clusterip.diff import Changes, patched
-from clusterip.proxy.backends import Refused
+from clusterip.proxy.backends import Compiled, Refused
 from clusterip.proxy.model import Node, Plan
 from clusterip.proxy.runner import Runner, Synced, diff_parts, with_due
 
@@ -27,8 +27,8 @@ class Backend:
         self.reads = 0
         self.refuse = False
 
-    def compile(self, plan: Plan) -> Parts:
-        return self.wanted
+    def compile(self, plan: Plan) -> Compiled[str, int]:
+        return Compiled(self.wanted)
 
     async def read(self) -> Mapping[str, int]:
         self.reads += 1
@@ -175,13 +175,14 @@ def test_one_bad_part_leaves_the_others_alone() -> None:
         backend = Backend()
         backend.kernel = {"stale": 1}
         found = runner(backend)
-        bad, parts = {"bad": 1, "x": 1}, {f"p{number}": {f"k{number}": number} for number in range(9)}
-        backend.wanted = {**parts, "q": bad, "r": {"last": 1}}
+        wanted: dict[Hashable, Mapping[str, int]] = {f"p{number}": {f"k{number}": number} for number in range(9)}
+        wanted |= {"q": {"bad": 1, "x": 1}, "r": {"last": 1}}
+        backend.wanted = wanted
         await found.sync()
         assert backend.kernel == {**{f"k{number}": number for number in range(9)}, "last": 1}
-        backend.wanted = {**backend.wanted, "r": {"last": 2}}
+        backend.wanted = {**wanted, "r": {"last": 2}}
         assert (await found.sync()).changes == 2
-        backend.wanted = {**backend.wanted, "q": {"better": 1}}
+        backend.wanted = {**wanted, "q": {"better": 1}, "r": {"last": 2}}
         assert (await found.sync()).changes == 1
 
     asyncio.run(play())

@@ -12,11 +12,11 @@ from pathlib import Path
 import uvloop
 
 from clusterip.client.config import ServerConfig, from_kubeconfig, in_cluster
-from clusterip.diff import Changes
 from clusterip.failure import Failure
-from clusterip.kernel.nft import TABLE, KernelNft, NftError
-from clusterip.proxy.backends.nftables_table import KUBE_PROXY, TABLE_SPEC
+from clusterip.proxy.backends import Refused
 from clusterip.proxy.config import API_VERSION, KIND, KubeProxyConfiguration, parse, service_networks
+from clusterip.proxy.model import Family
+from clusterip.proxy.modes import MODES
 from clusterip.proxy.process import Settings, serve
 from clusterip.transport import log
 
@@ -77,6 +77,6 @@ def _server(config: KubeProxyConfiguration, kubeconfig: str | None) -> ServerCon
 
 async def _clean_up() -> None:
     try:
-        await KernelNft().commit(KUBE_PROXY, Changes(remove={TABLE: TABLE_SPEC}))
-    except NftError as error:
-        raise Failure(f"cannot remove table {KUBE_PROXY}: {error}") from error
+        await MODES["nftables"].cleanup(Family.IPV4)
+    except Refused as error:
+        raise Failure(str(error)) from error

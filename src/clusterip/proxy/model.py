@@ -8,11 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import Enum, IntEnum
 from ipaddress import IPv4Address, IPv4Network
 from typing import NamedTuple, TypeAlias
 
 from clusterip.api.meta import ObjectKey
+
+
+class Family(IntEnum):
+    """An IP family; the number is the version in the header."""
+
+    IPV4 = 4
+    IPV6 = 6
+
+    @property
+    def table(self) -> str:
+        """As nft names it."""
+        return "ip" if self is Family.IPV4 else "ip6"
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """Where the modes differ, as upstream's do."""
 
 
 class PortName(NamedTuple):

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from ipaddress import IPv4Address, IPv4Network, ip_network
+from typing import Any
 
 import msgspec
 
@@ -28,15 +29,13 @@ from clusterip.failure import Failure, told
 from clusterip.kernel import sysctl
 from clusterip.kernel.conntrack import Conntrack, KernelConntrack
 from clusterip.kernel.link import Netlink
-from clusterip.kernel.nft import KernelNft, Key, Value
-from clusterip.kernel.nft_monitor import Monitor
 from clusterip.proxy import config as configuration
-from clusterip.proxy.backends.nftables import Nftables
-from clusterip.proxy.backends.nftables_table import KUBE_PROXY
+from clusterip.proxy.backends import Backend, BackendSettings
 from clusterip.proxy.config import KubeProxyConfiguration
 from clusterip.proxy.conntrack import Settler
 from clusterip.proxy.health import Health, insights, listener, probes
-from clusterip.proxy.model import Node, Plan
+from clusterip.proxy.model import Family, Node, Plan
+from clusterip.proxy.modes import DEFAULT, MODES
 from clusterip.proxy.objects import (
     FOREIGN,
     LEAVING_TAINT,
@@ -76,21 +75,21 @@ class Proxy:
         self,
         settings: Settings,
         *,
-        nft: KernelNft | None = None,
+        backend: Backend[Any, Any] | None = None,
         conntrack: Conntrack | None = None,
         clock: Clock | None = None,
         local_addresses: Callable[[], tuple[IPv4Address, ...]] | None = None,
     ) -> None:
         self._settings = settings
         self._clock = clock or SystemClock()
-        self._nft = nft or KernelNft()
         self._local_addresses = local_addresses or _interface_addresses
         first = configuration.first_node(settings.config, settings.node_name, settings.service_networks)
         self._collector = Collector(first)
         self._planner = Planner()
-        self._backend = Nftables(self._nft, configuration.masquerade_bit(settings.config))
+        made_from = BackendSettings(Family.IPV4, settings.config, configuration.masquerade_bit(settings.config))
+        self._backend = backend or MODES[settings.config.mode or DEFAULT].make(made_from)
         self.health = Health(self._clock, patience_seconds=2 * configuration.sync_period_seconds(settings.config))
-        self.runner: Runner[Key, Value] = Runner(
+        self.runner: Runner[Any, Any] = Runner(
             self._backend, self._make_plan, self._clock, on_synced=self._on_synced, on_failed=self._on_failed
         )
         self._settler = Settler(conntrack or KernelConntrack())
@@ -199,16 +198,15 @@ class Proxy:
         """Serve until cancelled."""
         logger.info(f"Using {self._backend.mode} Proxier")
         self._apply_sysctls()
+        await self._backend.prepare()
         listeners = await self._listen()
-        monitor = Monitor(KUBE_PROXY, self._nft.ports, self._on_foreign_change)
-        loop = asyncio.get_running_loop()
-        loop.add_reader(monitor.fileno(), monitor.drain)
         try:
-            async with Client(self._settings.server, user_agent="kube-proxy/clusterip") as client:
+            async with (
+                self._backend.watch(self._on_foreign_change),
+                Client(self._settings.server, user_agent="kube-proxy/clusterip") as client,
+            ):
                 await self._follow(client)
         finally:
-            loop.remove_reader(monitor.fileno())
-            monitor.close()
             for listening in listeners:
                 await listening.close()
 
@@ -242,7 +240,7 @@ class Proxy:
         """Repair at once, but not in a race with somebody who does the same."""
         if not self._started or self._repair_waits:
             return
-        logger.warning("Somebody else changed our table, repairing it", extra={"kv": {"table": str(KUBE_PROXY)}})
+        logger.warning("Somebody else changed our rules, repairing them", extra={"kv": {"mode": self._backend.mode}})
         self.health.queued()
         delay = max(0.0, self._repaired_at + REPAIR_SECONDS - self._clock.monotonic())
         self._repair_waits = True

@@ -126,7 +126,7 @@ class Runner(Generic[K, V]):
         known = None if self._doubted else self._programmed
         self._programmed, self._doubted = None, False  # until the kernel agrees, we know nothing
         plan = self._plan()
-        parts = self._without_refused(self._backend.compile(plan))
+        parts = self._without_refused(self._backend.compile(plan).parts)
         if known is None:
             programmed, count = await self._start(parts)
         else:

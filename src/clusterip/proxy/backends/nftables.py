@@ -8,16 +8,20 @@ one transaction after the element that named it; commit returns both as still du
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from clusterip.api.meta import ObjectKey
 from clusterip.diff import Changes
+from clusterip.failure import Failure
 from clusterip.kernel.nft import (
     TABLE,
     Chain,
     Element,
+    KernelNft,
     Key,
     Kind,
     Nft,
@@ -30,10 +34,11 @@ from clusterip.kernel.nft import (
     element_key,
     set_key,
 )
-from clusterip.proxy.backends import Refused
+from clusterip.kernel.nft_monitor import Monitor
+from clusterip.proxy.backends import BackendSettings, Compiled, Refused
 from clusterip.proxy.backends import nftables_table as table
 from clusterip.proxy.backends.nftables_service import Part, compile_service
-from clusterip.proxy.model import Node, Plan, ServicePlan
+from clusterip.proxy.model import Family, Node, Plan, ServicePlan, Traits
 
 DEFAULT_MASQUERADE_BIT = 14
 FIXED, SHARED = "fixed", "shared"
@@ -111,16 +116,41 @@ def fixed_part(node: Node, mark: int) -> dict[Key, Value]:
 
 
 class Nftables:
-    """The backend. See runner.Backend."""
+    """The backend. See backends.Backend."""
 
     mode = "nftables"
+    traits = Traits()
 
-    def __init__(self, nft: Nft, masquerade_bit: int = DEFAULT_MASQUERADE_BIT) -> None:
+    def __init__(self, nft: Nft, masquerade_bit: int = DEFAULT_MASQUERADE_BIT, family: Family = Family.IPV4) -> None:
+        self.family = family
         self._nft = nft
         self._compiler = Compiler(1 << masquerade_bit)
 
-    def compile(self, plan: Plan) -> Parts:
-        return self._compiler.compile(plan)
+    async def prepare(self) -> None:
+        """Whether the kernel and the program are there: the first read says what is wrong."""
+        try:
+            await self._nft.read(table.KUBE_PROXY)
+        except NftError as error:
+            raise Failure(f"nftables mode cannot run here: {error}") from error
+
+    def compile(self, plan: Plan) -> Compiled[Key, Value]:
+        return Compiled(self._compiler.compile(plan))
+
+    @asynccontextmanager
+    async def watch(self, on_foreign: Callable[[], None]) -> AsyncIterator[None]:
+        """Follow the kernel's events; those of our own transactions are known by their netlink port."""
+        monitor = Monitor(table.KUBE_PROXY, self._nft.ports if isinstance(self._nft, KernelNft) else (), on_foreign)
+        loop = asyncio.get_running_loop()
+        loop.add_reader(monitor.fileno(), monitor.drain)
+        try:
+            yield
+        finally:
+            loop.remove_reader(monitor.fileno())
+            monitor.close()
+
+    async def is_intact(self) -> bool:
+        """The kernel tells of every change, and of lost events too."""
+        return True
 
     async def read(self) -> State:
         """What the kernel has. A table that is not of our shape counts as one thing, to be replaced in one step."""
@@ -148,6 +178,23 @@ class Nftables:
         except NftError as error:
             raise Refused(f"nftables refused {len(changes)} changes: {error}") from error
         return Changes(remove=later)
+
+
+def make(settings: BackendSettings) -> Nftables:
+    return Nftables(KernelNft(), settings.masquerade_bit, settings.family)
+
+
+async def cleanup(family: Family) -> None:
+    """Remove the table, when it is there."""
+    if family is not Family.IPV4:
+        return
+    nft = KernelNft()
+    try:
+        if await nft.read(table.KUBE_PROXY):
+            await nft.commit(table.KUBE_PROXY, Changes(remove={TABLE: table.TABLE_SPEC}))
+    except NftError as error:
+        if "install nftables" not in str(error):
+            raise Refused(f"cannot remove table {table.KUBE_PROXY}: {error}") from error
 
 
 def is_compatible(found: State) -> bool:
