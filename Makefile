@@ -4,9 +4,11 @@ PYTHON := /usr/bin/python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 PIP_VERSION := 26.3
+# what nodes of kind uml run, and the tests in a guest
+APT_UML := user-mode-linux kmod ipvsadm ipset iptables iproute2
 # commands that clusterip runs -> the Debian packages that bring them
 APT_RUN := python3.11 python3.11-venv runc conmon nftables ca-certificates
-APT_TEST := busybox-static iproute2 curl
+APT_TEST := busybox-static iproute2 curl $(APT_UML)
 ONLY ?=
 
 .PHONY: help install system demo check test lessons bench soak clean

@@ -1,0 +1,87 @@
+"""User Mode Linux: a Linux kernel that runs as a process, on the host's own files, with modules that the host has not.
+
+Stage: kernel.  In: `Guest`.  Out: the command line that boots it, a process; what of it the machine lacks.
+Rules: a guest's root is hostfs: the files of the mount namespace in which the program was started.  A guest's console
+lines are descriptors of that program.  It is the first process of a PID namespace: its kernel threads and its user
+space are processes of the host, and whoever kills the first kills all.
+Truth: Documentation/virt/uml/user_mode_linux_howto_v2.rst; Debian's package user-mode-linux (linux.uml(1)).
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from clusterip.kernel import process
+from clusterip.kernel.netns import in_thread
+
+PROGRAM = "linux.uml"
+PACKAGE = "user-mode-linux"
+MODULES = Path("/usr/lib/uml/modules")
+PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guest:
+    """A guest to be booted.
+
+    consoles are the channels of its terminals by number, as UML writes them ("fd:0,fd:1", "null"); links are the
+    host's interfaces on which it sends and receives frames, as vec0, vec1, ...; words go to its init.
+    """
+
+    name: str
+    init: str
+    folder: Path  # UML keeps its pid file and its control socket here
+    memory: str = "96M"
+    writable: bool = False
+    consoles: Mapping[int, str] = field(default_factory=dict)
+    links: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
+
+
+def command_line(guest: Guest) -> tuple[str, ...]:
+    """What boots the guest."""
+    vectors = (f"vec{n}:transport=raw,ifname={link}" for n, link in enumerate(guest.links))
+    consoles = (f"con{n}={channel}" for n, channel in sorted(guest.consoles.items()))
+    return (
+        PROGRAM,
+        "rootfstype=hostfs",
+        "rw" if guest.writable else "ro",
+        f"mem={guest.memory}",
+        f"umid={guest.name}",
+        f"uml_dir={guest.folder}",
+        "con=null",
+        *consoles,
+        *vectors,
+        "quiet",
+        f"init={guest.init}",
+        *(("--", *guest.words) if guest.words else ()),
+    )
+
+
+def missing() -> str | None:
+    """What has to be installed before a guest can boot here, as one line; None when all is there."""
+    if shutil.which(PROGRAM, path=PATH) is None or not MODULES.is_dir():
+        return f"no {PROGRAM} here; install it: apt-get install {PACKAGE}"
+    return None
+
+
+def start(words: Sequence[str], stdout: int | None, stderr: int | None) -> subprocess.Popen[bytes]:
+    """Boot a guest; its end is that of every process it has on the host."""
+
+    def boot() -> subprocess.Popen[bytes]:
+        process.unshare(process.CLONE_NEWPID)  # of this thread's children, not its own
+        return subprocess.Popen(
+            words,
+            executable=shutil.which(words[0], path=PATH),
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+            env={"PATH": PATH, "HOME": "/root"},
+            start_new_session=True,
+        )
+
+    return in_thread(boot)

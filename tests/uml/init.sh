@@ -1,0 +1,22 @@
+#!/bin/bash
+# The guest's first process: gives it a root that keeps nothing, runs one command, says how it ended, powers off.
+# usage: init.sh FOLDER SECONDS    a folder of the host with `command` (a bash script), it gets `exit`; no longer than this
+folder=$1
+(sleep "$2"; echo o >/proc/sysrq-trigger) &
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 TERM=dumb
+mount -t proc proc /proc && mount -t sysfs sys /sys && mount -t tmpfs tmpfs /run
+mkdir /run/upper /run/work /run/root
+insmod "/usr/lib/uml/modules/$(uname -r)/kernel/fs/overlayfs/overlay.ko"
+mount -t overlay overlay -o lowerdir=/,upperdir=/run/upper,workdir=/run/work /run/root
+cd /run/root && mkdir -p .host lib/modules && pivot_root . .host && cd /
+for kept in proc sys dev; do mount --move "/.host/$kept" "/$kept"; done
+mount --bind /usr/lib/uml/modules /lib/modules
+for own in /tmp /run /root; do mount -t tmpfs tmpfs $own; done
+mkdir -p /dev/pts /dev/shm /run/netns /run/host
+mount -t devpts devpts /dev/pts -o ptmxmode=666; mount -t tmpfs tmpfs /dev/shm
+mount -t hostfs host /run/host -o "$folder"
+hostname guest; ip link set lo up; modprobe ipv6
+stty -opost -echo </dev/tty1
+setsid -c bash /run/host/command </dev/tty1 >/dev/tty1 2>&1
+echo $? >/run/host/exit
+sync; echo o >/proc/sysrq-trigger; sleep 60

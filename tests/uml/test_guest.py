@@ -1,0 +1,43 @@
+"""The rig: a command's output and exit code come back, a guest that hangs or dies is told, nothing of it stays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from clusterip.kernel import process
+from uml import guest
+
+pytestmark = [pytest.mark.root, pytest.mark.xdist_group("uml")]
+
+
+def of_guest(folder: Path) -> list[int]:
+    """The processes of a guest: its own and those that run its user space have its command line."""
+    return [pid for pid in process.all_pids() if str(folder) in _command_line(pid)]
+
+
+def _command_line(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+def test_output_and_exit_code_come_back(tmp_path: Path) -> None:
+    done = guest.run(["sh", "-c", "echo here; echo there >&2; echo kept >/run/host/file; exit 7"], tmp_path)
+    assert (done.exit, done.output) == (7, "here\nthere\n")
+    assert (tmp_path / "file").read_text() == "kept\n"
+    assert of_guest(tmp_path) == []
+
+
+def test_one_that_hangs_is_ended_by_the_clock(tmp_path: Path) -> None:
+    with pytest.raises(guest.GuestFailed, match="was ended after 6 s"):
+        guest.run(["sleep", "1000"], tmp_path, seconds=6)
+    assert of_guest(tmp_path) == []
+
+
+def test_what_is_missing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guest.shutil, "which", lambda *_args, **_options: None)
+    with pytest.raises(guest.GuestFailed, match="apt-get install"):
+        guest.run(["true"], tmp_path)
