@@ -39,30 +39,34 @@ class Player:
         self.play({"do": "POST /api/v1/namespaces", "body": tree})
 
     def play(self, step: dict[str, Any]) -> dict[str, Any]:
-        method, path = self._filled(step["do"]).split(" ", 1)
         headers = {"Authorization": f"Bearer {self.token}", "User-Agent": "probe/1"}
         headers["Accept"] = step.get("accept", "application/json")
-        data = None
-        if "body" in step:
-            body = step["body"]
-            data = self._filled(body if isinstance(body, str) else json.dumps(body)).encode()
-            headers["Content-Type"] = MEDIA.get(step.get("type", "json"), step.get("type", "json"))
-        self.connection.request(method, path, data, headers)
-        response = self.connection.getresponse()
-        raw = response.read()
-        tree = self._tree(raw)
+        response, raw = self.ask(step, headers)
+        tree = self.tree(raw)
         for name, pointer in step.get("save", {}).items():
-            self.saved[name] = str(_at(tree, pointer))
+            self.saved[name] = str(at(tree, pointer))
         warnings = sorted(response.headers.get_all("Warning") or ())
         return {"status": response.status, "body": self._plain(tree), **({"warnings": warnings} if warnings else {})}
 
-    def _filled(self, text: str) -> str:
+    def ask(self, step: dict[str, Any], headers: dict[str, str]) -> tuple[http.client.HTTPResponse, bytes]:
+        """Send a step; the answer and its body."""
+        method, path = self.filled(step["do"]).split(" ", 1)
+        data = None
+        if "body" in step:
+            body = step["body"]
+            data = self.filled(body if isinstance(body, str) else json.dumps(body)).encode()
+            headers["Content-Type"] = MEDIA.get(step.get("type", "json"), step.get("type", "json"))
+        self.connection.request(method, path, data, headers)
+        response = self.connection.getresponse()
+        return response, response.read()
+
+    def filled(self, text: str) -> str:
         for name, value in self.saved.items():
             text = text.replace("{" + name + "}", value)
         return text
 
     @staticmethod
-    def _tree(raw: bytes) -> Any:
+    def tree(raw: bytes) -> Any:
         try:
             return json.loads(raw)
         except ValueError:
@@ -100,9 +104,13 @@ def _without_entries(item: dict[str, Any]) -> dict[str, Any]:
     return {**item, "metadata": metadata}
 
 
-def _at(tree: Any, pointer: str) -> Any:
+def at(tree: Any, pointer: str) -> Any:
+    """What a JSON pointer shows, or <absent>."""
     for part in pointer.strip("/").split("/"):
-        tree = tree.get(part, "<absent>") if isinstance(tree, dict) else "<absent>"
+        if isinstance(tree, list) and part.isdigit() and int(part) < len(tree):
+            tree = tree[int(part)]
+        else:
+            tree = tree.get(part, "<absent>") if isinstance(tree, dict) else "<absent>"
     return tree
 
 

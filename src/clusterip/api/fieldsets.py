@@ -68,6 +68,18 @@ def _without(node: Fields, gone: Fields) -> Fields | None:
     return {} if stays else None
 
 
+def intersection(left: Fields, right: Fields) -> Fields:
+    """Fields of both."""
+    out: Fields = {}
+    for element, node in left.items():
+        if element != SELF and element in right:
+            both = _is_member(node) and _is_member(right[element])
+            rest = intersection(node, right[element])
+            if both or rest:
+                out[element] = {SELF: {}, **rest} if both and rest else rest
+    return out
+
+
 def without_subtrees(fields: Fields, paths: Iterator[tuple[str, ...]] | tuple[tuple[str, ...], ...]) -> Fields:
     """A set without some fields and all below them; a path is of field names."""
     for path in paths:

@@ -2,8 +2,7 @@
 
 Stage: none; pure.  In: the object before, the object as it was sent (decoded and defaulted, before the strategy and any
 allocation), who writes and when.  Out: the entries to store.
-Rules: an Update takes over what it changes, adds or removes; nobody else's entry grows.  Apply will use the same sets:
-the comparison, the entries and the merging of a writer's earlier entry are here for both.
+Rules: an Update takes over what it changes, adds or removes; nobody else's entry grows.  apply.py uses the entries too.
 Truth: apimachinery's util/managedfields and sigs.k8s.io/structured-merge-diff.
 """
 
@@ -46,9 +45,9 @@ RESET_MORE: Final[Mapping[tuple[str, str], tuple[tuple[str, ...], ...]]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class Manager:
-    """Who an entry belongs to. Two writes of the same manager share an entry; an applier's has one for all versions."""
+    """Who an entry belongs to. Two writes of the same manager share an entry; an applier has one for all versions."""
 
     name: str
     operation: str
@@ -58,10 +57,11 @@ class Manager:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """The fields of one manager, and when they last grew."""
+    """The fields of one manager, and when they last grew; an applier's also say the version that was applied."""
 
     fields: Fields
     time: str
+    version: str = ""
 
 
 Entries = dict[Manager, Entry]
@@ -79,13 +79,10 @@ def decoded(entries: Any) -> Entries:
             raise Undecodable(f"invalid operation: {quoted(str(tree))}")
         if tree.get("fieldsType", "FieldsV1") != "FieldsV1" or not isinstance(tree.get("fieldsV1", {}), dict):
             raise Undecodable("missing fieldsType in managed fields entry")
-        manager = Manager(
-            tree.get("manager") or "",
-            tree["operation"],
-            tree.get("apiVersion") or "",
-            tree.get("subresource") or "",
-        )
-        out[manager] = Entry(tree.get("fieldsV1") or {}, tree.get("time") or "")
+        version, applied = tree.get("apiVersion") or "", tree["operation"] == "Apply"
+        key_version = "" if applied else version
+        manager = Manager(tree.get("manager") or "", tree["operation"], key_version, tree.get("subresource") or "")
+        out[manager] = Entry(tree.get("fieldsV1") or {}, tree.get("time") or "", version if applied else "")
     return out
 
 
@@ -102,7 +99,7 @@ def _encoded(manager: Manager, entry: Entry) -> Tree:
     tree: Tree = {
         "manager": manager.name,
         "operation": manager.operation,
-        "apiVersion": manager.api_version,
+        "apiVersion": manager.api_version or entry.version,
         "time": entry.time,
         "fieldsType": "FieldsV1",
         "fieldsV1": ordered(entry.fields),
@@ -126,13 +123,13 @@ def update_managed(
     `live` is what is stored (so it is complete), or None at a creation.  `known` names the structure when the kind does
     not.  Neither tree is changed.
     """
-    structure = _structure(new, known)
+    structure = structure_of(new, known)
     before = _former(live, new, ignore_request=bool(subresource))
     if live is not None and not before:
         return []  # an object whose fields nobody managed is left so
-    reset = RESET.get(subresource, ()) + RESET_MORE.get((new.get("kind") or "", subresource), ())
-    former = _without_entries(live) if live else _comparable({}, structure)
-    found = compare(former, _comparable(new, structure), structure)
+    reset = reset_fields(new, subresource)
+    former = _without_entries(live) if live else comparable({}, structure)
+    found = compare(former, comparable(new, structure), structure)
     changes = Comparison(*(without_subtrees(fields, reset) for fields in found))
     entries = taken(before, changes)
     gained = difference(union(changes.modified, changes.added), NEVER_MANAGED)
@@ -140,10 +137,15 @@ def update_managed(
         writer = Manager(manager or "unknown", operation, api_version, subresource)
         had = entries[writer].fields if writer in entries else {}
         entries = {**entries, writer: Entry(union(gained, had), now)}
-    return encoded(capped(_stripped(entries)))
+    return encoded(capped(stripped(entries)))
 
 
-def _structure(tree: Tree, known: str | Definition | None) -> Definition | None:
+def reset_fields(tree: Tree, subresource: str) -> tuple[tuple[str, ...], ...]:
+    """What a write of a resource or subresource never owns; a path is of field names."""
+    return RESET.get(subresource, ()) + RESET_MORE.get((tree.get("kind") or "", subresource), ())
+
+
+def structure_of(tree: Tree, known: str | Definition | None) -> Definition | None:
     if isinstance(known, Definition):
         return known
     name = known or schema.kinds().get(gvk_of(tree))
@@ -153,7 +155,7 @@ def _structure(tree: Tree, known: str | Definition | None) -> Definition | None:
         return None
 
 
-def _comparable(tree: Tree, structure: Definition | None) -> Tree:
+def comparable(tree: Tree, structure: Definition | None) -> Tree:
     """A tree as Go would see it, without its managedFields: what is always written is there."""
     out: Tree = copied(_without_entries(tree))
     if structure is not None:
@@ -189,7 +191,7 @@ def taken(entries: Entries, changes: Comparison) -> Entries:
     return {manager: entry for manager, entry in left.items() if entry.fields}
 
 
-def _stripped(entries: Entries) -> Entries:
+def stripped(entries: Entries) -> Entries:
     left = {m: replace(entry, fields=difference(entry.fields, NEVER_MANAGED)) for m, entry in entries.items()}
     return {manager: entry for manager, entry in left.items() if entry.fields}
 

@@ -25,6 +25,7 @@ PATCH_TYPES: Final = (
     "application/json-patch+json",
     "application/merge-patch+json",
     "application/strategic-merge-patch+json",
+    "application/apply-patch+yaml",
 )
 
 QUERY: Final[dict[str, tuple[str, str]]] = {
@@ -32,6 +33,7 @@ QUERY: Final[dict[str, tuple[str, str]]] = {
     "fieldManager": ("string", "A name for the actor or entity that is making these changes."),
     "fieldValidation": ("string", "What to do with unknown or duplicate fields: Ignore, Warn or Strict."),
     "allowWatchBookmarks": ("boolean", "Ask for watch events of type BOOKMARK."),
+    "force": ("boolean", "Server-side apply takes over what other managers own."),
     "continue": ("string", "The continue token of a former list."),
     "fieldSelector": ("string", "Restrict the list by fields."),
     "labelSelector": ("string", "Restrict the list by labels."),
@@ -61,7 +63,7 @@ PARAMETERS: Final[dict[str, tuple[str, ...]]] = {
     "list": LISTS,
     "post": WRITES,
     "put": WRITES,
-    "patch": WRITES,
+    "patch": (*WRITES, "force"),
     "delete": ("dryRun", "gracePeriodSeconds", "propagationPolicy"),
     "deletecollection": (*LISTS, "dryRun", "gracePeriodSeconds", "propagationPolicy"),
 }

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from clusterip.api.errors import ApiError, FieldError, forbidden, invalid, not_supported, quoted, too_long
+from clusterip.api.errors import ApiError, FieldError, forbidden, invalid, not_supported, quoted, required, too_long
 
 MANAGER_LIMIT = 128
 VALIDATIONS = ("", "Ignore", "Warn", "Strict")
@@ -57,10 +57,14 @@ def duration_fault(text: str) -> str:
     return f"invalid duration {quoted(text)}" if position < len(rest) or not rest else ""
 
 
-def write_problems(query: Mapping[str, str], dry_run: Sequence[str], kind: str) -> list[FieldError]:
-    """What is wrong with CreateOptions, UpdateOptions or PatchOptions."""
+def write_problems(
+    query: Mapping[str, str], dry_run: Sequence[str], kind: str, *, applies: bool = False
+) -> list[FieldError]:
+    """What is wrong with CreateOptions, UpdateOptions or PatchOptions (of server-side apply, or of another patch)."""
     problems = []
-    if kind == "PatchOptions" and "force" in query:
+    if applies and not query.get("fieldManager"):
+        problems.append(required("fieldManager", "is required for apply patch"))
+    if kind == "PatchOptions" and "force" in query and not applies:
         problems.append(forbidden("force", "may not be specified for non-apply patch"))
     problems += _manager(query.get("fieldManager", "")) + dry_run_problems(dry_run)
     validation = query.get("fieldValidation", "")

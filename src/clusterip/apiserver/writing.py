@@ -18,8 +18,9 @@ from clusterip.api.allocation import plan_allocation
 from clusterip.api.completion import complete
 from clusterip.api.errors import ApiError, FieldError
 from clusterip.api.meta import Tree
+from clusterip.api.resource import Resource
 from clusterip.api.schema import UnknownDefinition
-from clusterip.apiserver import addresses, admission, bodies, objects, options
+from clusterip.apiserver import addresses, admission, applying, bodies, objects, options
 from clusterip.apiserver.bodies import Body
 from clusterip.apiserver.cache import Entry, encode
 from clusterip.apiserver.core import Call, Core
@@ -78,11 +79,33 @@ async def update(core: Core, call: Call) -> Response:
 
 async def patch(core: Core, call: Call) -> Response:
     body = await bodies.read(call.request)
+    if body.media == applying.MEDIA:
+        return await _apply(core, call, body)
     if body.media not in PATCH_TYPES:
         raise ApiError.unsupported_media_type()
     check_options(call, "PatchOptions")
     written = await commit(core, call, lambda transaction: change(core, call, transaction, _patching(call, body)))
     return call.answer(call.view(core).one(written))
+
+
+async def _apply(core: Core, call: Call, body: Body) -> Response:
+    """Server-side apply: an object that is not there comes to be."""
+    check_options(call, "PatchOptions", applies=True)
+
+    def operation(transaction: Transaction) -> Written:
+        if call.subresource or transaction.get(call.served.collection, call.key) is not None:
+            return Written(change(core, call, transaction, edit, is_managed=True))
+        tree = edit(None)
+        return Written(bring_to_life(core, call, transaction, tree, is_managed=True), created=True)
+
+    def edit(old: Tree | None) -> Tree:
+        new = decoded(call, applying.applied(call, body, old, core.clock.now()))
+        objects.settle_namespace(new, call.namespace)
+        objects.settle_name(new, call.name)
+        return new
+
+    written = await commit(core, call, operation)
+    return call.answer(call.view(core).one(written.entry), 201 if written.created else 200)
 
 
 async def commit(core: Core, call: Call, operation: Operation[objects.T], dry_run: bool | None = None) -> objects.T:
@@ -99,9 +122,9 @@ async def commit(core: Core, call: Call, operation: Operation[objects.T], dry_ru
     return await core.writes.do(fresh)
 
 
-def check_options(call: Call, kind: str) -> None:
+def check_options(call: Call, kind: str, *, applies: bool = False) -> None:
     """dryRun, fieldManager, fieldValidation and force."""
-    problems = options.write_problems(call.query, call.request.values("dryRun"), kind)
+    problems = options.write_problems(call.query, call.request.values("dryRun"), kind, applies=applies)
     if problems:
         raise ApiError.invalid("meta.k8s.io", kind, "", problems)
 
@@ -144,16 +167,28 @@ def _create(core: Core, call: Call, body: Body, transaction: Transaction, name: 
     return bring_to_life(core, call, transaction, tree)
 
 
-def bring_to_life(core: Core, call: Call, transaction: Transaction, tree: Tree, *, had_revision: bool = False) -> Entry:
-    """A new object, decoded, through all the steps into the transaction; one that says a revision is refused last."""
+def bring_to_life(
+    core: Core,
+    call: Call,
+    transaction: Transaction,
+    tree: Tree,
+    *,
+    had_revision: bool = False,
+    is_managed: bool = False,
+) -> Entry:
+    """A new object, decoded, through all the steps into the transaction; one that says a revision is refused last.
+
+    `is_managed`: its managedFields are made already.
+    """
     resource = call.served.resource
     objects.settle_namespace(tree, call.namespace)
     now = core.clock.now()
     resource.default(tree)
-    tree["metadata"].pop("managedFields", None)
     objects.begin_life(tree, now, core.random)
     call.warnings += objects.merge_equal_owners(tree)
-    objects.manage(None, tree, call.manager, call.subresource, resource.api_version, now, resource.schema)
+    if not is_managed:
+        tree["metadata"].pop("managedFields", None)
+        objects.manage(None, tree, call.manager, call.subresource, resource.api_version, now, resource.schema)
     admission.admit_create(core, call, transaction, tree)
     resource.prepare_create(tree)
     serves = call.served.collection is core.registry.of("services")
@@ -217,10 +252,13 @@ def _patching(call: Call, body: Body) -> Edit:
     return edit
 
 
-def change(core: Core, call: Call, transaction: Transaction, edit: Edit, bare: bool = False) -> Entry:
+def change(
+    core: Core, call: Call, transaction: Transaction, edit: Edit, bare: bool = False, is_managed: bool = False
+) -> Entry:
     """An existing object, edited, through all the steps into the transaction; unchanged, it is not written.
 
-    A bare edit is the server's own (a binding): the kind's strategy would take it back.
+    A bare edit is the server's own (a binding): the kind's strategy would take it back.  A managed one has made its
+    managedFields itself.
     """
     served, resource = call.served, call.served.resource
     entry = transaction.get(served.collection, call.key)
@@ -232,7 +270,10 @@ def change(core: Core, call: Call, transaction: Transaction, edit: Edit, bare: b
     if bare:
         return _put_changed(call, transaction, entry, new, old)
     resource.default(new)
-    _settle(core, call, new, old)
+    _settle(new, old, resource)
+    if not is_managed:
+        now = core.clock.now()
+        objects.manage(old, new, call.manager, call.subresource, resource.api_version, now, resource.schema)
     admission.admit_update(core, call, transaction, new, old)
     _prepare(call, new, old)
     if served.collection is core.registry.of("services") and not call.subresource:
@@ -246,12 +287,10 @@ def change(core: Core, call: Call, transaction: Transaction, edit: Edit, bare: b
     return _put_changed(call, transaction, entry, new, old)
 
 
-def _settle(core: Core, call: Call, new: Tree, old: Tree) -> None:
-    """The metadata of an update: what it cannot change, and who manages which fields."""
-    resource = call.served.resource
+def _settle(new: Tree, old: Tree, resource: Resource) -> None:
+    """The metadata of an update: what it cannot change."""
     objects.carry_over(new, old, resource)
     new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
-    objects.manage(old, new, call.manager, call.subresource, resource.api_version, core.clock.now(), resource.schema)
 
 
 def _prepare(call: Call, new: Tree, old: Tree) -> None:

@@ -1,0 +1,22 @@
+"""Whole conversations, against what kube-apiserver 1.36 answered; server-side apply among them."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from apiserver.conversations import conversations, played
+from apiserver.serving import serving
+
+CONVERSATIONS = conversations("apply", "objects", "services")
+
+
+@pytest.mark.parametrize("name", CONVERSATIONS)
+def test_as_recorded(name: str) -> None:
+    async def run() -> list[tuple[str, object, object]]:
+        async with serving() as api:
+            return await asyncio.to_thread(lambda: list(played(api.url, api.token, *CONVERSATIONS[name])))
+
+    different = [step for step in asyncio.run(run()) if step[1] != step[2]]
+    assert different == []
