@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from clusterip.api.meta import ObjectKey
-from clusterip.proxy.model import FrontendKind, ServicePort
+from clusterip.proxy.model import Family, FrontendKind, ServicePort
 from clusterip.proxy.objects import NodeObject, Service, decoder
 from clusterip.proxy.snapshot import Collector, addresses_of, affinity_seconds, source_ranges
 from proxy.clusters import Cluster, node
@@ -151,7 +151,7 @@ def test_affinity() -> None:
 
 
 def test_source_ranges_tolerate_what_old_objects_hold() -> None:
-    found = source_ranges(_service(loadBalancerSourceRanges=[" 10.1.2.3/8", "fd00::/8", "nonsense"]))
+    found = source_ranges(_service(loadBalancerSourceRanges=[" 10.1.2.3/8", "fd00::/8", "nonsense"]), Family.IPV4)
     assert [str(network) for network in found] == ["10.0.0.0/8"]
 
 

@@ -1,6 +1,7 @@
 """What the proxy knows and decides, as values: service ports, endpoints, the node, frontends, rules, packets, verdicts.
 
-Stage: none; values.  Rules: pure; nothing here names a backend.  One IP family: IPv4.
+Stage: none; values.  Rules: pure; nothing here names a backend.  Every picture and plan is of one IP family: a
+dual-stack node has two of each.
 Truth: core/v1 Service, discovery/v1 EndpointSlice.
 """
 
@@ -9,10 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
 
 from clusterip.api.meta import ObjectKey
+
+IPAddress: TypeAlias = IPv4Address | IPv6Address
+IPNetwork: TypeAlias = IPv4Network | IPv6Network
 
 
 class Family(IntEnum):
@@ -21,15 +26,40 @@ class Family(IntEnum):
     IPV4 = 4
     IPV6 = 6
 
+    @classmethod
+    def of(cls, what: IPAddress | IPNetwork) -> Family:
+        return cls(what.version)
+
     @property
     def table(self) -> str:
         """As nft names it."""
         return "ip" if self is Family.IPV4 else "ip6"
 
+    @property
+    def bits(self) -> int:
+        return 32 if self is Family.IPV4 else 128
+
+    @property
+    def any(self) -> IPNetwork:
+        """All addresses."""
+        return _ANY[self]
+
+    @property
+    def loopback(self) -> IPNetwork:
+        return _LOOPBACK[self]
+
+
+_ANY: Mapping[Family, IPNetwork] = {Family.IPV4: IPv4Network("0.0.0.0/0"), Family.IPV6: IPv6Network("::/0")}
+_LOOPBACK: Mapping[Family, IPNetwork] = {Family.IPV4: IPv4Network("127.0.0.0/8"), Family.IPV6: IPv6Network("::1/128")}
+
 
 @dataclass(frozen=True, slots=True)
 class Traits:
-    """Where the modes differ, as upstream's do."""
+    """Where the modes differ, as upstream's do. The default is nftables."""
+
+    guards_cluster_ips: bool = True  # another port of a cluster IP is refused, addresses nobody has are dropped
+    drops_without_local: bool = True  # else policy Local without an endpoint here refuses
+    hides_sender: bool = False  # endpoints see the node, whoever sends
 
 
 class PortName(NamedTuple):
@@ -54,23 +84,32 @@ class FrontendKind(Enum):
 class Frontend(NamedTuple):
     """What a packet is sent to. No address means every address that takes node ports."""
 
-    address: IPv4Address | None
+    address: IPAddress | None
     protocol: str
     port: int
 
     def __str__(self) -> str:
-        return f"{self.address or 'node'}:{self.port}/{self.protocol}"
+        host = "node" if self.address is None else _host(self.address)
+        return f"{host}:{self.port}/{self.protocol}"
 
 
 class Target(NamedTuple):
     """Where a packet may go: an endpoint's address and port, and whether it is on this node."""
 
-    address: IPv4Address
+    address: IPAddress
     port: int
     is_local: bool = False
 
     def __str__(self) -> str:
-        return f"{self.address}:{self.port}"
+        return f"{_host(self.address)}:{self.port}"
+
+
+def _host(address: IPAddress) -> str:
+    """As it is written before a port."""
+    return f"[{address}]" if address.version == 6 else str(address)
+
+
+NO_WEIGHTS: Mapping[Target, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +134,17 @@ class ServicePort:
     internal_policy_local: bool = False
     external_policy_local: bool = False
     affinity_seconds: int = 0  # 0: no affinity
-    source_ranges: tuple[IPv4Network, ...] = ()  # of load balancer IPs; none: everybody
+    source_ranges: tuple[IPNetwork, ...] = ()  # of load balancer IPs; none: everybody
+    health_check_node_port: int = 0  # 0: none; all ports of a Service have the same
+    scheduler: str = ""  # ipvs: how to choose; none: as configured
+    weights: Mapping[Target, int] = field(default_factory=lambda: NO_WEIGHTS)  # ipvs; 1 where none is said
+
+
+class Conflict(NamedTuple):
+    """A frontend that a Service asked for and another has."""
+
+    frontend: Frontend
+    owner: ObjectKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +159,7 @@ class ServiceView:
 class PodTraffic:
     """How traffic of this cluster's pods is known: by source network, or by the interface that it comes in by."""
 
-    network: IPv4Network | None = None
+    network: IPNetwork | None = None
     interface: str = ""  # may end in *
 
     def covers(self, packet: Packet) -> bool:
@@ -126,14 +175,19 @@ class Node:
     """This node, and what was configured for it."""
 
     name: str
-    addresses: tuple[IPv4Address, ...] = ()
+    addresses: tuple[IPAddress, ...] = ()  # the first is the node's own, as its object says
     zone: str = ""
     pod_traffic: PodTraffic | None = None
     masquerade_all: bool = False
-    node_port_addresses: frozenset[IPv4Address] | None = frozenset()  # None: every local address but loopback
-    service_networks: tuple[IPv4Network, ...] = ()
+    node_port_addresses: frozenset[IPAddress] | None = frozenset()  # None: every local address but loopback
+    service_networks: tuple[IPNetwork, ...] = ()
+    family: Family = Family.IPV4
+    traits: Traits = Traits()
+    localhost_node_ports: bool = False  # on the loopback network too
 
-    def takes_node_ports(self, address: IPv4Address) -> bool:
+    def takes_node_ports(self, address: IPAddress) -> bool:
+        if address in self.family.loopback:
+            return self.localhost_node_ports
         if self.node_port_addresses is None:
             return address in self.addresses
         return address in self.node_port_addresses
@@ -145,6 +199,15 @@ class Snapshot:
 
     node: Node
     services: Mapping[ObjectKey, ServiceView] = field(default_factory=dict)
+    conflicts: Mapping[ObjectKey, tuple[Conflict, ...]] = field(default_factory=dict)  # by the Service that lost
+    # keys whose view is another than in the collector's snapshot before, those that are gone included; None: any may be
+    changed: frozenset[ObjectKey] | None = field(default=None, compare=False)
+    revision: int = field(default=0, compare=False)
+    since: int = field(default=0, compare=False)  # the revision that `changed` compares with
+
+    def changed_since(self, revision: int) -> frozenset[ObjectKey] | None:
+        """Keys that differ from the snapshot of that revision, as far as it is known; None: any may."""
+        return _changed_since(self, revision)
 
 
 class Scope(Enum):
@@ -186,7 +249,17 @@ class Rule:
     from_node: Outcome
     from_others: Outcome
     affinity_seconds: int = 0
-    source_ranges: tuple[IPv4Network, ...] = ()
+    source_ranges: tuple[IPNetwork, ...] = ()
+    scheduler: str = ""
+    weights: Mapping[Target, int] = field(default_factory=lambda: NO_WEIGHTS)
+
+
+@dataclass(frozen=True, slots=True)
+class HealthCheck:
+    """What a load balancer asks of a Service with external policy Local: where, and how many endpoints are here."""
+
+    node_port: int
+    local_endpoints: int  # ready ones
 
 
 Flows: TypeAlias = Mapping[Frontend, frozenset[tuple[object, int]]]
@@ -197,8 +270,9 @@ class ServicePlan:
     """The rules of one Service. `flows`: where UDP flows to a frontend may go on to, terminating endpoints included."""
 
     rules: Mapping[Frontend, Rule]
-    cluster_ips: frozenset[IPv4Address] = frozenset()
+    cluster_ips: frozenset[IPAddress] = frozenset()
     flows: Flows = field(default_factory=dict)
+    health: HealthCheck | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,14 +281,31 @@ class Plan:
 
     node: Node
     services: Mapping[ObjectKey, ServicePlan] = field(default_factory=dict)
+    # keys whose plan is another than in the planner's plan before, those that are gone included; None: any may be
+    changed: frozenset[ObjectKey] | None = field(default=None, compare=False)
+    revision: int = field(default=0, compare=False)
+    since: int = field(default=0, compare=False)  # the revision that `changed` compares with
+
+    def changed_since(self, revision: int) -> frozenset[ObjectKey] | None:
+        """Keys that differ from the plan of that revision, as far as it is known; None: any may.
+
+        A reader that keeps the revision of the plan that it took last, 0 at first, cannot miss a change.
+        """
+        return _changed_since(self, revision)
+
+
+def _changed_since(found: Snapshot | Plan, revision: int) -> frozenset[ObjectKey] | None:
+    if revision and revision == found.revision:
+        return frozenset()
+    return found.changed if revision and revision == found.since else None
 
 
 @dataclass(frozen=True, slots=True)
 class Packet:
     """The first packet of a connection. One without an interface was made on this node."""
 
-    source: IPv4Address
-    destination: IPv4Address
+    source: IPAddress
+    destination: IPAddress
     protocol: str
     port: int
     interface: str = ""
@@ -228,7 +319,7 @@ class Ignore:
 class Delivery(NamedTuple):
     """One way that a packet may take, and whether the endpoint sees the node's address instead of the sender's."""
 
-    address: IPv4Address
+    address: IPAddress
     port: int
     masqueraded: bool
 

@@ -62,6 +62,7 @@ class ServiceSpec(_Object, frozen=True):
     session_affinity_config: AffinityConfig | None = None
     internal_traffic_policy: str | None = None
     external_traffic_policy: str | None = None
+    health_check_node_port: int = 0
     load_balancer_source_ranges: tuple[str, ...] | None = None
 
 

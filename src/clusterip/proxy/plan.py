@@ -8,7 +8,8 @@ then translation, then what was not translated is refused or dropped.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import count
 
 from clusterip.api.meta import ObjectKey
 from clusterip.proxy.model import (
@@ -18,6 +19,7 @@ from clusterip.proxy.model import (
     Forward,
     Frontend,
     FrontendKind,
+    HealthCheck,
     Ignore,
     Node,
     Outcome,
@@ -35,23 +37,43 @@ from clusterip.proxy.model import (
 )
 from clusterip.proxy.topology import Chosen, choose
 
+_revisions = count(1)
+
 
 class Planner:
     """Makes plans and keeps the parts whose inputs stay the same objects."""
 
     def __init__(self) -> None:
-        self._node: Node | None = None
-        self._made: dict[ObjectKey, tuple[ServiceView, ServicePlan]] = {}
+        self._seen: Snapshot | None = None
+        self._latest: Plan | None = None
 
     def plan(self, snapshot: Snapshot) -> Plan:
-        if snapshot.node != self._node:
-            self._made, self._node = {}, snapshot.node
-        made: dict[ObjectKey, tuple[ServiceView, ServicePlan]] = {}
-        for key, view in snapshot.services.items():
-            known = self._made.get(key)
-            made[key] = known if known and known[0] is view else (view, plan_service(view, snapshot.node))
-        self._made = made
-        return Plan(snapshot.node, {key: service for key, (_, service) in made.items()})
+        before, seen = self._latest, self._seen
+        if before is None or seen is None or before.node != snapshot.node:
+            self._latest = Plan(snapshot.node, _planned(snapshot, snapshot.services), revision=next(_revisions))
+        elif seen is not snapshot:
+            self._latest = _replanned(before, seen, snapshot)
+        self._seen = snapshot
+        assert self._latest is not None
+        return self._latest
+
+
+def _planned(snapshot: Snapshot, keys: Iterable[ObjectKey]) -> dict[ObjectKey, ServicePlan]:
+    found = ((key, snapshot.services.get(key)) for key in keys)
+    return {key: plan_service(view, snapshot.node) for key, view in found if view is not None}
+
+
+def _replanned(before: Plan, seen: Snapshot, snapshot: Snapshot) -> Plan:
+    """The plan before, with what changed made again."""
+    changed = snapshot.changed_since(seen.revision)
+    if changed is None:
+        keys = seen.services.keys() | snapshot.services.keys()
+        changed = frozenset(key for key in keys if seen.services.get(key) is not snapshot.services.get(key))
+    services = dict(before.services)
+    for key in changed:
+        services.pop(key, None)
+    services |= _planned(snapshot, changed)
+    return Plan(snapshot.node, services, changed, next(_revisions), before.revision)
 
 
 def make_plan(snapshot: Snapshot) -> Plan:
@@ -69,7 +91,18 @@ def plan_service(view: ServiceView, node: Node) -> ServicePlan:
             flows |= dict.fromkeys((frontend for _, frontend in port.frontends), _serving(port))
         rules |= {frontend: _rule(port, kind, chosen, node) for kind, frontend in port.frontends}
     addresses = {frontend.address for frontend, rule in rules.items() if rule.kind is FrontendKind.CLUSTER_IP}
-    return ServicePlan(rules, frozenset(address for address in addresses if address), flows)
+    cluster_ips = frozenset(address for address in addresses if address)
+    return ServicePlan(rules, cluster_ips, flows, _health(view))
+
+
+def _health(view: ServiceView) -> HealthCheck | None:
+    """Terminating endpoints do not count: a load balancer should look elsewhere in time."""
+    number = next((port.health_check_node_port for port in view.ports if port.health_check_node_port), 0)
+    if not number:
+        return None
+    endpoints = (endpoint for port in view.ports for endpoint in port.endpoints)
+    here = {endpoint.target.address for endpoint in endpoints if endpoint.is_ready and endpoint.target.is_local}
+    return HealthCheck(number, len(here))
 
 
 def _serving(port: ServicePort) -> frozenset[tuple[object, int]]:
@@ -81,7 +114,7 @@ def _rule(port: ServicePort, kind: FrontendKind, chosen: Chosen, node: Node) -> 
     internal = kind is FrontendKind.CLUSTER_IP
     pods, here, others = _internal(port, chosen, node) if internal else _external(port, chosen)
     ranges = port.source_ranges if kind is FrontendKind.LOAD_BALANCER_IP else ()
-    return Rule(port.name, kind, pods, here, others, port.affinity_seconds, ranges)
+    return Rule(port.name, kind, pods, here, others, port.affinity_seconds, ranges, port.scheduler, port.weights)
 
 
 def _internal(port: ServicePort, chosen: Chosen, node: Node) -> tuple[Outcome, Outcome, Outcome]:

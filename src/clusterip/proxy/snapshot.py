@@ -11,13 +11,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Network, ip_network
+from functools import lru_cache
+from ipaddress import ip_address, ip_network
+from itertools import count
 
 from clusterip.api.meta import ObjectKey
 from clusterip.proxy.model import (
+    Conflict,
     Endpoint,
+    Family,
     Frontend,
     FrontendKind,
+    IPAddress,
+    IPNetwork,
     Node,
     PortName,
     ServicePort,
@@ -39,7 +45,9 @@ from clusterip.proxy.objects import (
 logger = logging.getLogger(__name__)
 
 DEFAULT_AFFINITY_SECONDS = 10800
+ADDRESS_TYPES = {Family.IPV4: "IPv4", Family.IPV6: "IPv6"}
 Claim = tuple[FrontendKind, Frontend]
+_revisions = count(1)
 
 
 class Collector:
@@ -50,8 +58,8 @@ class Collector:
         self._services: dict[ObjectKey, Service] = {}
         self._slices: dict[ObjectKey, dict[str, EndpointSlice]] = {}
         self._claims = _Claims()
-        self._views: dict[ObjectKey, ServiceView] = {}
         self._stale: set[ObjectKey] = set()
+        self._latest = Snapshot(node, revision=next(_revisions))
 
     def on_service(self, key: tuple[str, str], old: Service | None, new: Service | None) -> None:
         name = ObjectKey(*key)
@@ -60,7 +68,7 @@ class Collector:
             self._stale |= {name} | self._claims.give_up(name)
             return
         self._services[name] = new
-        claims = [claim for port in new.spec.ports or () for claim in claims_of(new, port)]
+        claims = [claim for port in new.spec.ports or () for claim in claims_of(new, port, self.node.family)]
         self._stale |= {name} | self._claims.claim(name, _age(new), [frontend for _, frontend in claims])
 
     def on_slice(self, key: tuple[str, str], old: EndpointSlice | None, new: EndpointSlice | None) -> None:
@@ -83,14 +91,20 @@ class Collector:
 
     def snapshot(self) -> Snapshot:
         """The picture now; views of Services that did not change are the same objects as before."""
-        if self._stale:
-            views = dict(self._views)
-            for key in self._stale:
-                views.pop(key, None)
-                if service := self._services.get(key):
-                    views[key] = self._view(key, service)
-            self._views, self._stale = views, set()
-        return Snapshot(self.node, self._views)
+        before = self._latest
+        if not self._stale and before.node == self.node:
+            return before
+        views, conflicts = dict(before.services), dict(before.conflicts)
+        for key in self._stale:
+            views.pop(key, None)
+            conflicts.pop(key, None)
+            if service := self._services.get(key):
+                views[key] = self._view(key, service)
+                if lost := tuple(self._lost(key, service)):
+                    conflicts[key] = lost
+        changed, self._stale = frozenset(self._stale), set()
+        self._latest = Snapshot(self.node, views, conflicts, changed, next(_revisions), before.revision)
+        return self._latest
 
     def _view(self, key: ObjectKey, service: Service) -> ServiceView:
         slices = [found for _, found in sorted(self._slices.get(key, {}).items())]
@@ -102,22 +116,26 @@ class Collector:
         name = PortName(key.namespace, key.name, port.name or "", port.protocol.lower())
         return ServicePort(
             name,
-            tuple(self._won(key, name, claims_of(service, port))),
-            tuple(endpoints_of(name, slices, self.node.name)),
+            tuple(self._won(key, claims_of(service, port, self.node.family))),
+            tuple(endpoints_of(name, slices, self.node)),
             internal_policy_local=spec.internal_traffic_policy == "Local",
             external_policy_local=spec.external_traffic_policy == "Local",
             affinity_seconds=affinity_seconds(service),
-            source_ranges=tuple(source_ranges(service)),
+            source_ranges=tuple(source_ranges(service, self.node.family)),
+            health_check_node_port=health_check_node_port(service),
         )
 
-    def _won(self, key: ObjectKey, name: PortName, claims: Iterable[Claim]) -> Iterator[Claim]:
-        for claim in claims:
-            owner = self._claims.owner(claim[1])
-            if owner == key:
-                yield claim
-            else:
-                values = {"servicePort": name, "frontend": claim[1], "owner": owner}
-                logger.warning("Another Service has this frontend already", extra={"kv": values})
+    def _won(self, key: ObjectKey, claims: Iterable[Claim]) -> Iterator[Claim]:
+        return (claim for claim in claims if self._claims.owner(claim[1]) == key)
+
+    def _lost(self, key: ObjectKey, service: Service) -> Iterator[Conflict]:
+        for port in service.spec.ports or ():
+            for _, frontend in claims_of(service, port, self.node.family):
+                owner = self._claims.owner(frontend)
+                if owner is not None and owner != key:
+                    values = {"service": key, "frontend": frontend, "owner": owner}
+                    logger.warning("Another Service has this frontend already", extra={"kv": values})
+                    yield Conflict(frontend, owner)
 
 
 class _Claims:
@@ -160,16 +178,16 @@ def is_ours(service: Service) -> bool:
     return service.spec.cluster_ip not in ("", "None")
 
 
-def claims_of(service: Service, port: Port) -> Iterator[Claim]:
+def claims_of(service: Service, port: Port, family: Family) -> Iterator[Claim]:
     """All frontends that one port of a Service asks for, in this family."""
     spec, protocol = service.spec, port.protocol.lower()
-    for address in _ipv4(spec.cluster_ips or (spec.cluster_ip,)):
+    for address in _parsed(spec.cluster_ips or (spec.cluster_ip,), family):
         yield FrontendKind.CLUSTER_IP, Frontend(address, protocol, port.port)
-    for address in _ipv4(spec.external_ips or ()):
+    for address in _parsed(spec.external_ips or (), family):
         yield FrontendKind.EXTERNAL_IP, Frontend(address, protocol, port.port)
     status = service.status.load_balancer if service.status else None
     ingress = (entry.ip for entry in (status.ingress if status else None) or () if entry.ip_mode in (None, "VIP"))
-    for address in _ipv4(ingress):
+    for address in _parsed(ingress, family):
         yield FrontendKind.LOAD_BALANCER_IP, Frontend(address, protocol, port.port)
     if port.node_port:
         yield FrontendKind.NODE_PORT, Frontend(None, protocol, port.node_port)
@@ -182,7 +200,14 @@ def affinity_seconds(service: Service) -> int:
     return (config and config.client_ip and config.client_ip.timeout_seconds) or DEFAULT_AFFINITY_SECONDS
 
 
-def source_ranges(service: Service) -> Iterator[IPv4Network]:
+def health_check_node_port(service: Service) -> int:
+    """Where a load balancer asks for endpoints here; only policy Local has a need for it."""
+    spec = service.spec
+    is_local = spec.type == "LoadBalancer" and spec.external_traffic_policy == "Local"
+    return spec.health_check_node_port if is_local else 0
+
+
+def source_ranges(service: Service, family: Family) -> Iterator[IPNetwork]:
     """White space and host bits are tolerated, as in old objects; networks of the other family mean nothing here."""
     for text in service.spec.load_balancer_source_ranges or ():
         try:
@@ -191,15 +216,15 @@ def source_ranges(service: Service) -> Iterator[IPv4Network]:
             values = {"service": f"{service.metadata.namespace}/{service.metadata.name}", "range": text}
             logger.warning("Ignoring a source range that is not a network", extra={"kv": values})
             continue
-        if isinstance(network, IPv4Network):
+        if network.version == family:
             yield network
 
 
-def endpoints_of(name: PortName, slices: Iterable[EndpointSlice], node: str) -> list[Endpoint]:
+def endpoints_of(name: PortName, slices: Iterable[EndpointSlice], node: Node) -> list[Endpoint]:
     """The endpoints of one port, over all slices; of two with one address and port the more usable one counts."""
-    found: dict[tuple[IPv4Address, int], Endpoint] = {}
+    found: dict[tuple[IPAddress, int], Endpoint] = {}
     for found_slice in slices:
-        if found_slice.address_type != "IPv4":
+        if found_slice.address_type != ADDRESS_TYPES[node.family]:
             continue
         for port in found_slice.ports or ():
             if (port.name or "") != name.port or (port.protocol or "TCP").lower() != name.protocol or not port.port:
@@ -210,7 +235,7 @@ def endpoints_of(name: PortName, slices: Iterable[EndpointSlice], node: str) -> 
     return list(found.values())
 
 
-def _merge(found: dict[tuple[IPv4Address, int], Endpoint], new: Endpoint) -> None:
+def _merge(found: dict[tuple[IPAddress, int], Endpoint], new: Endpoint) -> None:
     place = (new.target.address, new.target.port)
     old = found.get(place)
     if old is None or (new.is_ready, new.is_serving) > (old.is_ready, old.is_serving):
@@ -218,11 +243,11 @@ def _merge(found: dict[tuple[IPv4Address, int], Endpoint], new: Endpoint) -> Non
         found[place] = replace(new, target=new.target._replace(is_local=is_local))
 
 
-def _endpoint(endpoint: SliceEndpoint, port: int, node: str) -> Iterator[Endpoint]:
+def _endpoint(endpoint: SliceEndpoint, port: int, node: Node) -> Iterator[Endpoint]:
     conditions, hints = endpoint.conditions, endpoint.hints
-    for address in _ipv4((endpoint.addresses or ())[:1]):
+    for address in _parsed((endpoint.addresses or ())[:1], node.family):
         yield Endpoint(
-            Target(address, port, endpoint.node_name == node),
+            Target(address, port, endpoint.node_name == node.name),
             is_ready=conditions is None or conditions.ready is not False,
             is_serving=conditions is None or conditions.serving is not False,
             is_terminating=bool(conditions and conditions.terminating),
@@ -235,19 +260,30 @@ def zone_of(node: NodeObject) -> str:
     return (node.metadata.labels or {}).get("topology.kubernetes.io/zone", "")
 
 
-def addresses_of(node: NodeObject) -> tuple[IPv4Address, ...]:
+def addresses_of(node: NodeObject, family: Family = Family.IPV4) -> tuple[IPAddress, ...]:
     """The node's own addresses, internal ones first."""
     found = sorted((node.status.addresses if node.status else None) or (), key=lambda entry: entry.type != "InternalIP")
-    return tuple(dict.fromkeys(_ipv4(entry.address for entry in found if entry.type.endswith("IP"))))
+    return tuple(dict.fromkeys(_parsed((entry.address for entry in found if entry.type.endswith("IP")), family)))
 
 
-def _ipv4(texts: Iterable[str]) -> Iterator[IPv4Address]:
+def _parsed(texts: Iterable[str], family: Family) -> Iterator[IPAddress]:
+    """The addresses of a family among these texts."""
     for text in texts:
-        try:
-            yield IPv4Address(text)
-        except ValueError:
-            if ":" not in text and text not in ("", "None"):
+        address = parse_address(text)
+        if address is None:
+            if text not in ("", "None"):
                 logger.warning("Ignoring what is not an address", extra={"kv": {"address": text}})
+        elif address.version == family:
+            yield address
+
+
+@lru_cache(maxsize=1 << 17)
+def parse_address(text: str) -> IPAddress | None:
+    """The same text is the same object: an address of a pod is in many places."""
+    try:
+        return ip_address(text)
+    except ValueError:
+        return None
 
 
 def _service_of(found: EndpointSlice) -> ObjectKey | None:

@@ -108,7 +108,7 @@ class _Frontend:
 
     def _firewall(self) -> None:
         """Senders outside the ranges are dropped before translation."""
-        networks = tuple(table.network_text(network) for network in collapse_addresses(self.rule.source_ranges))
+        networks = tuple(table.network_text(network) for network in collapse_addresses(self.rule.source_ranges))  # type: ignore[type-var]
         if networks == ("0.0.0.0/0",):
             return
         one = Is(Field.SOURCE, networks[0], negate=True)

@@ -8,7 +8,6 @@ Truth: kube-proxy's nftables README for priorities and the order of checks; name
 from __future__ import annotations
 
 from functools import lru_cache
-from ipaddress import IPv4Network
 
 from clusterip.kernel.nft import Chain, Hook, SetSpec, Table, TableSpec
 from clusterip.kernel.nft_statement import (
@@ -35,7 +34,7 @@ from clusterip.kernel.nft_statement import (
     concatenated,
     rule,
 )
-from clusterip.proxy.model import Node, PodTraffic
+from clusterip.proxy.model import IPNetwork, Node, PodTraffic
 
 KUBE_PROXY = Table("ip", "kube-proxy")
 TABLE_SPEC = TableSpec("Kubernetes Services, written by clusterip")
@@ -148,9 +147,9 @@ def from_pods(traffic: PodTraffic, *, negate: bool = False) -> Is:
     return Is(Field.INTERFACE, traffic.interface, negate)
 
 
-def network_text(network: IPv4Network) -> str:
+def network_text(network: IPNetwork) -> str:
     """As nft prints it: a single address has no length."""
-    return str(network.network_address) if network.prefixlen == 32 else str(network)
+    return str(network.network_address) if network.prefixlen == network.max_prefixlen else str(network)
 
 
 @lru_cache(maxsize=4096)
