@@ -29,6 +29,10 @@ _QUALIFIED_RE = re.compile(_QUALIFIED)
 _LABEL_VALUE_RE = re.compile(f"({_QUALIFIED})?")
 _CONFIG_KEY_RE = re.compile(_CONFIG_KEY)
 _PERCENT_RE = re.compile(_PERCENT)
+_WILDCARD = rf"\*\.{_SUBDOMAIN}"
+_WILDCARD_RE = re.compile(_WILDCARD)
+_HTTP_PATH = r"[A-Za-z0-9/\-._~%!$&'()*+,;=:]+"
+_HTTP_PATH_RE = re.compile(_HTTP_PATH)
 _HEADER_RE = re.compile(_HEADER)
 
 _EDGES = "must start and end with an alphanumeric character"
@@ -75,6 +79,14 @@ _CONFIG_KEY_REASON = _pattern_reason(
 )
 
 
+_WILDCARD_REASON = _pattern_reason(
+    "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist of "
+    "lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character",
+    _WILDCARD,
+    "*.example.com",
+)
+
+
 def longest(length: int) -> str:
     return f"must be no more than {length} characters"
 
@@ -95,6 +107,26 @@ def subdomain(value: str) -> list[str]:
     """DNS-1123 subdomain."""
     reasons = [longest(253)] if len(value) > 253 else []
     return reasons if _SUBDOMAIN_RE.fullmatch(value) else [*reasons, _SUBDOMAIN_REASON]
+
+
+def wildcard_subdomain(value: str) -> list[str]:
+    """A DNS-1123 subdomain behind `*.`."""
+    reasons = [longest(253)] if len(value) > 253 else []
+    return reasons if _WILDCARD_RE.fullmatch(value) else [*reasons, _WILDCARD_REASON]
+
+
+def prefixed_path(value: str) -> list[str]:
+    """A path behind a domain: `acme.io/foo`."""
+    if not value:
+        return ["must not be empty"]
+    domain, slash, path = value.partition("/")
+    if not slash or not domain or not path:
+        return ['must be a domain-prefixed path (such as "acme.io/foo")']
+    if reasons := subdomain(domain):
+        return [f'"{domain}" is invalid: {reason}' for reason in reasons]
+    if not _HTTP_PATH_RE.fullmatch(path):
+        return [f"\"{path}\" is invalid: Invalid path (regex used for validation is '{_HTTP_PATH}')"]
+    return []
 
 
 def qualified_name(value: str) -> list[str]:

@@ -13,8 +13,10 @@ from clusterip.api.resources.coordination import LEASE
 from clusterip.api.resources.core import CONFIG_MAP, NAMESPACE, NODE, SECRET, SERVICE_ACCOUNT
 from clusterip.api.resources.discovery import ENDPOINT_SLICE
 from clusterip.api.resources.events import EVENT, NEW_EVENT
+from clusterip.api.resources.ingresses import INGRESS, INGRESS_CLASS
 from clusterip.api.resources.networking import IP_ADDRESS, SERVICE_CIDR
 from clusterip.api.resources.pods import POD
+from clusterip.api.resources.policies import NETWORK_POLICY
 from clusterip.api.resources.services import ENDPOINTS, SERVICE
 
 RESOURCES: tuple[Resource, ...] = (
@@ -35,6 +37,9 @@ RESOURCES: tuple[Resource, ...] = (
     LEASE,
     ENDPOINT_SLICE,
     NEW_EVENT,
+    INGRESS_CLASS,
+    INGRESS,
     IP_ADDRESS,
+    NETWORK_POLICY,
     SERVICE_CIDR,
 )
