@@ -7,7 +7,7 @@ Truth: core/v1 Service, discovery/v1 EndpointSlice.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
@@ -55,11 +55,21 @@ _LOOPBACK: Mapping[Family, IPNetwork] = {Family.IPV4: IPv4Network("127.0.0.0/8")
 
 @dataclass(frozen=True, slots=True)
 class Traits:
-    """Where the modes differ, as upstream's do. The default is nftables."""
+    """Where the modes differ, as upstream's do, so that `decide` can say what becomes of a packet in each.
+
+    The default is nftables, which looks at every hook at what was not translated; iptables has older rules spread over
+    the hooks, ipvs puts the addresses on the node, userspace answers first and asks later.
+    """
 
     guards_cluster_ips: bool = True  # another port of a cluster IP is refused, addresses nobody has are dropped
+    binds_addresses: bool = False  # ipvs: the node itself has the addresses of Services, and refuses their other ports
     drops_without_local: bool = True  # else policy Local without an endpoint here refuses
+    short_circuits: bool = True  # policy Local does not bind pods and the node; else it binds all, if one is here
     hides_sender: bool = False  # endpoints see the node, whoever sends
+    ranges_come_first: bool = True  # source ranges hold without endpoints too; else a sender outside is refused then
+    refuses_from_node: bool = True  # the node's own packets to external addresses are refused; else they leave it
+    refuses_on_all_addresses: bool = False  # node ports without endpoints are refused at addresses that take none, too
+    hides_remote_hairpins: bool = False  # an endpoint elsewhere that reaches itself through this node sees the node
 
 
 class PortName(NamedTuple):
@@ -285,6 +295,7 @@ class Plan:
     changed: frozenset[ObjectKey] | None = field(default=None, compare=False)
     revision: int = field(default=0, compare=False)
     since: int = field(default=0, compare=False)  # the revision that `changed` compares with
+    _index: list[Index] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def changed_since(self, revision: int) -> frozenset[ObjectKey] | None:
         """Keys that differ from the plan of that revision, as far as it is known; None: any may.
@@ -292,6 +303,29 @@ class Plan:
         A reader that keeps the revision of the plan that it took last, 0 at first, cannot miss a change.
         """
         return _changed_since(self, revision)
+
+    @property
+    def index(self) -> Index:
+        """All frontends in one place, made when it is first asked for."""
+        if not self._index:
+            self._index.append(Index.of(self.services.values()))
+        return self._index[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """What is at an address, over all Services."""
+
+    rules: Mapping[Frontend, Rule]
+    cluster_ips: frozenset[IPAddress]
+    addresses: frozenset[IPAddress]  # cluster IPs, external IPs and load balancer IPs
+
+    @classmethod
+    def of(cls, services: Iterable[ServicePlan]) -> Index:
+        found = tuple(services)
+        rules = {frontend: rule for service in found for frontend, rule in service.rules.items()}
+        cluster_ips = frozenset(address for service in found for address in service.cluster_ips)
+        return cls(rules, cluster_ips, frozenset(frontend.address for frontend in rules if frontend.address))
 
 
 def _changed_since(found: Snapshot | Plan, revision: int) -> frozenset[ObjectKey] | None:

@@ -8,19 +8,24 @@ then translation, then what was not translated is refused or dropped.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from functools import cached_property
+from ipaddress import ip_network
 from itertools import count
+from types import MappingProxyType
 
 from clusterip.api.meta import ObjectKey
 from clusterip.proxy.model import (
     Deliver,
     Delivery,
     Drop,
+    Flows,
     Forward,
     Frontend,
     FrontendKind,
     HealthCheck,
     Ignore,
+    IPNetwork,
     Node,
     Outcome,
     Packet,
@@ -38,6 +43,8 @@ from clusterip.proxy.model import (
 from clusterip.proxy.topology import Chosen, choose
 
 _revisions = count(1)
+NO_FLOWS: Flows = MappingProxyType({})
+DROP, REJECT = Drop(), Reject()
 
 
 class Planner:
@@ -86,13 +93,17 @@ def plan_service(view: ServiceView, node: Node) -> ServicePlan:
     rules: dict[Frontend, Rule] = {}
     flows: dict[Frontend, frozenset[tuple[object, int]]] = {}
     for port in view.ports:
+        if not port.frontends:
+            continue
         chosen = choose(port, node)
+        outcomes = _Outcomes(port, chosen, node)
         if port.name.protocol == "udp":
             flows |= dict.fromkeys((frontend for _, frontend in port.frontends), _serving(port))
-        rules |= {frontend: _rule(port, kind, chosen, node) for kind, frontend in port.frontends}
-    addresses = {frontend.address for frontend, rule in rules.items() if rule.kind is FrontendKind.CLUSTER_IP}
-    cluster_ips = frozenset(address for address in addresses if address)
-    return ServicePlan(rules, cluster_ips, flows, _health(view))
+        for kind, frontend in port.frontends:
+            rules[frontend] = _rule(port, kind, frontend, outcomes, node)
+    addresses = (frontend.address for frontend, rule in rules.items() if rule.kind is FrontendKind.CLUSTER_IP)
+    cluster_ips = frozenset(address for address in addresses if address is not None)
+    return ServicePlan(rules, cluster_ips, flows or NO_FLOWS, _health(view))
 
 
 def _health(view: ServiceView) -> HealthCheck | None:
@@ -110,51 +121,71 @@ def _serving(port: ServicePort) -> frozenset[tuple[object, int]]:
     return frozenset((endpoint.target.address, endpoint.target.port) for endpoint in usable)
 
 
-def _rule(port: ServicePort, kind: FrontendKind, chosen: Chosen, node: Node) -> Rule:
-    internal = kind is FrontendKind.CLUSTER_IP
-    pods, here, others = _internal(port, chosen, node) if internal else _external(port, chosen)
-    ranges = port.source_ranges if kind is FrontendKind.LOAD_BALANCER_IP else ()
+def _rule(port: ServicePort, kind: FrontendKind, frontend: Frontend, outcomes: _Outcomes, node: Node) -> Rule:
+    ranges = allowed_sources(port, frontend, node) if kind is FrontendKind.LOAD_BALANCER_IP else ()
+    pods, here, others = outcomes.internal if kind is FrontendKind.CLUSTER_IP else outcomes.external
     return Rule(port.name, kind, pods, here, others, port.affinity_seconds, ranges, port.scheduler, port.weights)
 
 
-def _internal(port: ServicePort, chosen: Chosen, node: Node) -> tuple[Outcome, Outcome, Outcome]:
-    """At a cluster IP pods keep their address; others too when nobody said which traffic is the pods'."""
-    hide_others = node.masquerade_all or node.pod_traffic is not None
-    scope = Scope.LOCAL if port.internal_policy_local else Scope.CLUSTER
-    others = _forward(chosen, scope, hide_others)
-    return _forward(chosen, scope, node.masquerade_all), others, others
+def allowed_sources(port: ServicePort, frontend: Frontend, node: Node) -> tuple[IPNetwork, ...]:
+    """Who may reach a load balancer IP; none: everybody.
+
+    Where the node may and its kernel has the load balancer IP itself, a packet of the node comes with that as sender.
+    Unlike upstream only the IP that is asked is let in so, not those of the Service's other load balancers.
+    """
+    ranges = port.source_ranges
+    if ranges and frontend.address and any(node.addresses[0] in network for network in ranges if node.addresses):
+        return (*ranges, ip_network(frontend.address))
+    return ranges
 
 
-def _external(port: ServicePort, chosen: Chosen) -> tuple[Outcome, Outcome, Outcome]:
-    """Policy Local binds traffic from outside to this node; the node's and the pods' own goes as if by a detour."""
-    if not port.external_policy_local:
-        same = _forward(chosen, Scope.CLUSTER, True)
-        return same, same, same
-    return (
-        _forward(chosen, Scope.CLUSTER, False),
-        _forward(chosen, Scope.CLUSTER, True),
-        _forward(chosen, Scope.LOCAL, False),
-    )
+class _Outcomes:
+    """What becomes of packets of pods, of this node and of others: at a cluster IP, and at all other frontends."""
 
+    def __init__(self, port: ServicePort, chosen: Chosen, node: Node) -> None:
+        self._port, self._chosen, self._node = port, chosen, node
 
-def _forward(chosen: Chosen, scope: Scope, masquerade: bool) -> Outcome:
-    targets = chosen.local if scope is Scope.LOCAL else chosen.cluster
-    if targets:
-        return Forward(targets, masquerade, scope)
-    return Drop() if chosen.has_any else Reject()
+    @cached_property
+    def internal(self) -> tuple[Outcome, Outcome, Outcome]:
+        """At a cluster IP pods keep their address; others too when nobody said which traffic is the pods'."""
+        node = self._node
+        hide_all = node.masquerade_all or node.traits.hides_sender
+        hide_others = hide_all or node.pod_traffic is not None
+        scope = Scope.LOCAL if self._port.internal_policy_local else Scope.CLUSTER
+        others = self._forward(scope, hide_others)
+        return (others if hide_all == hide_others else self._forward(scope, hide_all)), others, others
+
+    @cached_property
+    def external(self) -> tuple[Outcome, Outcome, Outcome]:
+        """Policy Local binds traffic from outside to this node; the node's and the pods' own goes as if by a detour."""
+        traits = self._node.traits
+        if not self._port.external_policy_local:
+            same = self._forward(Scope.CLUSTER, True)
+            return same, same, same
+        if not traits.short_circuits:
+            scope = Scope.LOCAL if self._chosen.local else Scope.CLUSTER
+            same = self._forward(scope, traits.hides_sender)
+            return same, same, same
+        return (
+            self._forward(Scope.CLUSTER, traits.hides_sender),
+            self._forward(Scope.CLUSTER, True),
+            self._forward(Scope.LOCAL, traits.hides_sender),
+        )
+
+    def _forward(self, scope: Scope, masquerade: bool) -> Outcome:
+        targets = self._chosen.local if scope is Scope.LOCAL else self._chosen.cluster
+        if targets:
+            return Forward(targets, masquerade, scope)
+        return DROP if self._chosen.has_any and self._node.traits.drops_without_local else REJECT
 
 
 def find_rule(plan: Plan, packet: Packet) -> Rule | None:
     """The rule of the frontend that a packet is sent to: an exact address before a node port."""
-    exact = Frontend(packet.destination, packet.protocol, packet.port)
-    found = _lookup(plan.services, exact)
+    rules = plan.index.rules
+    found = rules.get(Frontend(packet.destination, packet.protocol, packet.port))
     if found is None and plan.node.takes_node_ports(packet.destination):
-        return _lookup(plan.services, Frontend(None, packet.protocol, packet.port))
+        return rules.get(Frontend(None, packet.protocol, packet.port))
     return found
-
-
-def _lookup(services: Mapping[ObjectKey, ServicePlan], frontend: Frontend) -> Rule | None:
-    return next((service.rules[frontend] for service in services.values() if frontend in service.rules), None)
 
 
 def decide(plan: Plan, packet: Packet) -> Verdict:
@@ -162,12 +193,25 @@ def decide(plan: Plan, packet: Packet) -> Verdict:
     rule = find_rule(plan, packet)
     if rule is None:
         return _decide_unknown(plan, packet)
-    if rule.source_ranges and not any(packet.source in network for network in rule.source_ranges):
-        return Drop()
     outcome = _outcome(rule, packet, plan.node)
-    if not isinstance(outcome, Forward):
-        return outcome
-    return Deliver(frozenset(_delivery(outcome, target, packet, plan.node) for target in outcome.targets))
+    if _is_outside_ranges(rule, packet, plan.node):
+        return DROP
+    if isinstance(outcome, Forward):
+        return Deliver(frozenset(_delivery(outcome, target, packet, plan.node) for target in outcome.targets))
+    return Ignore() if _escapes(rule, packet, plan.node) else outcome
+
+
+def _is_outside_ranges(rule: Rule, packet: Packet, node: Node) -> bool:
+    if not rule.source_ranges or any(packet.source in network for network in rule.source_ranges):
+        return False
+    return node.traits.ranges_come_first or isinstance(rule.from_node, Forward)
+
+
+def _escapes(rule: Rule, packet: Packet, node: Node) -> bool:
+    """Whether a packet of the node leaves it because this mode refuses only what comes in."""
+    external = rule.kind in (FrontendKind.EXTERNAL_IP, FrontendKind.LOAD_BALANCER_IP)
+    made_here = not packet.interface and packet.destination not in node.addresses
+    return external and made_here and not node.traits.refuses_from_node
 
 
 def _outcome(rule: Rule, packet: Packet, node: Node) -> Outcome:
@@ -181,15 +225,24 @@ def _delivery(outcome: Forward, target: Target, packet: Packet, node: Node) -> D
 
     What comes in and ends on the node itself never leaves it, and senders are rewritten only on the way out.
     """
-    hairpin = target.is_local and target.address == packet.source
-    stays = bool(packet.interface) and target.address in node.addresses
+    hairpin = target.address == packet.source and (target.is_local or node.traits.hides_remote_hairpins)
+    stays = bool(packet.interface) and target.address in node.addresses and not node.traits.hides_sender
     return Delivery(target.address, target.port, (outcome.masquerade or hairpin) and not stays)
 
 
 def _decide_unknown(plan: Plan, packet: Packet) -> Verdict:
     """A wrong port of a cluster IP is refused; an address that no Service has is a black hole."""
-    if any(packet.destination in service.cluster_ips for service in plan.services.values()):
-        return Reject()
-    if any(packet.destination in network for network in plan.node.service_networks):
-        return Drop()
+    node, traits, index = plan.node, plan.node.traits, plan.index
+    if traits.refuses_on_all_addresses and (packet.destination in node.addresses or packet.destination.is_loopback):
+        rule = index.rules.get(Frontend(None, packet.protocol, packet.port))
+        if rule and not isinstance(rule.from_others, Forward):
+            return rule.from_others
+    if traits.binds_addresses and packet.destination in index.addresses:
+        return REJECT
+    if not traits.guards_cluster_ips:
+        return Ignore()
+    if packet.destination in index.cluster_ips:
+        return REJECT
+    if any(packet.destination in network for network in node.service_networks):
+        return DROP
     return Ignore()
