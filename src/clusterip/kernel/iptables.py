@@ -1,149 +1,64 @@
-"""iptables: chains as tuples of rules, jumps into them, changes as one `iptables-restore --noflush`.
+"""iptables: the kernel's chains through the programs of one variant, nft or legacy.
 
 Stage: commit.  In: Changes of a State, in stages.  Out: kernel tables, or IptablesError; read: the State of owned chains.
-Rules: no Service is known; chains of others are never named; a chain whose lines hardly changed is edited in place.
-iptables_fake.py obeys the same Protocol, iptables_listing.py reads.
-Truth: iptables-restore(8), iptables-extensions(8) 1.8.9.  Each table of each stage is one transaction of the kernel;
-a run that fails at a later table leaves the earlier ones changed, so that the state must be read again after an error.
+Rules: text is made and read elsewhere (iptables_state.py, iptables_listing.py); here the programs run.
+Truth: iptables-restore(8), xtables-nft(8), xtables-legacy(8) 1.8.9.  Each table of each stage is one transaction of the
+kernel; a run that fails at a later table leaves the earlier ones changed: the state must be read again after an error.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol, TypeAlias
+from collections import deque
+from collections.abc import Iterable
 
 from clusterip.diff import Changes
 from clusterip.kernel.iptables_listing import Listing, parse, target
+from clusterip.kernel.iptables_pieces import CHAINS, pieces
+from clusterip.kernel.iptables_state import (
+    FIRST,
+    LAST,
+    ChainKey,
+    Iptables,
+    IptablesError,
+    Jump,
+    JumpKey,
+    Key,
+    Owns,
+    Rules,
+    State,
+    Value,
+    absent,
+    owned,
+    render,
+)
 
-TABLES = ("mangle", "filter", "nat")  # in this order within a stage
+__all__ = [
+    "FIRST",
+    "LAST",
+    "LEGACY",
+    "NFT",
+    "ChainKey",
+    "Iptables",
+    "IptablesError",
+    "Jump",
+    "JumpKey",
+    "KernelIptables",
+    "Key",
+    "Owns",
+    "Rules",
+    "State",
+    "Value",
+    "owned",
+    "render",
+]
+
+NFT, LEGACY = "nft", "legacy"
 LOCK_SECONDS = 10  # the legacy variant has one lock for the whole machine
 MISSING_PROGRAM = "install iptables"
 _LINE = re.compile(r"line:? (\d+)")
-
-
-class IptablesError(Exception):
-    """The program refused, or could not run. `rule` is the line that it did not take, when it said which."""
-
-    def __init__(self, reason: str, rule: str = "") -> None:
-        super().__init__(f"{reason}: {rule}" if rule else reason)
-        self.rule = rule
-
-
-class ChainKey(NamedTuple):
-    """A chain of ours."""
-
-    table: str
-    chain: str
-
-
-class JumpKey(NamedTuple):
-    """A rule in a built-in chain that leads into a chain of ours."""
-
-    table: str
-    chain: str
-    rule: str
-
-
-@dataclass(frozen=True, slots=True)
-class Jump:
-    """Where a jump is put when it is missing: before or behind all others. Where one is found says nothing."""
-
-    position: str = field(compare=False)
-
-
-FIRST, LAST = Jump("first"), Jump("last")
-Rules: TypeAlias = tuple[str, ...]  # what stands behind `-A CHAIN `, exactly as iptables-save prints it
-Key: TypeAlias = ChainKey | JumpKey
-Value: TypeAlias = Rules | Jump
-State: TypeAlias = Mapping[Key, Value]
-Owns: TypeAlias = Callable[[str, str], bool]  # (table, chain): is it ours?
-
-
-class Iptables(Protocol):
-    """What the kernel offers in one IP family, and what the fake does too."""
-
-    async def commit(self, *stages: Changes[Key, Value]) -> None:
-        """Make the changes, stage by stage, each table of a stage at once; IptablesError when any is refused."""
-        ...
-
-    async def read(self, owns: Owns) -> State:
-        """The chains that are ours, and the jumps from built-in chains into them."""
-        ...
-
-
-def render(*stages: Changes[Key, Value]) -> str:
-    """The text for `iptables-restore --noflush`."""
-    return "".join(line + "\n" for stage in stages for table in TABLES for line in _section(table, stage))
-
-
-def _section(table: str, changes: Changes[Key, Value]) -> list[str]:
-    put = {key: value for key, value in changes.put.items() if key.table == table}
-    removed = {key: value for key, value in changes.remove.items() if key.table == table}
-    if not put and not removed:
-        return []
-    declared: list[str] = []
-    lines: list[str] = []
-    gone: list[str] = []
-    for key, value in put.items():
-        if isinstance(value, tuple):
-            old = removed.get(key)
-            _chain_lines(key.chain, old if isinstance(old, tuple) else None, value, declared, lines)
-    jumps = [f"-D {key.chain} {key.rule}" for key in removed if isinstance(key, JumpKey) and key not in put]
-    jumps += _jump_lines({key: value for key, value in put.items() if isinstance(value, Jump)})
-    for key in removed:
-        if isinstance(key, ChainKey) and key not in put:
-            declared.append(f":{key.chain} - [0:0]")  # flushed first: it may name others that go
-            gone.append(f"-X {key.chain}")
-    return [f"*{table}", *declared, *lines, *jumps, *gone, "COMMIT"]
-
-
-def _chain_lines(chain: str, old: Rules | None, new: Rules, declared: list[str], lines: list[str]) -> None:
-    found = None if old is None else edits(chain, old, new)
-    if found is None:
-        declared.append(f":{chain} - [0:0]")  # makes the chain, or empties it
-        lines.extend(f"-A {chain} {rule}" for rule in new)
-    else:
-        lines.extend(found)
-
-
-def _jump_lines(put: Mapping[Key, Jump]) -> Iterator[str]:
-    """Jumps into one chain stand in the order of the mapping."""
-    pairs = [(key, value.position) for key, value in put.items() if isinstance(key, JumpKey)]
-    yield from (f"-I {key.chain} {key.rule}" for key, position in reversed(pairs) if position == FIRST.position)
-    yield from (f"-A {key.chain} {key.rule}" for key, position in pairs if position == LAST.position)
-
-
-def edits(chain: str, old: Rules, new: Rules) -> list[str] | None:
-    """The commands that turn a chain's old lines into the new; None when writing it anew is as good.
-
-    Deletions name the rule, not its number: where somebody else edited the chain they fail instead of hitting another.
-    """
-    kept = set(old) & set(new)
-    count = len(old) + len(new) - 2 * len(kept)
-    if count > len(new) // 2 or len(set(old)) != len(old) or len(set(new)) != len(new):
-        return None
-    if [rule for rule in old if rule in kept] != [rule for rule in new if rule in kept]:
-        return None
-    gone = [f"-D {chain} {rule}" for rule in old if rule not in kept]
-    return gone + [_insert(chain, number, rule, len(new)) for number, rule in enumerate(new, 1) if rule not in kept]
-
-
-def _insert(chain: str, number: int, rule: str, last: int) -> str:
-    return f"-A {chain} {rule}" if number == last else f"-I {chain} {number} {rule}"
-
-
-def owned(listing: Listing, owns: Owns) -> State:
-    """What of a listing is ours."""
-    state: dict[Key, Value] = {}
-    for (table, chain), rules in listing.rules.items():
-        if listing.is_built_in(table, chain):
-            state |= {JumpKey(table, chain, rule): FIRST for rule in rules if owns(table, target(rule))}
-        elif owns(table, chain):
-            state[ChainKey(table, chain)] = tuple(rules)
-    return state
+_NAMED = re.compile(r"[Cc]hain [`']([^' ]+)' does not exist")
 
 
 class KernelIptables:
@@ -155,19 +70,42 @@ class KernelIptables:
     def __init__(self, family: int, variant: str | None = None, timeout_seconds: float = 300.0) -> None:
         self.family, self.variant = family, variant
         self._timeout_seconds = timeout_seconds
-        self.running: set[int] = set()  # the process ids of programs under way: events with these ports are our own
+        self.ports: deque[int] = deque(maxlen=256)  # process ids of the last runs: events with these ports are our own
+        self.running = 0
 
     def program(self, word: str) -> str:
         """The name of a program: `restore`, `save`, or "" for iptables itself."""
         return "-".join(filter(None, ("iptables" if self.family == 4 else "ip6tables", self.variant, word)))
 
     async def commit(self, *stages: Changes[Key, Value]) -> None:
-        script = render(*stages)
+        """A change of very many chains is made in several runs: see iptables_pieces.py."""
+        if self.variant == LEGACY or sum(map(len, stages)) <= CHAINS:
+            await self._restore(render(*stages))
+            return
+        for stage in stages:
+            for piece in pieces(stage):
+                await self._restore(render(piece))
+
+    async def _restore(self, script: str) -> None:
         if script:
             await self._run(script, self.program("restore"), "--noflush", "--wait", str(LOCK_SECONDS))
 
     async def read(self, owns: Owns) -> State:
         return owned(await self.listing(), owns)
+
+    async def missing(self, keys: Iterable[Key]) -> list[Key]:
+        """The legacy variant reads all of a table whatever is asked, so that one look at all tables is cheaper there."""
+        wanted = list(keys)
+        if self.variant == LEGACY:
+            return absent(wanted, await self.listing())
+        text = ""
+        for table, chain in dict.fromkeys(key[:2] for key in wanted):
+            try:
+                text += f"*{table}\n" + await self.ask("--table", table, "--list-rules", chain)
+            except IptablesError as error:
+                if MISSING_PROGRAM in str(error):
+                    raise
+        return absent(wanted, parse(text))
 
     async def listing(self, table: str = "") -> Listing:
         """Everything, or one table."""
@@ -187,7 +125,8 @@ class KernelIptables:
             process = await asyncio.create_subprocess_exec(*command, stdin=stdin, stdout=pipe, stderr=pipe)
         except OSError as error:
             raise IptablesError(f"cannot run {command[0]}: {error.strerror}; {MISSING_PROGRAM}") from error
-        self.running.add(process.pid)
+        self.ports.append(process.pid)
+        self.running += 1
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 output, trouble = await process.communicate(script.encode() if script else None)
@@ -198,7 +137,7 @@ class KernelIptables:
                 raise IptablesError(f"{command[0]} did not answer within {self._timeout_seconds:g} s") from error
             raise
         finally:
-            self.running.discard(process.pid)
+            self.running -= 1
         if process.returncode:
             raise _refusal(command[0], trouble.decode(errors="replace"), process.returncode, script)
         return output.decode()
@@ -206,8 +145,14 @@ class KernelIptables:
 
 def _refusal(program: str, trouble: str, code: int, script: str) -> IptablesError:
     """The program's words in one line, and the line of the script that they are about."""
-    said = " | ".join(line.strip() for line in trouble.splitlines() if line.strip() and not line.startswith("#"))
+    said = " | ".join(line.strip() for line in trouble.splitlines() if line.strip() and "--help" not in line)
+    return IptablesError(said[:500] or f"{program} ended with {code}", _guilty(said, script.splitlines()))
+
+
+def _guilty(said: str, lines: list[str]) -> str:
+    """The nft variant names a chain that is missing, and for the line the COMMIT at which it looked."""
+    if found := _NAMED.search(said):
+        return next((line for line in lines if target(line) == found[1]), "")
     found = _LINE.search(said)
-    lines = script.splitlines()
     rule = lines[int(found[1]) - 1] if found and 0 < int(found[1]) <= len(lines) else ""
-    return IptablesError(said[:500] or f"{program} ended with {code}", "" if rule == "COMMIT" else rule)
+    return "" if rule == "COMMIT" else rule

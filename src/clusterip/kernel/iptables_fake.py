@@ -7,9 +7,11 @@ tests/contract/test_iptables.py.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from clusterip.diff import Changes
-from clusterip.kernel.iptables import IptablesError, Key, Owns, State, Value, owned, render
 from clusterip.kernel.iptables_listing import USER_CHAIN, Listing, parse, target
+from clusterip.kernel.iptables_state import IptablesError, Key, Owns, State, Value, absent, owned, render
 
 BUILT_IN = {
     "mangle": ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"),
@@ -20,7 +22,7 @@ Tables = dict[str, dict[str, list[str]]]
 
 
 class FakeIptables:
-    """Tables in dictionaries. `refuse` is a word: a commit with a line that has it fails at that line, once or always."""
+    """Tables in dictionaries. A commit with a line that has the word in `refuse` fails there."""
 
     def __init__(self) -> None:
         self.tables: Tables = {table: {chain: [] for chain in chains} for table, chains in BUILT_IN.items()}
@@ -50,6 +52,9 @@ class FakeIptables:
 
     async def read(self, owns: Owns) -> State:
         return owned(self.listing(), owns)
+
+    async def missing(self, keys: Iterable[Key]) -> list[Key]:
+        return absent(keys, self.listing())
 
     def listing(self) -> Listing:
         return parse(self.save())

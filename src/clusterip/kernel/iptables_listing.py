@@ -2,7 +2,8 @@
 
 Stage: read.  In: the text.  Out: chains by table and name, rules as they were printed.
 Rules: pure; no chain is known by name; counters are dropped; a line that is none of ours to understand is passed over.
-Truth: iptables-save(8), 1.8.9, both variants: `*table`, `:chain policy [packets:bytes]`, `-A chain rule`, `COMMIT`.
+Truth: iptables-save(8), 1.8.9, both variants: `*table`, `:chain policy [packets:bytes]`, `-A chain rule`, `COMMIT`;
+`iptables --list-rules` has `-N chain` and `-P chain policy` instead.
 """
 
 from __future__ import annotations
@@ -31,8 +32,12 @@ def parse(text: str) -> Listing:
     for line in text.splitlines():
         kind = line[:1]
         if kind == "-":
-            _, chain, *rule = line.split(" ", 2)
-            listing.rules.setdefault((table, chain), []).append(rule[0].rstrip() if rule else "")
+            command, chain, *rest = line.split(" ", 2)
+            rules = listing.rules.setdefault((table, chain), [])
+            if command == "-A":
+                rules.append(rest[0].rstrip() if rest else "")
+            else:  # -N, -P: from `iptables --list-rules`
+                listing.policies[table, chain] = rest[0] if rest else USER_CHAIN
         elif kind == ":":
             chain, policy, *_ = line[1:].split(" ")
             listing.policies[table, chain] = policy
@@ -52,9 +57,9 @@ def words(rule: str) -> list[str]:
 
 def target(rule: str) -> str:
     """What a rule jumps or goes to; empty when it only counts."""
-    head, flag, rest = rule.rpartition(" -j ")
+    _, flag, rest = rule.rpartition(" -j ")
     if not flag:
-        head, flag, rest = rule.rpartition(" -g ")
+        _, flag, rest = rule.rpartition(" -g ")
     if not flag:
         flag, rest = rule[:3], rule[3:]
         if flag not in ("-j ", "-g "):

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from clusterip.kernel.iptables import IptablesError, KernelIptables
+from clusterip.kernel.iptables import LEGACY, NFT, IptablesError, KernelIptables
 
-NFT, LEGACY = "nft", "legacy"
 HINTS = frozenset({"KUBE-IPTABLES-HINT", "KUBE-KUBELET-CANARY", "KUBE-PROXY-CANARY"})
 PATIENCE_SECONDS = 5.0  # nf_tables can be large; then it is in use
 

@@ -1,0 +1,68 @@
+"""Tells when somebody else changes iptables rules of ours: nfnetlink events of the nft variant, without a poll.
+
+Stage: watch.  In: the kernel's notifications.  Out: one call per burst of foreign changes.
+Rules: our own programs are known by their netlink port, which is their process id; of the others' events only those
+count that name one of our chains, as the chain that changed or as the target of a rule; the tables are everybody's.
+Events that were lost while a program of ours ran are our own, a first load is more than any buffer holds.
+Truth: linux/netfilter/nf_tables.h; nf_tables_api.c, which sends the events of a transaction with the port of who asked.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Callable, Collection
+
+from clusterip.kernel.netlink import HEADER, netfilter_socket
+from clusterip.kernel.nft_monitor import GROUP_NFTABLES, NETLINK_ADD_MEMBERSHIP, SOL_NETLINK, SUBSYSTEM_NFTABLES
+
+RECEIVE_BUFFER = 1 << 24
+RECEIVE_BYTES = 1 << 18
+FAMILIES = {4: 2, 6: 10}  # AF_INET, AF_INET6
+
+
+def foreign(datagram: bytes, family: int, own_ports: Collection[int], mark: bytes) -> bool:
+    """Whether a datagram tells of a change by somebody else that names a chain of ours. All of one has one sender."""
+    if len(datagram) <= HEADER.size or mark not in datagram:
+        return False
+    _, kind, _, _, port = HEADER.unpack_from(datagram)
+    return kind >> 8 == SUBSYSTEM_NFTABLES and port not in own_ports and datagram[HEADER.size] == FAMILIES[family]
+
+
+class Monitor:
+    """A socket for a loop's reader: `fileno`, and `drain` when it is readable."""
+
+    def __init__(
+        self,
+        family: int,
+        own_ports: Collection[int],
+        is_busy: Callable[[], bool],
+        on_change: Callable[[], None],
+        mark: bytes = b"KUBE-",
+    ) -> None:
+        self._family, self._own_ports, self._mark = family, own_ports, mark
+        self._is_busy, self._on_change = is_busy, on_change
+        self._socket = netfilter_socket(RECEIVE_BUFFER, socket.SOCK_NONBLOCK)
+        self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, GROUP_NFTABLES)
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def drain(self) -> None:
+        """Read all that waits; one call when any of it was foreign."""
+        changed = False
+        while True:
+            try:
+                changed |= foreign(self._socket.recv(RECEIVE_BYTES), self._family, self._own_ports, self._mark)
+            except BlockingIOError:
+                break
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise OSError(error.errno, f"iptables events: {os.strerror(error.errno or 0)}") from error
+                changed |= not self._is_busy()
+        if changed:
+            self._on_change()
+
+    def close(self) -> None:
+        self._socket.close()
