@@ -13,6 +13,7 @@ import re
 from collections.abc import AsyncIterator, Callable, Hashable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from clusterip.api.meta import ObjectKey
 from clusterip.diff import Changes
@@ -25,7 +26,8 @@ from clusterip.proxy.relay.process import ProcessRelay, Relay, RelayError
 from clusterip.proxy.relay.table import Listener, Place
 
 TRAITS = Traits(guards_cluster_ips=False, hides_sender=True)
-JUMPS, RULES = "jumps", "rules"
+RULES = "rules"
+Rules: TypeAlias = Changes[iptables.Key, iptables.Value]
 _NAMED = re.compile(r"(--dport|--to-destination) @(\S+)")
 _TRANSLATED = re.compile(r"-p (\w+) .*--to-destination (\S+)$")
 _GUARDED = re.compile(r"-d (\S+)/\d+ -p udp -m udp --dport (\d+) (?=-m conntrack ! --ctstate DNAT )")
@@ -33,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 
 class Compiler:
-    """Plans to parts: one of listeners a Service, one of all rules, one of jumps. What stays is the same object."""
+    """Plans to parts: one of listeners a Service, one of all rules. What stays is the same object."""
 
     def __init__(self) -> None:
         self._node: Node | None = None
@@ -45,13 +47,13 @@ class Compiler:
         changed = plan.changed_since(self._revision) if plan.node == self._node else None
         is_new = changed is None
         if changed is None:
-            self._made, self._parts = {}, {JUMPS: jumps(plan.node)}
+            self._made, self._parts = {}, {}
             changed = frozenset(plan.services)
         self._node, self._revision = plan.node, plan.revision
         self._parts = dict(self._parts)  # the parts of the last compile are the runner's
         differ = [self._remake(key, plan) for key in changed]
         if is_new or any(differ):
-            self._parts[RULES] = self._rules()
+            self._parts[RULES] = jumps(plan.node) | self._rules()
         return Compiled(self._parts, None if is_new else changed | {RULES})
 
     def _remake(self, key: ObjectKey, plan: Plan) -> bool:
@@ -107,10 +109,7 @@ class Userspace:
             raise Refused(f"cannot read what mode userspace left: {error}") from error
         self._relays.set()
         state: dict[Key, Value] = {ListenerKey(name): listener for name, listener in listeners.items()}
-        names = {(opened.protocol, str(opened.place)): name for name, opened in self._opened.items()}
-        for key, value in rules.items():
-            state[key] = tuple(_with_name(line, names) for line in value) if isinstance(value, tuple) else value
-        return state
+        return state | _named(rules, self._opened)
 
     async def commit(self, changes: Changes[Key, Value]) -> Changes[Key, Value]:
         """Open listeners, then write rules, then close listeners."""
@@ -122,9 +121,9 @@ class Userspace:
         gone = [key.name for key in changes.remove if isinstance(key, ListenerKey) and key not in changes.put]
         before = dict(self._opened)
         try:
-            if put:
-                await self._open(put)
-            await self._tables.commit(_rules_of(changes, before, self._opened))
+            moved = bool(put) and await self._open(put)
+            rules = _rules_of(changes, before, self._opened)
+            await self._tables.commit(await self._with_moved(rules, before) if moved else rules)
             if gone:
                 await self._relay.remove(gone)
         except (RelayError, IptablesError) as error:
@@ -133,9 +132,10 @@ class Userspace:
             self._opened.pop(name, None)
         return Changes()
 
-    async def _open(self, listeners: Mapping[str, Listener]) -> None:
+    async def _open(self, listeners: Mapping[str, Listener]) -> bool:
+        """Whether one of them listens elsewhere than before."""
         self._failed = await self._relay.put(listeners)
-        moved = []
+        moved = False
         for name, listener in listeners.items():
             known = self._opened.pop(name, None)
             if name in self._failed:
@@ -144,10 +144,17 @@ class Userspace:
                 continue
             opened = _Opened(listener.protocol, Place(listener.address, self._relay.ports[name]))
             self._opened[name] = opened
-            if known not in (None, opened):
-                moved.append(name)
-        if moved:  # rules that are not in these changes may lead to the old port
-            raise Refused(f"the relay listens elsewhere now for {', '.join(moved[:3])}")
+            moved |= known not in (None, opened)
+        return moved
+
+    async def _with_moved(self, rules: Rules, before: Mapping[str, _Opened]) -> Rules:
+        """The changes, and those of other chains that lead to ports of before."""
+        put, remove = dict(rules.put), dict(rules.remove)
+        found = await self._tables.read(owns)
+        for key, lines in _named(found, before).items():
+            if isinstance(lines, tuple) and key not in put and (now := _with_ports(lines, self._opened)) != found[key]:
+                put[key], remove[key] = now, found[key]
+        return Changes(put, remove)
 
     @asynccontextmanager
     async def watch(self, on_foreign: Callable[[], None]) -> AsyncIterator[None]:
@@ -177,6 +184,15 @@ class Userspace:
         await self._relay.close()
 
 
+def _named(rules: iptables.State, opened: Mapping[str, _Opened]) -> dict[iptables.Key, iptables.Value]:
+    """The kernel's rules with listeners for their ports."""
+    names = {(at.protocol, str(at.place)): name for name, at in opened.items()}
+    return {
+        key: tuple(_with_name(line, names) for line in value) if isinstance(value, tuple) else value
+        for key, value in rules.items()
+    }
+
+
 def _with_name(line: str, names: Mapping[tuple[str, str], str]) -> str:
     """A line of the kernel with the listener's name for its port, where that is known."""
     if found := _TRANSLATED.search(line):
@@ -200,9 +216,7 @@ def _with_ports(lines: tuple[str, ...], opened: Mapping[str, _Opened]) -> tuple[
     )
 
 
-def _rules_of(
-    changes: Changes[Key, Value], before: Mapping[str, _Opened], now: Mapping[str, _Opened]
-) -> Changes[iptables.Key, iptables.Value]:
+def _rules_of(changes: Changes[Key, Value], before: Mapping[str, _Opened], now: Mapping[str, _Opened]) -> Rules:
     """The changes of the kernel's rules: what goes with the ports of before, what comes with those of now."""
     put: dict[iptables.Key, iptables.Value] = {}
     remove: dict[iptables.Key, iptables.Value] = {}
