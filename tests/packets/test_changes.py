@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import subprocess
 import threading
 import time
@@ -11,8 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from clusterip.kernel import sysctl
-from clusterip.kernel.nft_monitor import Monitor
-from clusterip.proxy.backends.nftables_table import KUBE_PROXY
+from kernel.nft_places import nft_in
 from packets.lab import SILENCE_SECONDS, Lab
 from proxy.clusters import Cluster
 
@@ -24,7 +22,7 @@ VIP, UDP = "10.96.0.20:80/tcp", "10.96.0.20:53/udp"
 
 @pytest.fixture
 def lab() -> Iterator[Lab]:
-    with Lab(["node-1"]) as lab:
+    with Lab(nodes=["node-1"]) as lab:
         for endpoint in (HERE, ALSO):
             lab.serve(endpoint, 8080)
             lab.serve(endpoint, 5353, "udp")
@@ -44,7 +42,7 @@ def place(cluster: Cluster, *endpoints: str) -> None:
 
 
 def nft(lab: Lab, *arguments: str) -> str:
-    command = [*lab.proxy("node-1", web().plan).nft._command, *arguments]
+    command = [*nft_in(lab.nodes["node-1"].fd)._command, *arguments]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
@@ -179,8 +177,6 @@ def test_no_connection_fails_while_proxies_come_and_go(lab: Lab) -> None:
 def test_what_others_change_is_noticed_and_repaired(lab: Lab) -> None:
     proxy = lab.proxy("node-1", web(HERE).plan)
     proxy.sync()
-    noticed: list[bool] = []
-    monitor = lab.nodes["node-1"].inside(lambda: Monitor(KUBE_PROXY, proxy.nft.ports, lambda: noticed.append(True)))
     before = nft(lab, "list", "table", "ip", "kube-proxy")
     damages = (
         ("delete", "element", "ip", "kube-proxy", "endpoints", "{ 10.96.0.20 . tcp . 80 . 0 }"),
@@ -191,21 +187,18 @@ def test_what_others_change_is_noticed_and_repaired(lab: Lab) -> None:
         ("flush", "ruleset"),
         ("delete", "table", "ip", "kube-proxy"),
     )
-    for damage in damages:
-        nft(lab, *damage)
-        monitor.drain()
-        assert noticed.pop()
-        proxy.runner.doubt()
-        assert proxy.sync() > 0
-        monitor.drain()
-        assert not noticed, "our own repair is no news"
-        assert sorted(nft(lab, "list", "table", "ip", "kube-proxy").split("\n")) == sorted(before.split("\n"))
-    nft(lab, "add", "table", "ip", "neighbours")
-    nft(lab, "add", "chain", "ip", "neighbours", "forward", "{ type filter hook forward priority 0; }")
-    monitor.drain()
-    assert not noticed, "other tables are not ours"
+    with proxy.watch() as noticed:
+        for damage in damages:
+            nft(lab, *damage)
+            assert noticed.wait(5), damage
+            assert proxy.repair() > 0
+            noticed.clear()
+            assert sorted(nft(lab, "list", "table", "ip", "kube-proxy").split("\n")) == sorted(before.split("\n"))
+        nft(lab, "add", "table", "ip", "neighbours")
+        nft(lab, "add", "chain", "ip", "neighbours", "forward", "{ type filter hook forward priority 0; }")
+        proxy.repair()
+        assert not noticed.is_set(), "other tables are not ours, and our own repair is no news"
     assert lab.ask(CLIENT, VIP) == f"{HERE}:8080 saw {CLIENT}"
-    monitor.close()
 
 
 def test_the_table_of_another_proxy_is_replaced_in_one_step(lab: Lab) -> None:
@@ -222,7 +215,7 @@ def test_the_table_of_another_proxy_is_replaced_in_one_step(lab: Lab) -> None:
     nft(lab, "add", "chain", "ip", "kube-proxy", "services")
     lab.proxy("node-1", web(HERE).plan).sync()
     assert lab.ask(CLIENT, VIP) == f"{HERE}:8080 saw {CLIENT}"
-    assert asyncio.run(lab.proxy("node-1", web(HERE).plan).runner.sync()).changes == 0
+    assert lab.proxy("node-1", web(HERE).plan).sync() == 0
 
 
 def test_the_whole_ruleset_can_be_listed_and_names_each_service(lab: Lab) -> None:

@@ -1,4 +1,4 @@
-"""Who answers, and which sender it sees: on every path to a Service, with real packets."""
+"""Who answers, and which sender it sees: on every path to a Service, with real packets, in every mode."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from packets.lab import LAN_MACHINE, SILENCE_SECONDS, Lab
-from proxy.clusters import Cluster, node
+from packets.nodeproxy import modes_here
 
 pytestmark = pytest.mark.root
 
@@ -16,16 +16,16 @@ HERE, THERE, CLIENT = "10.244.1.5", "10.244.2.5", "10.244.1.9"
 VIP = "10.96.0.20:80/tcp"
 
 
-@pytest.fixture
-def lab() -> Iterator[Lab]:
-    with Lab() as lab:
+@pytest.fixture(params=modes_here())
+def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
+    with Lab(request.param) as lab:
         yield lab
 
 
 def programmed(lab: Lab, *endpoints: str, **spec: object) -> None:
     """One Service on both nodes, with these endpoints."""
     for name in lab.nodes:
-        cluster = Cluster(node(name))
+        cluster = lab.cluster(name)
         cluster.service("web", "10.96.0.20", "http 80/tcp 30080", "dns 53/udp 30053", **spec)
         cluster.endpoints("web", "http 8080/tcp", *endpoints)
         cluster.endpoints("web", "dns 5353/udp", *endpoints)

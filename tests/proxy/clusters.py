@@ -9,20 +9,26 @@ decide(cluster.plan(), packet("10.244.1.9 -> 10.96.0.20:80/tcp"))
 from __future__ import annotations
 
 import re
-from ipaddress import IPv4Address, IPv4Network
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address
 from typing import Any
 
-from clusterip.proxy.model import Node, Packet, Plan, PodTraffic
+from clusterip.proxy.backends import BackendSettings
+from clusterip.proxy.config import default
+from clusterip.proxy.model import Family, IPAddress, IPNetwork, Node, Packet, Plan, PodTraffic, Traits
+from clusterip.proxy.modes import MODES
 from clusterip.proxy.objects import SERVICE_NAME_LABEL, EndpointSlice, Service, decoder
 from clusterip.proxy.plan import Planner
 from clusterip.proxy.snapshot import Collector
 
 PODS = IPv4Network("10.244.0.0/16")
+PODS_OF: dict[Family, IPNetwork] = {Family.IPV4: PODS, Family.IPV6: IPv6Network("fd00:10:244::/48")}
 NODE_1 = IPv4Address("192.168.4.101")
 NODE_ADDRESSES = {"node-1": NODE_1, "node-2": IPv4Address("192.168.4.102")}
 SERVICES = IPv4Network("10.96.0.0/12")
+SERVICES_OF: dict[Family, IPNetwork] = {Family.IPV4: SERVICES, Family.IPV6: IPv6Network("fd00:10:96::/108")}
 _PORT = re.compile(r"(?P<name>\S*) (?P<port>\d+)/(?P<protocol>\w+)(?: (?P<node_port>\d+))?")
-_PACKET = re.compile(r"(\S+) -> ([0-9.]+|node):(\d+)/(\w+)(?: by (\S+))?")
+_PACKET = re.compile(r"(\S+) -> (?:\[([^\]]+)\]|([0-9.]+|node)):(\d+)/(\w+)(?: by (\S+))?")
 STATES = {
     "ready": {"ready": True, "serving": True, "terminating": False},
     "terminating": {"ready": False, "serving": True, "terminating": True},
@@ -31,13 +37,35 @@ STATES = {
 }
 
 
-def node(name: str = "node-1", **options: Any) -> Node:
-    address = NODE_ADDRESSES[name]
+def v6(address: str) -> str:
+    """The IPv6 address beside an IPv4 address: 10.244.1.5 and fd00:10:244:1::5, 192.168.4.1 and fd00:192:168:4::1."""
+    return "fd00:" + ":".join(address.split(".")[:3]) + "::" + address.split(".")[3]
+
+
+def twin(address: str) -> str:
+    """The IPv4 address beside an IPv6 address."""
+    network, _, last = address.partition("::")
+    return ".".join([*network.split(":")[1:], last])
+
+
+@lru_cache
+def traits_of(mode: str) -> Traits:
+    """What a mode does differently."""
+    return MODES[mode].make(BackendSettings(Family.IPV4, default(), 14)).traits
+
+
+def node(name: str = "node-1", *, mode: str = "nftables", family: Family = Family.IPV4, **options: Any) -> Node:
+    """A node of the lab; every mode takes node ports at the node's own address only, unless it is told otherwise."""
+    address: IPAddress = NODE_ADDRESSES[name]
+    if family is Family.IPV6:
+        address = ip_address(v6(str(address)))
     defaults: dict[str, Any] = {
         "addresses": (address,),
-        "pod_traffic": PodTraffic(PODS),
+        "pod_traffic": PodTraffic(PODS_OF[family]),
         "node_port_addresses": frozenset({address}),
-        "service_networks": (SERVICES,),
+        "service_networks": (SERVICES_OF[family],),
+        "family": family,
+        "traits": traits_of(mode) if mode != "nftables" else Traits(),
     }
     return Node(name, **defaults | options)
 
@@ -48,14 +76,18 @@ def packet(text: str, of: Node | None = None) -> Packet:
     assert found, text
     here = of or node()
     names = {"node": str(here.addresses[0])}
-    source, destination = (IPv4Address(names.get(word, word)) for word in found.group(1, 2))
-    interface = found[5] or ("" if source in here.addresses else "veth0" if source in PODS else "eth0")
-    return Packet(source, destination, found[4], int(found[3]), interface)
+    source, destination = (ip_address(names.get(word, word)) for word in (found[1], found[2] or found[3]))
+    interface = found[6] or ("" if source in here.addresses else "veth0" if _is_pod(source) else "eth0")
+    return Packet(source, destination, found[5], int(found[4]), interface)
+
+
+def _is_pod(address: IPAddress) -> bool:
+    return address in PODS_OF[Family.of(address)]
 
 
 def node_of(address: str) -> str:
     """10.244.<n>.x and 192.168.4.10<n> are on node n."""
-    parts = address.split(".")
+    parts = (twin(address) if ":" in address else address).split(".")
     return f"node-{parts[2]}" if parts[0] == "10" else f"node-{int(parts[3]) - 100}"
 
 
@@ -106,7 +138,7 @@ class Cluster:
                     "namespace": namespace,
                     "labels": {SERVICE_NAME_LABEL: name},
                 },
-                "addressType": "IPv4",
+                "addressType": "IPv6" if any(":" in text for text in endpoints) else "IPv4",
                 "endpoints": [_endpoint(text) for text in endpoints],
                 "ports": [{"name": found["name"], "port": int(found["port"]), "protocol": found["protocol"].upper()}],
             }
