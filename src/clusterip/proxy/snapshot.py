@@ -179,9 +179,12 @@ def is_ours(service: Service) -> bool:
 
 
 def claims_of(service: Service, port: Port, family: Family) -> Iterator[Claim]:
-    """All frontends that one port of a Service asks for, in this family."""
+    """All frontends that one port of a Service asks for, in this family; without a cluster IP of it, none."""
     spec, protocol = service.spec, port.protocol.lower()
-    for address in _parsed(spec.cluster_ips or (spec.cluster_ip,), family):
+    own = tuple(_parsed(spec.cluster_ips or (spec.cluster_ip,), family))
+    if not own:
+        return
+    for address in own:
         yield FrontendKind.CLUSTER_IP, Frontend(address, protocol, port.port)
     for address in _parsed(spec.external_ips or (), family):
         yield FrontendKind.EXTERNAL_IP, Frontend(address, protocol, port.port)
