@@ -195,7 +195,8 @@ class KernelIpvs:
 
     def read(self, version: int) -> State:
         """The real servers come from /proc: netlink wants one question for each virtual server, six times as slow."""
-        found: dict[Key, Value] = {**self.virtual_servers(version)}
+        found: dict[Key, Value] = {}
+        found.update(self.virtual_servers(version).items())
         text = Path("/proc/thread-self/net/ip_vs").read_bytes()
         return found | {key: real for key, real in listed(text) if key.virtual in found}
 

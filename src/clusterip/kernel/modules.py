@@ -1,0 +1,31 @@
+"""Kernel modules: load them by name.
+
+Stage: kernel.  In: names.  Out: what `modprobe` said when it could not.
+Rules: a module that is built in, or loaded, is no error; a machine without modprobe has what it has.
+Truth: modprobe(8) of kmod.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+PATIENCE_SECONDS = 30.0
+
+
+async def load(*names: str) -> str:
+    """Load the modules; empty when modprobe was content, else its words in one line."""
+    pipe = asyncio.subprocess.PIPE
+    try:
+        process = await asyncio.create_subprocess_exec(
+            "modprobe", "-a", "--", *names, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe
+        )
+    except OSError as error:
+        return f"cannot run modprobe: {error.strerror}"
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            _, trouble = await process.communicate()
+    except TimeoutError:
+        process.kill()
+        return f"modprobe did not end within {PATIENCE_SECONDS:g} s"
+    words = "; ".join(line.strip() for line in trouble.decode(errors="replace").splitlines() if line.strip())
+    return (words or f"modprobe ended with {process.returncode}") if process.returncode else ""
