@@ -74,6 +74,17 @@ def test_a_reset_is_handed_on(relay: Relayed, pair: tuple[socket.socket, socket.
     assert relay.server.room.taken == 0
 
 
+def test_what_was_said_before_a_reset_arrives(relay: Relayed, pair: tuple[socket.socket, socket.socket]) -> None:
+    asking, answering = pair
+    asking.sendall(b"a question that nobody reads")
+    relay.turns()
+    answering.sendall(b"answer")
+    answering.close()  # with bytes unread: a reset
+    assert relay.until(lambda: said(asking)) == b"answer"
+    with pytest.raises(ConnectionResetError):
+        relay.until(lambda: said(asking) and None)
+
+
 def test_a_slow_reader_slows_its_writer_and_no_byte_is_lost(
     relay: Relayed, pair: tuple[socket.socket, socket.socket]
 ) -> None:

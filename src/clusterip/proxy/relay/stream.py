@@ -153,21 +153,28 @@ class Stream:
         loop.watch(client.fileno(), self._on_client)
 
     def _on_client(self, events: int) -> None:
-        self._told(events, self._client, self._forth, self._back)
+        self._told(events, self._forth, self._back)
 
     def _on_endpoint(self, events: int) -> None:
-        self._told(events, self._endpoint, self._back, self._forth)
+        self._told(events, self._back, self._forth)
 
-    def _told(self, events: int, of: socket.socket, outgoing: Direction, incoming: Direction) -> None:
+    def _told(self, events: int, outgoing: Direction, incoming: Direction) -> None:
         """News of one socket: it is the source of one direction and the sink of the other."""
-        if events & ERROR and of.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-            self.abort()
+        if events & ERROR:
+            self._broken(outgoing)
             return
         if events & ~OUT:  # bytes, an end, or both sides gone
             outgoing.readable = True
         if events & (OUT | HANG_UP):
             incoming.writable = True
         self.pump()
+
+    def _broken(self, outgoing: Direction) -> None:
+        """A reset overtakes nothing: what its sender said before is handed on first."""
+        outgoing.readable = True
+        with contextlib.suppress(OSError):
+            outgoing.pump()
+        self.abort()
 
     def pump(self) -> None:
         """Both directions, as far as they go now."""
