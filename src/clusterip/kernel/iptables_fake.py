@@ -98,8 +98,8 @@ def _play(chains: dict[str, list[str]], line: str, number: int) -> None:
 
 def _check(chains: dict[str, list[str]]) -> None:
     """A rule may only lead to what is there. Targets that are no chains are upper-case words without a dash."""
-    for rules in chains.values():
+    for chain, rules in chains.items():
         for rule in rules:
             name = target(rule)
             if "-" in name and name not in chains:
-                raise IptablesError("No such file or directory", rule)
+                raise IptablesError(f"Chain '{name}' does not exist", f"-A {chain} {rule}")
