@@ -13,7 +13,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from ipaddress import ip_address
 
 from clusterip.diff import Changes
@@ -22,7 +22,7 @@ from clusterip.kernel import ipvs
 from clusterip.kernel.dummy import Dummy, DummyEvents, KernelDummy
 from clusterip.kernel.ipset import EntryKey, Ipset, IpsetError, KernelIpset, SetKey
 from clusterip.kernel.iptables import LEGACY, NFT, Iptables, IptablesError, KernelIptables
-from clusterip.kernel.iptables_variant import detect_variant
+from clusterip.kernel.iptables_probe import usable_variant
 from clusterip.kernel.ipvs import Ipvs, IpvsError, KernelIpvs, RealKey
 from clusterip.proxy.backends import BackendSettings, Compiled, Refused
 from clusterip.proxy.backends import ipvs_prepare as prepare
@@ -66,14 +66,19 @@ class IpvsMode:
         self._told: set[tuple[str, str]] = set()
         self._kept = Kinds()
 
+    def close(self) -> None:
+        """Let the kernel's sockets go; what is in the kernel stays."""
+        for door in (self._ipvs, self._sets, self._dummy):
+            if isinstance(door, (KernelIpvs, KernelIpset, KernelDummy)):
+                door.close()
+
     # -- before anything -----------------------------------------------------------------------------------------------
 
     async def prepare(self) -> None:
         await prepare.require(self._settings, self._ipvs, self._sets)
         if isinstance(self._chains, KernelIptables):
-            self._chains = KernelIptables(self.family, await detect_variant())
             try:
-                await self._chains.ask("-t", "nat", "-S", "PREROUTING")
+                self._chains = KernelIptables(self.family, await usable_variant(self.family))
             except IptablesError as error:
                 raise Failure(f"mode ipvs cannot run here: {error}") from error
         try:
@@ -212,20 +217,14 @@ async def cleanup(family: Family) -> None:
     """Remove all of this mode in a family; virtual servers only where the device shows that they are ours."""
     for variant in (NFT, LEGACY):
         await _remove_chains(KernelIptables(family, variant))
-    dummy = KernelDummy(tables.DEVICE)
-    if dummy.index():
-        _remove_servers(KernelIpvs(), family)
-        dummy.change((), dummy.read(family) or ())
-        if not any(dummy.read(other) for other in Family):
-            dummy.delete()
-    try:
-        sets = KernelIpset()
-        found = sets.read(tables.set_names(family))
-        sets.commit(Changes(remove=found))
-    except OSError:
-        return  # this kernel has no sets
-    except IpsetError as error:
-        logger.error("Cannot remove ip sets", extra={"kv": {"err": error}})
+    with closing(KernelDummy(tables.DEVICE)) as dummy, closing(KernelIpvs()) as servers:
+        if dummy.index():
+            _remove_servers(servers, family)
+            dummy.change((), dummy.read(family) or ())
+            if not any(dummy.read(other) for other in Family):
+                dummy.delete()
+    with closing(KernelIpset()) as sets:
+        _remove_sets(sets, family)
 
 
 async def _remove_chains(chains: KernelIptables) -> None:
@@ -237,8 +236,17 @@ async def _remove_chains(chains: KernelIptables) -> None:
         logger.debug("No chains to remove", extra={"kv": {"err": error}})
 
 
-def _remove_servers(kernel: KernelIpvs, family: Family) -> None:
+def _remove_servers(servers: KernelIpvs, family: Family) -> None:
     try:
-        kernel.commit(Changes(remove=dict(kernel.virtual_servers(family).items())))
+        servers.commit(Changes(remove=dict(servers.virtual_servers(family).items())))
     except (OSError, IpvsError) as error:
         logger.error("Cannot remove virtual servers", extra={"kv": {"err": error}})
+
+
+def _remove_sets(sets: KernelIpset, family: Family) -> None:
+    try:
+        sets.commit(Changes(remove=sets.read(tables.set_names(family))))
+    except OSError:
+        return  # this kernel has no sets
+    except IpsetError as error:
+        logger.error("Cannot remove ip sets", extra={"kv": {"err": error}})
