@@ -96,3 +96,26 @@ def test_a_message_ends_where_it_says() -> None:
     for cut in range(1, len(METADATA)):
         with pytest.raises(ProtobufError):
             message(METADATA[:cut], "io.k8s.api.core.v1.Pod")
+
+
+def test_json_schemas_and_what_stands_in_their_place() -> None:
+    text = field(5, "string")
+    schema = (
+        field(5, "object")
+        + field(29, field(1, "a") + field(2, field(5, "array") + field(24, field(1, text))))
+        + field(29, field(1, "b") + field(2, field(30, field(1, 1))))
+        + field(29, field(1, "c") + field(2, field(30, field(2, text)) + field(38, 1) + field(8, field(1, "[1]"))))
+    )
+    version = field(1, "v1") + field(4, field(1, schema))
+    raw = METADATA + field(2, field(1, "example.com") + field(7, version))
+    name = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinition"
+    (found,) = message(raw, name)["spec"]["versions"]
+    assert found["schema"]["openAPIV3Schema"]["properties"] == {
+        "a": {"type": "array", "items": {"type": "string"}},
+        "b": {"additionalProperties": True},
+        "c": {
+            "additionalProperties": {"type": "string"},
+            "x-kubernetes-preserve-unknown-fields": True,
+            "default": [1],
+        },
+    }

@@ -187,7 +187,7 @@ def _is_leaf(old: Any, new: Any, node: Node | None) -> bool:
         return True
     if _is_empty(old) and _is_empty(new):
         return True
-    if node is None:
+    if node is None or node.type == "deduced":
         return isinstance(old, list) or isinstance(new, list)
     return node.type not in ("ref", "map", "list") or node.is_atomic
 

@@ -103,6 +103,12 @@ def label(value: str) -> list[str]:
     return reasons
 
 
+def label_1035(value: str) -> list[str]:
+    """DNS-1035 label: it begins with a letter."""
+    reasons = [longest(63)] if len(value) > 63 else []
+    return reasons if _LABEL_1035_RE.fullmatch(value) else [*reasons, _LABEL_1035_REASON]
+
+
 def subdomain(value: str) -> list[str]:
     """DNS-1123 subdomain."""
     reasons = [longest(253)] if len(value) > 253 else []

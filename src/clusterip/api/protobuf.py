@@ -23,7 +23,8 @@ from clusterip.api.schema import Definition, Node, definition
 
 MAGIC: Final = b"k8s\0"
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
-ROOTS: Final = {"meta": "io.k8s.apimachinery.pkg.apis."}
+EXTENSIONS: Final = "io.k8s.apiextensions-apiserver.pkg.apis."
+ROOTS: Final = {"meta": "io.k8s.apimachinery.pkg.apis.", "apiextensions": EXTENSIONS}
 DEEPEST: Final = 100
 
 Value: TypeAlias = "int | bytes"
@@ -178,6 +179,11 @@ def _structure(name: str, outer: Definition) -> Structure:
         if word.startswith("+"):
             inner = _structure(f"{name.rpartition('.')[0]}.{word[1:]}", outer)
             found[number] = Field("", _inline(inner), "inline")
+        elif "~" in word:
+            name_of_field, _, form = word.partition("~")
+            read = _schema_or(form)
+            is_map = outer.fields[name_of_field].type == "map"
+            found[number] = Field(name_of_field, _pair(read) if is_map else read, "map" if is_map else "")
         elif word in outer.fields:
             found[number] = _field(word, outer.fields[word])
     return found
@@ -204,8 +210,10 @@ def _field(name: str, node: Node) -> Field:
 
 def _entry(node: Node) -> Read:
     """One entry of a map: a message of a key and a value."""
-    read = _items(node.of) if node.type == "list" and node.of else _reader(node)
+    return _pair(_items(node.of) if node.type == "list" and node.of else _reader(node))
 
+
+def _pair(read: Read) -> Read:
     def entry(value: Value, depth: int) -> tuple[str, Any]:
         pair = dict(fields(_bytes(value)))
         return _text(pair.get(1, b"")), read(pair.get(2, b""), depth + 1)
@@ -234,6 +242,23 @@ def _reference(name: str) -> Read:
         tree: Tree = {}
         _fill(tree, _bytes(value), structure(name), depth + 1)
         return tree
+
+    return read
+
+
+def _schema_or(form: str) -> Read:
+    """A JSON schema, or what may stand in its place: a bool, several schemas, several names."""
+    schema = EXTENSIONS + "apiextensions.v1.JSONSchemaProps"
+
+    def read(value: Value, depth: int) -> Any:
+        parts = list(fields(_bytes(value)))
+        given = [part for number, part in parts if number == (2 if form == "Bool" else 1)]
+        if given and not (form == "Bool" and isinstance(given[-1], int)):
+            return _reference(schema)(given[-1], depth)
+        if form == "Bool":
+            return any(_signed(part) for number, part in parts if number == 1)
+        others = [part for number, part in parts if number == 2]
+        return [_text(part) if form == "StringArray" else _reference(schema)(part, depth) for part in others]
 
     return read
 

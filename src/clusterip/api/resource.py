@@ -15,12 +15,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from clusterip.api.meta import GroupVersion, Tree
 from clusterip.api.schema import descriptions
 
 if TYPE_CHECKING:
+    from clusterip.api.decoding import Decoded
     from clusterip.api.errors import FieldError
 
 VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
@@ -48,6 +49,14 @@ class Column:
         definition, _, field_name = self.says[1:].rpartition(".")
         root = "io.k8s.apimachinery.pkg.apis." if definition.startswith("meta.") else "io.k8s.api."
         return descriptions(root + definition).get(field_name, "")
+
+
+class ScalePaths(NamedTuple):
+    """Where a kind keeps what its scale shows: replicas wanted, replicas there, a selector as text or nothing."""
+
+    spec: tuple[str, ...] = ("spec", "replicas")
+    status: tuple[str, ...] = ("status", "replicas")
+    selector: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +144,8 @@ class Resource:
     from_storage: Callable[[Tree], Tree] | None = None
     """This version's form of a kept object; None: kept as it is."""
     to_storage: Callable[[Tree], Tree] | None = None
+    prepare_delete: Callable[[Tree, str], None] = lambda tree, now: None
+    """What the first delete does to an object that must be ended with care: it adds a finalizer."""
     default_graceful_seconds: Callable[[Tree], int] | None = None
     """Seconds between a delete without gracePeriodSeconds and the removal; None: objects go at once."""
     create_on_update: bool = False
@@ -145,6 +156,18 @@ class Resource:
     """What a delete without propagationPolicy does to dependents."""
     deletion_warning: str = ""
     """What a delete without propagationPolicy is told."""
+    list_kind: str = ""
+    """The kind of a list; empty: the kind and List."""
+    custom_schema: Tree | None = None
+    """What a CustomResourceDefinition says of it; None: built in."""
+    decode: Callable[[Tree], Decoded] | None = None
+    """How a tree gets its structure; None: by its definition."""
+    scale: ScalePaths | None = None
+    """Where its scale is; None: where workloads have it."""
+
+    @property
+    def is_custom(self) -> bool:
+        return self.custom_schema is not None
 
     @property
     def api_version(self) -> str:

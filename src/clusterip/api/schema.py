@@ -7,7 +7,7 @@ Truth: Kubernetes' OpenAPI, and gotypes.txt for what it leaves out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -28,7 +28,8 @@ class Node:
     """The type of a field, or of what a list or map holds."""
 
     type: str
-    """string int32 int64 bool double bytes time microtime quantity intstr raw any list map ref"""
+    """string int32 int64 bool double bytes time microtime quantity intstr raw any list map ref; of custom resources
+    also deduced: what it is shows by itself, lists are one value and maps are not"""
     of: Node | None = None
     ref: str = ""
     required: bool = False
@@ -66,6 +67,8 @@ class Definition:
     kinds: tuple[GroupVersionKind, ...] = ()
     map_type: str = "granular"
     node: Node | None = None
+    is_open: bool = False
+    """Fields that it does not name are kept: what they hold shows by itself."""
 
     @property
     def go(self) -> str:
@@ -103,12 +106,24 @@ def names() -> tuple[str, ...]:
 
 
 def is_known(name: str) -> bool:
-    return name in _source()
+    return name in _added or name in _source()
+
+
+_added: Final[dict[str, Definition]] = {}
+
+
+def define(found: Iterable[Definition]) -> None:
+    """Make more structures known, under names that nothing else has: those of custom resources."""
+    _added.update({each.name: each for each in found})
+
+
+def definition(name: str) -> Definition:
+    """The definition of a full name, e.g. io.k8s.api.core.v1.Service."""
+    return _added.get(name) or _built_in(name)
 
 
 @cache
-def definition(name: str) -> Definition:
-    """The definition of a full name, e.g. io.k8s.api.core.v1.Service."""
+def _built_in(name: str) -> Definition:
     try:
         source = _source()[name]
     except KeyError:

@@ -35,7 +35,7 @@ def _child(node: Node | None, key: str) -> Node | None:
 def _is_one_value(value: Any, node: Node | None) -> bool:
     if not isinstance(value, (dict, list)):
         return True
-    if node is None or node.type == "any":
+    if node is None or node.type == "deduced":
         return isinstance(value, list)
     return node.type not in ("ref", "map", "list") or node.is_atomic
 
@@ -72,7 +72,7 @@ def _map_faults(value: Any, node: Node, path: str) -> Iterator[str]:
         return
     known = _structure(node)
     for key, inner in value.items():
-        if known is not None and known.fields and key not in known.fields:
+        if known is not None and known.fields and not known.is_open and key not in known.fields:
             yield f"{path}.{key}: field not declared in schema"
         else:
             yield from _faults(inner, _child(node, key), f"{path}.{key}")

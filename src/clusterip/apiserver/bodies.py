@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from clusterip.api import jsontext
-from clusterip.api.decoding import decode
+from clusterip.api.decoding import Decoded, decode
 from clusterip.api.errors import ApiError, quoted
 from clusterip.api.faults import go_kind
 from clusterip.api.meta import GroupVersionKind, Tree
@@ -155,11 +155,13 @@ def decoded(
     strict: Sequence[str] = (),
     refuse: Callable[[str], ApiError] | None = None,
     converted: bool = False,
+    own: Callable[[Tree], Decoded] | None = None,
 ) -> Tree:
     """The tree with its kind's structure; unknown fields are refused, told or ignored as asked.
 
     `strict` are faults of the body, judged as unknown fields are; `refuse` makes the refusal (a patch has its own);
-    `converted`: the tree never was text, and its errors have other words.
+    `own` decodes what no definition of ours describes; `converted`: the tree never was text, and its errors have
+    other words.
     """
     _check_texts(tree, kind)
     given_kind, given_version = tree.get("kind") or kind, tree.get("apiVersion") or api_version
@@ -169,7 +171,7 @@ def decoded(
     tree["kind"], tree["apiVersion"] = kind, api_version
     refuse = refuse or (lambda why: _unfit(kind, api_version, kind, why))
     try:
-        found = decode(tree, schema)
+        found = own(tree) if own else decode(tree, schema)
     except UnknownDefinition:
         return tree
     if found.error:

@@ -141,6 +141,8 @@ def remove(core: Core, call: Call, transaction: Transaction, key: str, options: 
     if resource.plural == "namespaces" and not resource.group:
         return _remove_namespace(core, call, transaction, key, entry, tree)
     now = core.clock.now()
+    if not tree["metadata"].get("deletionTimestamp"):
+        resource.prepare_delete(tree, rfc3339(now))
     finalizers = _finalizers(tree, options.policy or _begun(tree) or resource.default_propagation)
     grace = _grace(call, tree, options)
     metadata = tree["metadata"]

@@ -128,7 +128,7 @@ def _entries(resource: Resource) -> list[Tree]:
         "singularName": resource.singular,
         "namespaced": resource.namespaced,
         "kind": resource.kind,
-        "verbs": sorted(resource.verbs),
+        "verbs": list(resource.verbs) if resource.is_custom else sorted(resource.verbs),
         **_names(resource),
     }
     return [main, *(_subentry(resource, name) for name in resource.subresources)]
@@ -198,7 +198,7 @@ def _discovered(resource: Resource) -> Tree:
         "responseKind": {"group": resource.group, "version": resource.version, "kind": resource.kind},
         "scope": "Namespaced" if resource.namespaced else "Cluster",
         "singularResource": resource.singular,
-        "verbs": sorted(resource.verbs),
+        "verbs": list(resource.verbs) if resource.is_custom else sorted(resource.verbs),
         **_names(resource),
     }
     subs = [

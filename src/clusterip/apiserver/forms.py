@@ -120,7 +120,8 @@ class View:
 
     def many(self, entries: Iterable[Entry], metadata: Tree) -> bytes:
         """A list; `metadata` is its own."""
-        kind, version = self.served.resource.kind + "List", self.served.resource.api_version
+        resource = self.served.resource
+        kind, version = resource.list_kind or resource.kind + "List", resource.api_version
         if self.form.plain and self.served.ready_made:
             head = f'{{"kind":"{kind}","apiVersion":"{version}","metadata":'.encode()
             bodies = b",".join([entry.body for entry in entries])

@@ -72,6 +72,11 @@ class Registry:
         for collection in fresh:
             collection.load(self.store)
 
+    def remove(self, names: Iterable[tuple[str, str, str]]) -> None:
+        """Serve some resources no more, by group, version and plural; what is kept of them stays."""
+        for name in names:
+            self.served.pop(name, None)
+
     def find(self, group: str, version: str, plural: str) -> Served | None:
         return self.served.get((group, version, plural))
 

@@ -22,6 +22,7 @@ from clusterip.apiserver.access import Authorizer, TableAuthorizer, User
 from clusterip.apiserver.app import App
 from clusterip.apiserver.authentication import ADMINISTRATOR, Authenticator
 from clusterip.apiserver.core import Core, Settings
+from clusterip.apiserver.customresources import CustomResources
 from clusterip.apiserver.ranges import Holdings
 from clusterip.apiserver.registry import Registry
 from clusterip.apiserver.relay import NodeDialer
@@ -98,6 +99,7 @@ class ApiServer:
     """Further bearer tokens."""
     core: Core = field(init=False)
     app: App = field(init=False)
+    _custom: CustomResources = field(init=False)
 
     def __post_init__(self) -> None:
         registry = Registry(self.store)
@@ -123,6 +125,8 @@ class ApiServer:
         )
         tokens = {self.identity.token: ADMINISTRATOR, **self.users}
         self.app = App(self.core, Authenticator(self.core, tokens))
+        self._custom = CustomResources(self.core)
+        self._custom.begin()
 
     def _node_client(self) -> KeyPair:
         """How this server shows itself to node agents."""
@@ -137,6 +141,7 @@ class ApiServer:
             tasks = [
                 group.create_task(self.core.writes.run(), name="writes"),
                 group.create_task(expiry.run(self.core), name="expiry"),
+                group.create_task(self._custom.run(), name="custom resources"),
             ]
             try:
                 await bootstrap.begin(self.core)

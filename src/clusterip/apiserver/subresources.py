@@ -15,6 +15,7 @@ import orjson
 
 from clusterip.api.errors import ApiError, FieldError, invalid, required
 from clusterip.api.meta import Tree
+from clusterip.api.resource import ScalePaths
 from clusterip.api.tables import selector_expression
 from clusterip.apiserver import bodies, deleting, objects, relay, writing
 from clusterip.apiserver.bodies import Body
@@ -54,7 +55,7 @@ def _decoded(call: Call, body: Body, kind: str, api_version: str, schema: str) -
 async def scale(core: Core, call: Call) -> Answer:
     """spec.replicas of anything that has them."""
     if call.verb == "get":
-        return call.answer(render(scale_of(call.served.tree(found(call))), call.form))
+        return call.answer(render(scale_of(call.served.tree(found(call)), paths_of(call)), call.form))
     body = await bodies.read(call.request)
     if call.verb == "update":
         bodies.check_media(body)
@@ -64,12 +65,13 @@ async def scale(core: Core, call: Call) -> Answer:
     entry = await writing.commit(
         core, call, lambda transaction: writing.change(core, call, transaction, lambda old: _scaled(call, body, old))
     )
-    return call.answer(render(scale_of(call.served.tree(entry)), call.form))
+    return call.answer(render(scale_of(call.served.tree(entry), paths_of(call)), call.form))
 
 
 def _scaled(call: Call, body: Body, old: Tree) -> Tree:
     """The object with the replicas that a Scale asks for."""
-    before = scale_of(old)
+    paths = paths_of(call)
+    before = scale_of(old, paths)
     if call.verb == "update":
         wanted = _decoded(call, body, "Scale", "autoscaling/v1", SCALE_SCHEMA)
     else:
@@ -83,22 +85,30 @@ def _scaled(call: Call, body: Body, old: Tree) -> Tree:
         raise ApiError.invalid("autoscaling", "Scale", name, problems)
     if wanted["metadata"].get("resourceVersion"):
         old["metadata"]["resourceVersion"] = wanted["metadata"]["resourceVersion"]
-    old.setdefault("spec", {})["replicas"] = replicas
+    place = old
+    for name in paths.spec[:-1]:
+        place = place.setdefault(name, {})
+    place[paths.spec[-1]] = replicas
     return old
 
 
-def scale_of(tree: Tree) -> Tree:
+def paths_of(call: Call) -> ScalePaths:
+    return call.served.resource.scale or ScalePaths()
+
+
+def scale_of(tree: Tree, paths: ScalePaths) -> Tree:
     """The Scale of an object."""
     metadata = tree["metadata"]
     shown = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
-    selector = selector_expression(pick(tree, "spec", "selector"))
+    given = pick(tree, *(paths.selector or ("spec", "selector")))
+    selector = given if isinstance(given, str) else selector_expression(given)
     return {
         "kind": "Scale",
         "apiVersion": "autoscaling/v1",
         "metadata": {field: metadata[field] for field in shown if field in metadata},
-        "spec": {"replicas": pick(tree, "spec", "replicas", default=0)},
+        "spec": {"replicas": pick(tree, *paths.spec, default=0)},
         "status": {
-            "replicas": pick(tree, "status", "replicas", default=0),
+            "replicas": pick(tree, *paths.status, default=0),
             **({"selector": selector} if selector else {}),
         },
     }

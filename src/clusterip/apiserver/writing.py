@@ -81,8 +81,9 @@ async def patch(core: Core, call: Call) -> Response:
     body = await bodies.read(call.request)
     if body.media == applying.MEDIA:
         return await _apply(core, call, body)
-    if body.media not in PATCH_TYPES:
-        raise ApiError.unsupported_media_type()
+    if body.media not in PATCH_TYPES or (body.media == STRATEGIC_PATCH and call.served.resource.is_custom):
+        types = (JSON_PATCH, MERGE_PATCH, applying.MEDIA)
+        raise ApiError.unsupported_media_type(types if call.served.resource.is_custom else None)
     check_options(call, "PatchOptions")
     written = await commit(core, call, lambda transaction: change(core, call, transaction, _patching(call, body)))
     return call.answer(call.view(core).one(written))
@@ -155,6 +156,7 @@ def decoded(
         strict=strict,
         refuse=refuse,
         converted=converted,
+        own=resource.decode,
     )
 
 

@@ -7,6 +7,7 @@ A kind that shares another's storage comes after it.
 from __future__ import annotations
 
 from clusterip.api.resource import Resource
+from clusterip.api.resources.apiextensions import CUSTOM_RESOURCE_DEFINITION
 from clusterip.api.resources.apps import CONTROLLER_REVISION, DAEMON_SET, DEPLOYMENT, REPLICA_SET
 from clusterip.api.resources.batch import JOB
 from clusterip.api.resources.coordination import LEASE
@@ -39,6 +40,7 @@ RESOURCES: tuple[Resource, ...] = (
     NEW_EVENT,
     INGRESS_CLASS,
     INGRESS,
+    CUSTOM_RESOURCE_DEFINITION,
     IP_ADDRESS,
     NETWORK_POLICY,
     SERVICE_CIDR,
