@@ -12,7 +12,7 @@ from ipaddress import IPv4Address
 import pytest
 
 from clusterip.kernel import netns
-from clusterip.kernel.conntrack import FakeConntrack, Flow, KernelConntrack
+from clusterip.kernel.conntrack import FakeConntrack, Flow, KernelConntrack, Tuple
 from clusterip.kernel.link import Netlink
 
 pytestmark = pytest.mark.root
@@ -57,8 +57,11 @@ def test_flows_are_listed_and_forgotten(place: int) -> None:
         assert len(mine) == 450
         assert {flow.original.destination for flow in mine} == {LOOPBACK}
         assert all(flow.reply.source_port == wanted and flow.reply.port == flow.original.source_port for flow in mine)
-        assert conntrack.delete(mine) == 450
-        assert conntrack.delete(mine) == 0
+        assert conntrack.udp_flows(4, wanted) == mine
+        assert conntrack.udp_flows(6) == []
+        assert conntrack.delete(mine[:20]) == 20
+        assert conntrack.delete(mine[:20]) == 0
+        assert conntrack.delete(mine[20:]) == 430
         assert {flow.original.port for flow in conntrack.udp_flows()} == {kept}
 
     netns.inside(place, play)
@@ -73,7 +76,7 @@ def test_only_udp_is_listed(place: int) -> None:
 
 
 def test_the_fake_does_the_same() -> None:
-    flow = Flow(*[(LOOPBACK, 1, LOOPBACK, 2)] * 2)  # type: ignore[arg-type]
+    flow = Flow(*[Tuple(LOOPBACK, 1, LOOPBACK, 2)] * 2)
     fake = FakeConntrack([flow])
     assert fake.udp_flows() == [flow]
     assert (fake.delete([flow]), fake.delete([flow])) == (1, 0)

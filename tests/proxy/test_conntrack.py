@@ -73,7 +73,7 @@ def test_no_endpoints_and_no_service_forget_every_flow() -> None:
 
 def test_a_failure_is_made_good_next_time() -> None:
     class Broken(FakeConntrack):
-        def udp_flows(self) -> list[Flow]:
+        def udp_flows(self, version: int = 4, port: int = 0) -> list[Flow]:
             raise OSError("no")
 
     found, settler = cluster(ONE), Settler(Broken())

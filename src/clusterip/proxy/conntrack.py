@@ -1,10 +1,12 @@
 """After a sync, make the kernel forget UDP flows that lead where no endpoint serves any more.
 
 Stage: commit, after the rules.  In: the plan before and now, flows.  Out: flows to forget.
-Rules: `stale` is pure; only UDP: a TCP client notices by itself.  Unlike upstream a Service without endpoints is
-settled too, and one that is gone: its clients see the refusal at once, and a Service made anew under the address is
-not haunted by old flows.
-Truth: features 2.113-2.118; k8s.io/kubernetes pkg/proxy/conntrack/cleanup.go.
+Rules: `stale` is pure; only UDP: a TCP client notices by itself, and its connection may outlive its Service.  A flow is
+old when it answers from a place where the Service has no serving endpoint: one that is gone, or the address that was
+asked itself (it began before there were rules for it).  Unlike upstream a Service without endpoints is settled too,
+and one that is gone: its clients see the refusal at once, and a Service made anew under the address is not haunted by
+old flows.  Traffic policies do not end flows.
+Truth: k8s.io/kubernetes pkg/proxy/conntrack/cleanup.go.
 """
 
 from __future__ import annotations
@@ -15,38 +17,65 @@ from clusterip.api.meta import ObjectKey
 from clusterip.kernel.conntrack import Conntrack, Flow
 from clusterip.proxy.model import Flows, Frontend, Node, Plan, ServicePlan
 
+FEW_PORTS = 3  # so many dumps of one port are cheaper than one of all
+
 
 class Settler:
     """Remembers what was settled, and looks at flows only when UDP frontends changed."""
 
     def __init__(self, conntrack: Conntrack) -> None:
         self._conntrack = conntrack
-        self._settled: Mapping[ObjectKey, ServicePlan] = {}
+        self._settled: Plan | None = None
 
     def prepare(self, plan: Plan) -> Callable[[], int] | None:
         """The work that a new plan brings, to be run in any thread; None when there is none."""
-        allowed = changed_flows(self._settled, plan.services)
+        if self._settled is None:
+            return lambda: self._settle_all(plan)
+        allowed = self._changed(self._settled, plan)
         if not allowed:
-            self._settled = plan.services
+            self._settled = plan
             return None
+        return lambda: self._settle(plan, allowed)
 
-        def settle() -> int:
-            deleted = self._conntrack.delete(stale(allowed, plan.node, self._conntrack.udp_flows()))
-            self._settled = plan.services
-            return deleted
+    @staticmethod
+    def _changed(before: Plan, plan: Plan) -> Flows:
+        keys = plan.changed_since(before.revision) if before.revision else None
+        return changed_flows(before.services, plan.services, keys)
 
-        return settle
+    def _settle(self, plan: Plan, allowed: Flows) -> int:
+        ports = {frontend.port for frontend in allowed}
+        wanted = ports if len(ports) <= FEW_PORTS else {0}
+        flows = [flow for port in wanted for flow in self._conntrack.udp_flows(plan.node.family, port)]
+        return self._forget(plan, stale(allowed, plan.node, flows))
+
+    def _settle_all(self, plan: Plan) -> int:
+        """The first time nobody knows what was before: another mode, or Services that are gone by now."""
+        allowed = changed_flows({}, plan.services)
+        flows = self._conntrack.udp_flows(plan.node.family)
+        return self._forget(plan, [*stale(allowed, plan.node, flows), *orphans(allowed, plan.node, flows)])
+
+    def _forget(self, plan: Plan, flows: list[Flow]) -> int:
+        deleted = self._conntrack.delete(flows) if flows else 0
+        self._settled = plan
+        return deleted
 
 
-def changed_flows(before: Mapping[ObjectKey, ServicePlan], now: Mapping[ObjectKey, ServicePlan]) -> Flows:
+def changed_flows(
+    before: Mapping[ObjectKey, ServicePlan],
+    now: Mapping[ObjectKey, ServicePlan],
+    keys: Iterable[ObjectKey] | None = None,
+) -> Flows:
     """The UDP frontends of Services that changed, and where their flows may go; nowhere for those that are gone."""
     found: dict[Frontend, frozenset[tuple[object, int]]] = {}
-    for key, service in before.items():
-        if now.get(key) is not service:
-            found |= dict.fromkeys(service.flows, frozenset())
-    for key, service in now.items():
-        if before.get(key) is not service:
-            found |= service.flows
+    wanted = tuple(before.keys() | now.keys() if keys is None else keys)
+    pairs = [(before.get(key), now.get(key)) for key in wanted]
+    changed = [(old, new) for old, new in pairs if old is not new]
+    for old, _ in changed:
+        if old is not None:
+            found |= dict.fromkeys(old.flows, frozenset())
+    for _, new in changed:
+        if new is not None:
+            found |= new.flows
     return found
 
 
@@ -54,10 +83,36 @@ def stale(allowed: Flows, node: Node, flows: Iterable[Flow]) -> list[Flow]:
     """Flows to one of the frontends whose answers would come from none of the places allowed."""
     found = []
     for flow in flows:
-        frontend = Frontend(flow.original.destination, "udp", flow.original.port)
-        places = allowed.get(frontend)
-        if places is None and node.takes_node_ports(flow.original.destination):
-            places = allowed.get(frontend._replace(address=None))
-        if places is not None and (flow.reply.source, flow.reply.source_port) not in places:
+        places = _places(allowed, node, flow)
+        if places is None or (flow.reply.source, flow.reply.source_port) in places:
+            continue
+        if not (places and _is_relayed(node, flow)):
             found.append(flow)
     return found
+
+
+def orphans(allowed: Flows, node: Node, flows: Iterable[Flow]) -> list[Flow]:
+    """Flows that were translated for an address of the Services' networks that no Service has any more."""
+    return [
+        flow
+        for flow in flows
+        if flow.reply.source != flow.original.destination
+        and any(flow.original.destination in network for network in node.service_networks)
+        and _places(allowed, node, flow) is None
+    ]
+
+
+def _places(allowed: Flows, node: Node, flow: Flow) -> frozenset[tuple[object, int]] | None:
+    """Where the flow may go; None when it is none of our business."""
+    frontend = Frontend(flow.original.destination, "udp", flow.original.port)
+    places = allowed.get(frontend)
+    if places is None and node.takes_node_ports(flow.original.destination):
+        return allowed.get(frontend._replace(address=None))
+    return places
+
+
+def _is_relayed(node: Node, flow: Flow) -> bool:
+    """Whether the flow goes to a relay on this node, which knows by itself where to go on."""
+    source = flow.reply.source
+    was_redirected = (source, flow.reply.source_port) != (flow.original.destination, flow.original.port)
+    return node.traits.hides_sender and was_redirected and (source in node.addresses or source.is_loopback)
