@@ -138,7 +138,6 @@ def test_real_packets_and_a_relay_that_is_killed(inside: int, family: Family, va
             assert ask(family, vip, 80) == "hello"
             assert ask(family, PLACES[family]["node"], 30080) == "hello"
             assert ask(family, vip, 53, socket.SOCK_DGRAM) == "hello"
-            assert ask(family, vip, 81) != "hello"
             for name, port in relay.ports.items():
                 kind = socket.SOCK_DGRAM if "udp" in name else socket.SOCK_STREAM
                 assert ask(family, PLACES[family]["node"], port, kind) in (

@@ -119,7 +119,7 @@ def matches(rule: str, seen: Seen, plan: Plan) -> bool:
         held = {
             "-s": lambda value: packet.source in ip_network(value),
             "-d": lambda value: packet.destination in ip_network(value),
-            "-i": lambda value: _interface(packet.interface, value),
+            "-i": lambda value: _interface(packet.interface or "lo", value),
             "-p": lambda value: packet.protocol == value,
             "--dport": lambda value: packet.port == int(value),
             "--dst-type": lambda value: packet.destination in plan.node.addresses or packet.destination.is_loopback,

@@ -10,15 +10,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import AsyncIterator, Callable, Hashable, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from clusterip.api.meta import ObjectKey
 from clusterip.diff import Changes
+from clusterip.failure import Failure
 from clusterip.kernel import iptables
 from clusterip.kernel.iptables import Iptables, IptablesError, KernelIptables
+from clusterip.kernel.iptables_monitor import Monitor
+from clusterip.kernel.iptables_variant import detect_variant
 from clusterip.proxy.backends import BackendSettings, Compiled, Refused
 from clusterip.proxy.backends.userspace_rules import CHAINS, Key, ListenerKey, Part, Value, compile_service, jumps, owns
 from clusterip.proxy.model import Family, Node, Plan, Traits
@@ -93,11 +96,20 @@ class Userspace:
         self._opened: dict[str, _Opened] = {}
         self._failed: Mapping[str, str] = {}
         self._relays = asyncio.Event()
+        self._jumps: Mapping[Key, Value] = {}
 
     async def prepare(self) -> None:
-        """Failure comes from the first read: there is nothing to set up."""
+        """Find out which iptables is in use, and whether it works."""
+        if not isinstance(self._tables, KernelIptables):
+            return
+        self._tables.variant = await detect_variant()
+        try:
+            await self._tables.ask("--table", "nat", "--list-rules", "OUTPUT")
+        except IptablesError as error:
+            raise Failure(f"userspace mode cannot run here: {error}") from error
 
     def compile(self, plan: Plan) -> Compiled[Key, Value]:
+        self._jumps = jumps(plan.node)
         return self._compiler.compile(plan)
 
     async def read(self) -> Mapping[Key, Value]:
@@ -158,14 +170,31 @@ class Userspace:
 
     @asynccontextmanager
     async def watch(self, on_foreign: Callable[[], None]) -> AsyncIterator[None]:
-        """The end of the relay is told; what becomes of rules is seen by `is_intact`. Afterwards there is no relay."""
+        """The end of the relay is told, and changes of rules if the kernel tells them. Afterwards there is no relay."""
         async with asyncio.TaskGroup() as group:
             following = group.create_task(self._follow(on_foreign), name="relay")
             try:
-                yield
+                with self._rules_watched(on_foreign):
+                    yield
             finally:
                 following.cancel()
                 await self._relay.close()
+
+    @contextmanager
+    def _rules_watched(self, on_foreign: Callable[[], None]) -> Iterator[None]:
+        """The nft variant tells by events; for the legacy one `is_intact` has to do."""
+        tables = self._tables
+        if not isinstance(tables, KernelIptables) or tables.variant == iptables.LEGACY:
+            yield
+            return
+        monitor = Monitor(self.family.value, tables.ports, lambda: tables.running > 0, on_foreign)
+        loop = asyncio.get_running_loop()
+        loop.add_reader(monitor.fileno(), monitor.drain)
+        try:
+            yield
+        finally:
+            loop.remove_reader(monitor.fileno())
+            monitor.close()
 
     async def _follow(self, on_foreign: Callable[[], None]) -> None:
         while True:
@@ -177,7 +206,12 @@ class Userspace:
 
     async def is_intact(self) -> bool:
         """Whether the relay runs, all its listeners could be opened, and the jumps are where they were put."""
-        return self._relay.is_running() and not self._failed
+        if self._failed or not self._relay.is_running():
+            return False
+        try:
+            return not await self._tables.missing(key for key in self._jumps if not isinstance(key, ListenerKey))
+        except IptablesError as error:
+            raise Refused(f"cannot look at the tables: {error}") from error
 
     async def close(self) -> None:
         """End the relay."""
@@ -228,13 +262,13 @@ def _rules_of(changes: Changes[Key, Value], before: Mapping[str, _Opened], now: 
 
 
 def make(settings: BackendSettings) -> Userspace:
-    return Userspace(settings.family, KernelIptables(settings.family), ProcessRelay())
+    return Userspace(settings.family, KernelIptables(settings.family.value), ProcessRelay())
 
 
 async def cleanup(family: Family) -> None:
     """Remove the chains and the ways into them, from both variants; the relay ends with the proxy that started it."""
-    for variant in ("nft", "legacy"):
-        tables = KernelIptables(family, variant)
+    for variant in (iptables.NFT, iptables.LEGACY):
+        tables = KernelIptables(family.value, variant)
         with suppress(IptablesError):
             if found := await tables.read(owns):
                 await tables.commit(Changes(remove=found))

@@ -188,15 +188,13 @@ def jumps(node: Node) -> dict[Key, Value]:
     return found
 
 
-def node_port_matches(node: Node) -> Iterator[str]:
+def node_port_matches(node: Node) -> list[str]:
     """What a packet to a node port is sent to."""
-    loopback, local = node.family.loopback, "-m addrtype --dst-type LOCAL"
     if node.node_port_addresses is None:
-        yield local if node.localhost_node_ports else f"! -d {loopback} {local}"
-        return
-    yield from (f"-d {_host(node, text)}" for text in sorted(map(str, node.node_port_addresses)))
-    if node.localhost_node_ports:
-        yield f"-d {loopback}"
+        local = "-m addrtype --dst-type LOCAL"
+        return [local if node.localhost_node_ports else f"! -d {node.family.loopback} {local}"]
+    taken = sorted(address for address in node.node_port_addresses if node.takes_node_ports(address))
+    return [f"-d {_host(node, str(address))}" for address in taken]
 
 
 def owns(table: str, chain: str) -> bool:
