@@ -237,7 +237,7 @@ def _decide_unknown(plan: Plan, packet: Packet) -> Verdict:
         rule = index.rules.get(Frontend(None, packet.protocol, packet.port))
         if rule and not isinstance(rule.from_others, Forward):
             return rule.from_others
-    if traits.binds_addresses and packet.destination in index.addresses:
+    if traits.binds_addresses and packet.destination in index.addresses and packet.destination not in node.addresses:
         return REJECT
     if not traits.guards_cluster_ips:
         return Ignore()
