@@ -92,7 +92,7 @@ class Compiler:
             fresh |= self._made.keys()
         self._was_large = is_large
         parts = dict(self._parts)
-        for key in fresh:
+        for key in sorted(fresh):  # chains that are made in the order in which they are tried lie side by side
             if service := plan.services.get(key):
                 parts[key] = compile_service(service, plan.node, options, brief=is_large)
             else:
