@@ -6,7 +6,7 @@ from ipaddress import IPv4Address, IPv4Network
 
 import pytest
 
-from clusterip.cluster.config import Config, parse_name, parse_nodes, parse_proxy_mode, parse_store
+from clusterip.cluster.config import Config, parse_name, parse_node_kind, parse_nodes, parse_proxy_mode, parse_store
 from clusterip.cluster.topology import EVERYWHERE, topology
 from clusterip.failure import Failure
 
@@ -87,12 +87,17 @@ def test_wrong_nodes_are_said(count: int | None, names: str | None, text: str) -
 
 
 def test_wrong_choices_are_said() -> None:
-    with pytest.raises(Failure, match="not in this version; use --proxy-mode nftables"):
-        parse_proxy_mode("ipvs")
+    with pytest.raises(
+        Failure, match="nodes of kind uml have a kernel without it; use one of ipvs, iptables, userspace"
+    ):
+        parse_proxy_mode("nftables", "uml")
     with pytest.raises(Failure, match="unknown"):
         parse_proxy_mode("magic")
+    with pytest.raises(Failure, match="use one of namespace, uml"):
+        parse_node_kind("vm")
     with pytest.raises(Failure, match="sqlite, memory"):
         parse_store("etcd=x")
     with pytest.raises(Failure, match="--name test-1"):
         parse_name("../up")
     assert parse_name("test-1") == "test-1"
+    assert [parse_proxy_mode(None), parse_proxy_mode(None, "uml")] == ["nftables", "ipvs"]

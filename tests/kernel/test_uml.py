@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from clusterip.kernel.uml import Guest, command_line
+from clusterip.kernel.uml import Guest, Vector, command_line
 
 
 def test_command_line() -> None:
@@ -12,7 +12,7 @@ def test_command_line() -> None:
         folder=Path("/state/uml"),
         memory="64M",
         consoles={1: "null,fd:1", 0: "null,fd:2"},
-        links=("uplink", "pods"),
+        vectors=(Vector("uplink", "02:00:00:00:00:01"), Vector("pods", "02:00:00:00:00:02")),
         words=("a", "b"),
     )
     assert command_line(guest) == (
@@ -25,8 +25,8 @@ def test_command_line() -> None:
         "con=null",
         "con0=null,fd:2",
         "con1=null,fd:1",
-        "vec0:transport=raw,ifname=uplink",
-        "vec1:transport=raw,ifname=pods",
+        "vec0:transport=raw,ifname=uplink,mac=02:00:00:00:00:01,gro=1",
+        "vec1:transport=raw,ifname=pods,mac=02:00:00:00:00:02,gro=1",
         "quiet",
         "init=/init",
         "--",

@@ -15,6 +15,9 @@ for own in /tmp /run /root; do mount -t tmpfs tmpfs $own; done
 mkdir -p /dev/pts /dev/shm /run/netns /run/host
 mount -t devpts devpts /dev/pts -o ptmxmode=666; mount -t tmpfs tmpfs /dev/shm
 mount -t hostfs host /run/host -o "$folder"
+for tool in iptables ip6tables; do for tail in "" -save -restore; do
+	ln -sf "/usr/sbin/$tool-legacy$tail" "/etc/alternatives/$tool$tail"
+done; done
 hostname guest; ip link set lo up; modprobe ipv6
 stty -opost -echo </dev/tty1
 setsid -c bash /run/host/command </dev/tty1 >/dev/tty1 2>&1

@@ -18,6 +18,7 @@ from clusterip.client.config import from_kubeconfig
 from clusterip.client.rest import Client
 from clusterip.clock import Clock, SystemClock
 from clusterip.failure import Failure
+from clusterip.kernel.gate import Gate
 from clusterip.node import runtime
 from clusterip.node.agent import Agent
 from clusterip.node.server import NodeServer
@@ -42,6 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--log-root", metavar="DIR", type=Path, default=Path("/var/log/pods"))
     parser.add_argument("--images", metavar="DIR", type=Path, help="the image store (ROOT/images)")
     parser.add_argument("--zygote", metavar="SOCKET", default="", help="who forks the system parts")
+    parser.add_argument("--gate", metavar="ADDRESS", default="", help="of the guest that is this node's network")
+    parser.add_argument("--gate-token", metavar="FILE", type=Path, help="what opens it")
     parser.add_argument("--cgroup-parent", metavar="PATH", default=os.environ.get("CLUSTERIP_CGROUP", ""))
     parser.add_argument("--max-pods", metavar="N", type=int, default=110)
     parser.add_argument("--drain-seconds", metavar="N", type=float, default=0.25, help="between leaving and SIGTERM")
@@ -81,9 +84,22 @@ def _settings(args: argparse.Namespace) -> Settings:
         zygote=args.zygote,
         cgroup_parent=args.cgroup_parent or f"/clusterip/node/{args.name}",
         max_pods=args.max_pods,
+        gate=_gate(args.gate, args.gate_token),
         drain_seconds=args.drain_seconds,
         crash_longest=args.crash_loop_longest,
     )
+
+
+def _gate(address: str, token: Path | None) -> Gate | None:
+    """How to reach the node's guest."""
+    if not address:
+        return None
+    if token is None:
+        raise Failure("--gate needs --gate-token, the file with what opens it")
+    try:
+        return Gate(address, token.read_text().strip())
+    except OSError as error:
+        raise Failure(f"cannot read --gate-token {token}: {error.strerror}") from error
 
 
 async def _serve(args: argparse.Namespace, settings: Settings, clock: Clock) -> int:

@@ -9,13 +9,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from clusterip.cli.passing import split_name, take_all
+from clusterip.cluster.config import UML
 from clusterip.cluster.folder import Folder
 from clusterip.cluster.launch import PATH
 from clusterip.cluster.machines import anchor_name, open_namespaces
 from clusterip.cluster.state import default_name, running_cluster
-from clusterip.cluster.topology import LAN
+from clusterip.cluster.topology import LAN, topology
+from clusterip.cluster.umlnode import token
 from clusterip.failure import Failure
 from clusterip.kernel import process
+from clusterip.kernel.gate import Gate
 
 DESCRIPTION = """Open a shell on a node, or run a command there. Without a node it is a machine of the LAN, outside the
 cluster. `--name CLUSTER` in front chooses the cluster."""
@@ -55,8 +58,14 @@ def run(args: argparse.Namespace) -> int:
         return 0
     wanted = parse(args.rest, default_name())
     folder = running_cluster(wanted.cluster)
+    door = gate_of(folder, wanted.machine)
     _enter(folder, wanted.machine)
-    return _become(wanted.command or (_shell(), "-i" if sys.stdin.isatty() else "-s"))
+    command = wanted.command or (_shell(), "-i" if sys.stdin.isatty() else "-s")
+    if door is None:
+        return _become(command)
+    from clusterip.cli.distance import run_there  # asyncio is not needed on the other machines
+
+    return run_there(door, command, _environment(), "/root")
 
 
 def _enter(folder: Folder, machine: str) -> None:
@@ -88,13 +97,25 @@ def _shell() -> str:
     )
 
 
+def gate_of(folder: Folder, machine: str) -> Gate | None:
+    """The gate of the guest that is the machine's network; None for a machine of this kernel."""
+    config = folder.config()
+    if config is None or config.node_kind != UML or machine not in config.nodes:
+        return None
+    return Gate(str(topology(config).machine(machine).ip), token(folder))
+
+
+def _environment() -> dict[str, str]:
+    """What the command finds around itself."""
+    fixed = {"PATH": PATH, "HOME": "/root", "USER": "root", "LOGNAME": "root", "SHELL": _shell()}
+    return fixed | {name: os.environ[name] for name in KEPT if name in os.environ}
+
+
 def _become(command: Sequence[str]) -> int:
     """Run the command in this process's place: its terminal and its exit code are ours."""
     sys.stdout.flush()
-    environment = {"PATH": PATH, "HOME": "/root", "USER": "root", "LOGNAME": "root", "SHELL": _shell()}
-    environment |= {name: os.environ[name] for name in KEPT if name in os.environ}
     try:
-        os.execvpe(command[0], list(command), environment)
+        os.execvpe(command[0], list(command), _environment())
     except FileNotFoundError:
         print(f"clusterip: {command[0]}: no such program on the machine", file=sys.stderr)
         return NOT_FOUND

@@ -30,7 +30,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", default=default_name(), help="the cluster (default: %(default)s)")
     parser.add_argument("--nodes", type=int, metavar="N", help="how many nodes (default: 3)")
     parser.add_argument("--node-names", metavar="A,B,...", help="the nodes' names (default: node-1,node-2,...)")
-    parser.add_argument("--proxy-mode", default="nftables", metavar="MODE", help="nftables (the only one so far)")
+    parser.add_argument(
+        "--proxy-mode",
+        metavar="MODE",
+        help="nftables, iptables, ipvs or userspace (default: nftables; uml nodes: ipvs)",
+    )
+    parser.add_argument(
+        "--node-kind",
+        default="namespace",
+        metavar="KIND",
+        help="namespace, or uml: each node's network is a User Mode Linux guest, which has IPVS (default: namespace)",
+    )
     parser.add_argument("--store", default="sqlite", metavar="KIND", help="sqlite or memory (default: sqlite)")
     parser.add_argument("--supervise", action="store_true", help=argparse.SUPPRESS)
 
@@ -39,13 +49,15 @@ def run(args: argparse.Namespace) -> int:
     folder = Folder.of(choices.parse_name(args.name))
     if args.supervise:
         return _supervise(folder)
+    kind = choices.parse_node_kind(args.node_kind)
     config = Config(
         name=folder.name,
         nodes=choices.parse_nodes(args.nodes, args.node_names),
-        proxy_mode=choices.parse_proxy_mode(args.proxy_mode),
+        proxy_mode=choices.parse_proxy_mode(args.proxy_mode, kind),
+        node_kind=kind,
         store=choices.parse_store(args.store),
     )
-    check()
+    check(kind)
     return _up(folder, config)
 
 

@@ -18,8 +18,12 @@ NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?")
 NODE_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 MOST_NODES = 50
 RESERVED_NODES = ("lan", "control")
-PROXY_MODES = ("nftables",)
-LATER_PROXY_MODES = ("iptables", "ipvs", "userspace")
+NAMESPACE, UML = "namespace", "uml"
+# what a node's network is -> the proxy modes that its kernel can do, the default first
+PROXY_MODES = {
+    NAMESPACE: ("nftables", "iptables", "ipvs", "userspace"),
+    UML: ("ipvs", "iptables", "userspace"),  # Debian's User Mode Linux has no nftables of the families ip and ip6
+}
 STORES = ("sqlite", "memory")
 DEFAULT_NAME = "clusterip"
 
@@ -31,6 +35,7 @@ class Config:
     name: str = DEFAULT_NAME
     nodes: tuple[str, ...] = ("node-1", "node-2", "node-3")
     proxy_mode: str = "nftables"
+    node_kind: str = NAMESPACE
     store: str = "sqlite"
     service_cidr: str = "10.96.0.0/12"
     pod_cidr: str = "10.244.0.0/16"
@@ -75,12 +80,22 @@ def parse_nodes(count: int | None, names: str | None) -> tuple[str, ...]:
     return found
 
 
-def parse_proxy_mode(mode: str) -> str:
-    """A proxy mode that this version has."""
-    if mode in LATER_PROXY_MODES:
-        raise Failure(f"--proxy-mode {mode}: not in this version; use --proxy-mode nftables")
-    if mode not in PROXY_MODES:
-        raise Failure(f"--proxy-mode {mode}: unknown; use --proxy-mode nftables")
+def parse_node_kind(kind: str) -> str:
+    """What a node's network is: a namespace of this machine's kernel, or a User Mode Linux guest."""
+    if kind not in PROXY_MODES:
+        raise Failure(f"--node-kind {kind}: use one of {', '.join(PROXY_MODES)}")
+    return kind
+
+
+def parse_proxy_mode(mode: str | None, kind: str = NAMESPACE) -> str:
+    """A proxy mode that nodes of this kind can do; without a choice their default."""
+    modes = PROXY_MODES[kind]
+    if mode is None:
+        return modes[0]
+    if mode not in modes:
+        known = any(mode in each for each in PROXY_MODES.values())
+        why = f"nodes of kind {kind} have a kernel without it" if known else "unknown"
+        raise Failure(f"--proxy-mode {mode}: {why}; use one of {', '.join(modes)}")
     return mode
 
 

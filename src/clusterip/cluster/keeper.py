@@ -106,6 +106,7 @@ class Keeper:
             argv=part.argv,
             env=part_environment() | dict(part.environment or {}),
             cgroup_procs=procs_files(part.cgroup),
+            execute=part.execute,
         )
         log = open_log(part.log)
         try:

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import clusterip
-from clusterip.cluster import machine, traces
+from clusterip.cluster import machine, traces, umlnode
+from clusterip.cluster.config import UML
 from clusterip.cluster.folder import Folder, cache
 from clusterip.cluster.machine import KERNEL_FOLDERS, MachineSpec
 from clusterip.cluster.parts import NODE_KUBECONFIG, NODE_ROOT, NODE_RUN
@@ -70,12 +71,17 @@ def spec_of(folder: Folder, topology: Topology, wanted: Machine, kubectl: Path |
     if wanted.role == "node":
         files |= _node_files(folder, wanted)
         binds += _node_binds(folder, wanted)
+    links = {}
+    if wanted.kind == UML:
+        files |= umlnode.files(folder, wanted)
+        links = umlnode.links()
     return MachineSpec(
         name=wanted.name,
         folder=folder.node(wanted.name),
         binds=tuple(binds),
         hidden=(folder.path,),
         files=files,
+        links=links,
         cgroup_procs=procs,
     )
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping
 
+from clusterip.cluster import umlnet
+from clusterip.cluster.config import UML
 from clusterip.cluster.topology import BRIDGE, Machine, Topology
 from clusterip.kernel import netns, sysctl
 from clusterip.kernel.link import Netlink
@@ -36,6 +38,9 @@ def _make_bridge(lan: Netlink, machine: Machine) -> None:
 
 def _join(lan: Netlink, machine: Machine, fd: int) -> None:
     """Give the machine its eth0, the other end on the bridge."""
+    if machine.kind == UML:
+        umlnet.attach(lan, machine, fd)
+        return
     _set_sysctls(machine, fd)
     with Netlink(fd) as own:
         if own.link(ETH0) is None:

@@ -11,9 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from clusterip.cluster.config import Config
+from clusterip.cluster import umlnode
+from clusterip.cluster.config import UML, Config
 from clusterip.cluster.folder import Folder
 from clusterip.cluster.topology import API_PORT, CONTROL, Machine, Topology
+from clusterip.kernel.uml import command_line
 
 NODE_ROOT = "/var/lib/clusterip"
 NODE_RUN = "/run/clusterip/cluster"  # the cluster's own sockets; the rest of /run/clusterip is the agent's
@@ -35,6 +37,7 @@ class Part:
     stop_order: int  # parts of a lower number are ended first
     listeners: tuple[str, ...] = ()
     environment: Mapping[str, str] | None = None
+    execute: bool = False  # argv is a program of its own, not a part of clusterip
 
 
 def api_server(folder: Folder, config: Config, topology: Topology) -> Part:
@@ -79,6 +82,24 @@ def controllers(folder: Folder) -> Part:
     )
 
 
+def guest(folder: Folder, machine: Machine) -> Part:
+    """The kernel that is a node's network; its files are the node's."""
+    boot = command_line(umlnode.guest(machine))
+    return Part(
+        name=f"{machine.name}/guest",
+        title="guest",
+        # first in a PID namespace: whatever the kernel starts ends with it, and it with this part
+        argv=("unshare", "--pid", "--fork", "--kill-child", *boot),
+        machine=machine.name,
+        own_files=True,
+        cgroup=f"{folder.cgroup}/{machine.name}/guest",
+        log=folder.log(f"{machine.name}-guest"),
+        stop_order=2,
+        environment={"TMPDIR": "/dev/shm"},  # its memory is a file there
+        execute=True,
+    )
+
+
 def node_agent(folder: Folder, config: Config, machine: Machine) -> Part:
     argv = (
         "node",
@@ -90,6 +111,7 @@ def node_agent(folder: Folder, config: Config, machine: Machine) -> Part:
         f"--cluster-domain={config.domain}",
         f"--root={NODE_ROOT}",
         f"--zygote={NODE_RUN}/{folder.zygote_socket.name}",
+        *(umlnode.agent_options(machine) if machine.kind == UML else ()),
     )
     return Part(
         name=f"{machine.name}/agent",
@@ -107,4 +129,5 @@ def node_agent(folder: Folder, config: Config, machine: Machine) -> Part:
 def parts(folder: Folder, config: Config, topology: Topology) -> list[Part]:
     """Everything to keep running."""
     agents = (node_agent(folder, config, machine) for machine in topology.nodes)
-    return [api_server(folder, config, topology), controllers(folder), *agents]
+    guests = (guest(folder, machine) for machine in topology.nodes if machine.kind == UML)
+    return [api_server(folder, config, topology), controllers(folder), *guests, *agents]

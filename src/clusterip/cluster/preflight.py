@@ -10,14 +10,24 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from clusterip.cluster.config import NAMESPACE, UML
 from clusterip.cluster.folder import cache, home
 from clusterip.failure import Failure
+from clusterip.kernel import uml
 
 # what is needed -> any of these programs -> the Debian package that brings it
 PROGRAMS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("nft",), "nftables"),
     (("runc", "crun"), "runc"),
     (("conmon",), "conmon"),
+)
+UML_PROGRAMS: tuple[tuple[tuple[str, ...], str], ...] = (
+    ((uml.PROGRAM,), uml.PACKAGE),
+    (("modprobe",), "kmod"),
+    (("ip",), "iproute2"),
+    (("iptables-legacy",), "iptables"),
+    (("ipvsadm",), "ipvsadm"),
+    (("ipset",), "ipset"),
 )
 NEEDED_BYTES = 64 << 20
 SEARCHED = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -28,9 +38,10 @@ def require_root(euid: int) -> None:
         raise Failure("a cluster needs root, for its network namespaces: run it as root, as in `sudo clusterip up`")
 
 
-def missing_programs(which: Callable[[str], str | None]) -> list[tuple[str, str]]:
-    """What is not there: (programs, package)."""
-    return [(" or ".join(names), package) for names, package in PROGRAMS if not any(map(which, names))]
+def missing_programs(which: Callable[[str], str | None], kind: str = NAMESPACE) -> list[tuple[str, str]]:
+    """What nodes of this kind need and is not there: (programs, package)."""
+    wanted = (*PROGRAMS, *(UML_PROGRAMS if kind == UML else ()))
+    return [(" or ".join(names), package) for names, package in wanted if not any(map(which, names))]
 
 
 def explain(missing: Sequence[tuple[str, str]]) -> str:
@@ -56,11 +67,11 @@ def _free_bytes(folder: Path) -> int:
     return found.f_bavail * found.f_frsize
 
 
-def check() -> None:
+def check(kind: str = NAMESPACE) -> None:
     """A Failure when a cluster cannot run here."""
     require_root(os.geteuid())
     require_space(home(), _free_bytes(home()))
-    if missing := missing_programs(lambda name: shutil.which(name, path=SEARCHED)):
+    if missing := missing_programs(lambda name: shutil.which(name, path=SEARCHED), kind):
         raise Failure(explain(missing))
 
 

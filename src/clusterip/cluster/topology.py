@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Literal
 
-from clusterip.cluster.config import Config
+from clusterip.cluster.config import NAMESPACE, Config
 
 LAN, CONTROL = "lan", "control"
 BRIDGE = "lan0"
@@ -73,6 +73,7 @@ class Machine:
     mac: str = ""
     port: str = ""  # the far end of eth0, a port of the bridge; the LAN machine has the bridge itself
     pod_cidr: IPv4Network | None = None
+    kind: str = NAMESPACE  # of a node: what its network is
 
     @property
     def ip(self) -> IPv4Address:
@@ -142,4 +143,4 @@ def _node(config: Config, number: int, name: str, to_pods: Mapping[str, PlannedR
     others = tuple(route for node, route in to_pods.items() if node != name)
     address = node_address(number)
     routes = (*others, PlannedRoute(own, None), out)
-    return Machine(name, "node", address, routes, NODE, _mac(address.ip), f"port{number}", own)
+    return Machine(name, "node", address, routes, NODE, _mac(address.ip), f"port{number}", own, config.node_kind)

@@ -25,7 +25,7 @@ from ipaddress import (
     ip_network,
 )
 from types import TracebackType
-from typing import Literal
+from typing import Literal, Self
 
 from clusterip.kernel import netlink, netns
 from clusterip.kernel import rtnetlink as rt
@@ -93,7 +93,7 @@ class Netlink:
         self._socket = _open(netns_fd)
         self._sequence = 0
 
-    def __enter__(self) -> Netlink:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

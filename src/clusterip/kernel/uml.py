@@ -24,12 +24,20 @@ MODULES = Path("/usr/lib/uml/modules")
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 
+@dataclass(frozen=True)
+class Vector:
+    """A network device of a guest: it sends and receives frames on one of the host's links, under its own address."""
+
+    link: str
+    mac: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Guest:
     """A guest to be booted.
 
-    consoles are the channels of its terminals by number, as UML writes them ("fd:0,fd:1", "null"); links are the
-    host's interfaces on which it sends and receives frames, as vec0, vec1, ...; words go to its init.
+    consoles are the channels of its terminals by number, as UML writes them ("fd:0,fd:1", "null"); vectors become vec0,
+    vec1, ...; words go to its init.
     """
 
     name: str
@@ -38,13 +46,13 @@ class Guest:
     memory: str = "96M"
     writable: bool = False
     consoles: Mapping[int, str] = field(default_factory=dict)
-    links: tuple[str, ...] = ()
+    vectors: tuple[Vector, ...] = ()
     words: tuple[str, ...] = ()
 
 
 def command_line(guest: Guest) -> tuple[str, ...]:
     """What boots the guest."""
-    vectors = (f"vec{n}:transport=raw,ifname={link}" for n, link in enumerate(guest.links))
+    vectors = (f"vec{n}:transport=raw,ifname={v.link},mac={v.mac},gro=1" for n, v in enumerate(guest.vectors))
     consoles = (f"con{n}={channel}" for n, channel in sorted(guest.consoles.items()))
     return (
         PROGRAM,

@@ -8,12 +8,13 @@ Truth: pidfd_open(2); conmon writes the exit file before it ends.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from clusterip.kernel import process
+from clusterip.kernel import gate, process
 from clusterip.kernel.zygote import Child
 from clusterip.node import runtime
 
@@ -92,6 +93,36 @@ class Forked:
     async def execute(self, argv: Sequence[str], timeout: float) -> tuple[int | None, bytes]:
         enter = ["nsenter", "--target", str(self._first.pid), "--mount", "--uts", "--net", "--", *argv]
         return await runtime.run(enter, timeout)
+
+
+class InGuest:
+    """A system part in a guest's kernel."""
+
+    def __init__(self, door: gate.Gate, process: gate.Distant) -> None:
+        self._door, self._process = door, process
+
+    async def wait(self) -> int | None:
+        return await gate.wait_part(self._door, self._process)
+
+    def signal(self, number: int) -> bool:
+        """Whether the process is there is known only later; who waits for its end hears of it."""
+        sending = asyncio.ensure_future(self._send(number))
+        _sending.add(sending)
+        sending.add_done_callback(_sending.discard)
+        return True
+
+    async def _send(self, number: int) -> None:
+        with contextlib.suppress(OSError, TimeoutError):  # a guest that is not there has no processes
+            await gate.signal_part(self._door, self._process, number)
+
+    async def execute(self, argv: Sequence[str], timeout: float) -> tuple[int | None, bytes]:
+        try:
+            return await gate.run_command(self._door, argv, self._process.pid, timeout)
+        except OSError as error:
+            return 1, str(error).encode()
+
+
+_sending: set[asyncio.Future[None]] = set()
 
 
 async def wait_at_most(event: asyncio.Event, seconds: float) -> bool:

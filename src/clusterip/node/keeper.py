@@ -19,13 +19,14 @@ import msgspec
 from clusterip.client.events import NORMAL, WARNING, Involved
 from clusterip.clock import rfc3339
 from clusterip.kernel import process, zygote
+from clusterip.kernel.gate import Distant
 from clusterip.kernel.mount import umount
 from clusterip.node import prober, volumes
 from clusterip.node.backoff import Backoff, in_words
 from clusterip.node.decide import restarts
 from clusterip.node.endings import exit_reason, last_words
 from clusterip.node.environment import Surroundings
-from clusterip.node.handle import Forked, Handle, Monitored
+from clusterip.node.handle import Forked, Handle, InGuest, Monitored
 from clusterip.node.images import Image
 from clusterip.node.launch import Order, Refused, launch, resolve
 from clusterip.node.model import Container, Pod, Probe, Seen
@@ -200,6 +201,8 @@ class Keeper:
     def _adopted(self, record: AttemptRecord) -> Handle:
         """The handle of an attempt that a former agent started."""
         first = process.Process(record.pid, record.pid_start)
+        if record.boot and self._tools.settings.gate is not None:
+            return InGuest(self._tools.settings.gate, Distant(record.pid, record.pid_start, record.boot))
         if record.forked:
             child = None
             with contextlib.suppress(ProcessLookupError, OSError):

@@ -14,14 +14,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import orjson
 
 from clusterip.clock import rfc3339
 from clusterip.kernel import mount, namespaces, process, zygote
+from clusterip.kernel.gate import Gate, PartRequest, start_part
 from clusterip.node import resources, volumes
 from clusterip.node.accounts import account
 from clusterip.node.environment import Missing, Surroundings, command_line, environment, expand
-from clusterip.node.handle import Forked, Handle, Monitored
+from clusterip.node.handle import Forked, Handle, InGuest, Monitored
 from clusterip.node.images import Image, ImageMissing
 from clusterip.node.model import Container, Pod
 from clusterip.node.ocispec import DEFAULT_PATH, BindMount, Parts, oci_config
@@ -136,6 +138,8 @@ def _volume_bind(
 async def _run(
     tools: Tools, order: Order, image: Image, variables: Mapping[str, str], binds: list[BindMount]
 ) -> tuple[AttemptRecord, Handle]:
+    if order.pod.host_network and tools.settings.gate is not None:
+        raise Refused("CreateContainerError", "pods with hostNetwork do not run on a node whose network is a guest's")
     if tools.runtime is None:
         raise Refused(
             "CreateContainerError", "no container runtime on this node; install one: apt-get install runc conmon"
@@ -235,21 +239,14 @@ async def _fork(
     tools: Tools, order: Order, variables: Mapping[str, str], binds: list[BindMount]
 ) -> tuple[AttemptRecord, Handle]:
     """Fork a part straight into the pod's namespaces; it writes its container log itself."""
+    if order.pod.host_network and tools.settings.gate is not None:
+        return await _fork_in_guest(tools, tools.settings.gate, order, variables, binds)
     if not tools.settings.zygote:
         raise Refused("CreateContainerError", "this node has no zygote, so it runs no system parts (--zygote)")
-    argv = command_line(order.container, variables, [OWN_PROGRAM], [])
-    if os.path.basename(argv[0]) == OWN_PROGRAM:
-        argv = argv[1:]
-    record = AttemptRecord(
-        attempt=order.attempt,
-        id=tools.new_id(),
-        forked=True,
-        image_id=OWN_PROGRAM,
-        started_at=rfc3339(tools.clock.now()),
-    )
+    record, argv = _forked_record(tools, order), _part_argv(order, variables)
     procs = await asyncio.to_thread(_make_cgroup, tools, order, record.id)
     request = zygote.Spawn(
-        name=order.container.name, argv=tuple(argv), env=_part_env(tools, order, variables), cgroup_procs=procs
+        name=order.container.name, argv=argv, env=_part_env(tools, order, variables), cgroup_procs=procs
     )
     fds = await asyncio.to_thread(_part_files, order, binds)
     try:
@@ -262,6 +259,43 @@ async def _fork(
         for fd in fds.values():
             os.close(fd)
     return _with_pids(record, child.process, process.Process(0, 0)), Forked(child.process, child)
+
+
+def _forked_record(tools: Tools, order: Order) -> AttemptRecord:
+    return AttemptRecord(
+        attempt=order.attempt,
+        id=tools.new_id(),
+        forked=True,
+        image_id=OWN_PROGRAM,
+        started_at=rfc3339(tools.clock.now()),
+    )
+
+
+def _part_argv(order: Order, variables: Mapping[str, str]) -> tuple[str, ...]:
+    """What the part's `main` gets."""
+    argv = command_line(order.container, variables, [OWN_PROGRAM], [])
+    return tuple(argv[1:] if os.path.basename(argv[0]) == OWN_PROGRAM else argv)
+
+
+async def _fork_in_guest(
+    tools: Tools, door: Gate, order: Order, variables: Mapping[str, str], binds: list[BindMount]
+) -> tuple[AttemptRecord, Handle]:
+    """The node's network is a guest's: its system parts run there, on the same files."""
+    record = _forked_record(tools, order)
+    order.log.touch(0o640)
+    request = PartRequest(
+        name=order.container.name,
+        argv=_part_argv(order, variables),
+        env=_part_env(tools, order, variables),
+        log=str(order.log),
+        binds=tuple((bind.source, bind.target, bind.readonly) for bind in _shown(binds)),
+    )
+    try:
+        started = await start_part(door, request)
+    except (OSError, TimeoutError) as error:
+        raise Refused("RunContainerError", f"the node's guest: {str(error) or 'no answer'}", created=record) from error
+    record = msgspec.structs.replace(record, pid=started.pid, pid_start=started.started, boot=started.boot)
+    return record, InGuest(door, started)
 
 
 def _part_env(tools: Tools, order: Order, variables: Mapping[str, str]) -> dict[str, str]:
@@ -285,8 +319,7 @@ def _part_files(order: Order, binds: list[BindMount]) -> dict[str, int]:
     """Descriptors of the part's namespaces and of its log."""
     found: dict[str, int] = {}
     try:
-        shown = [bind for bind in binds if bind.target != "/dev/termination-log"]
-        found["mnt"] = namespaces.copy_mounts(lambda: _show(shown))
+        found["mnt"] = namespaces.copy_mounts(lambda: show(_shown(binds)))
         for kind in ("net", "uts"):
             path = f"/proc/self/ns/{kind}" if order.pod.host_network else order.folder.namespace(kind)
             found[kind] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -298,7 +331,11 @@ def _part_files(order: Order, binds: list[BindMount]) -> dict[str, int]:
     return found
 
 
-def _show(binds: list[BindMount]) -> None:
+def _shown(binds: list[BindMount]) -> list[BindMount]:
+    return [bind for bind in binds if bind.target != "/dev/termination-log"]
+
+
+def show(binds: list[BindMount]) -> None:
     """In the part's own copy of the node's mounts: put the volumes at their paths."""
     for bind in sorted(binds, key=lambda b: b.target.count("/")):
         target = Path(os.path.realpath(bind.target))

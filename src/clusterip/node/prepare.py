@@ -65,7 +65,7 @@ class Preparation:
             folder=self._folder,
             hostname=pod.hostname,
             ip=record.ip,
-            node_ip=self._tools.settings.node_ip,
+            node_ip="" if self._tools.settings.gate else self._tools.settings.node_ip,
             link=link,
             sysctls={s["name"]: str(s["value"]) for s in context.get("sysctls") or ()},
         )

@@ -23,6 +23,7 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     attempt: int
     id: str
     forked: bool = False  # by the zygote, without a runtime
+    boot: str = ""  # forked in a guest: pid and start time are of this boot of its kernel
     pid: int = 0
     pid_start: int = 0
     monitor_pid: int = 0

@@ -39,7 +39,7 @@ class Sandbox:
     folder: PodFolder
     hostname: str
     ip: str = ""
-    node_ip: str = ""
+    node_ip: str = ""  # from where the node speaks to the pod; empty: as its other routes say
     link: str = ""  # empty: the node's own network
     sysctls: Mapping[str, str] = field(default_factory=dict)
 

@@ -16,6 +16,7 @@ from clusterip.client.informer import Informer
 from clusterip.client.rest import Client
 from clusterip.clock import Clock
 from clusterip.kernel.cgroup import Cgroups
+from clusterip.kernel.gate import Gate
 from clusterip.node.environment import ServiceView
 from clusterip.node.images import ImageStore
 from clusterip.node.runtime import Runtime
@@ -38,6 +39,7 @@ class Settings:
     zygote: str = ""
     cgroup_parent: str = ""
     max_pods: int = 110
+    gate: Gate | None = None  # of the guest in whose kernel the node's own network is
     drain_seconds: float = 0.25
     crash_longest: float = 300.0
 

@@ -1,4 +1,4 @@
-"""The guest is what the other tests here count on: another kernel, its modules, the host's files, and none of its own."""
+"""The guest is what other tests here count on: another kernel, its modules, the host's files, and none of its own."""
 
 from __future__ import annotations
 

@@ -1,0 +1,173 @@
+"""The first process of a guest: makes a node of a kernel that has just begun, and stays to reap and restart.
+
+Stage: commit.  In: the node's plan as JSON, on the node's own files (hostfs).  Out: its network, a zygote, a gate.
+Rules: the network is there first, since the node's agent reaches the world through it; imports come after.  Nothing is
+kept here: a guest that was killed begins anew and finds the same files.  As the first process it may not end.
+Truth: docs/architecture.md, "Nodes with a kernel of their own"; kernel/gate.py; cluster/umlnet.py.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Any
+
+from clusterip.cluster import umlnet
+from clusterip.cluster.topology import PlannedRoute
+from clusterip.kernel import mount, process, sysctl
+
+PLAN = "/etc/clusterip/guest.json"
+ZYGOTE_SOCKET = "/dev/shm/zygote.sock"
+MODULES = ("ipv6", "nf_conntrack", "iptable_nat", "iptable_filter", "iptable_mangle")
+PRELOADED = (
+    "asyncio",
+    "ssl",
+    "encodings.idna",
+    "uvloop",
+    "clusterip.main",
+    "clusterip.cli.proxy",
+    "clusterip.cluster.zygote",
+    "clusterip.cluster.umlgate",
+)
+AGAIN_SECONDS = 0.2
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuestPlan:
+    """What a guest is told."""
+
+    name: str
+    wiring: umlnet.Wiring
+    token: str
+    sysctls: Mapping[str, str]
+
+    def to_json(self) -> str:
+        wires = self.wiring
+        routes = [[str(route.destination), str(route.via) if route.via else None] for route in wires.routes]
+        tree = {"node": str(wires.node), "prefix": wires.prefix, "pods": str(wires.pods), "routes": routes}
+        return json.dumps({"name": self.name, "token": self.token, "sysctls": dict(self.sysctls), "wiring": tree})
+
+    @classmethod
+    def from_json(cls, text: str) -> GuestPlan:
+        tree: dict[str, Any] = json.loads(text)
+        wires = tree["wiring"]
+        routes = tuple(PlannedRoute(IPv4Network(to), IPv4Address(via) if via else None) for to, via in wires["routes"])
+        wiring = umlnet.Wiring(IPv4Address(wires["node"]), wires["prefix"], IPv4Network(wires["pods"]), routes)
+        return cls(name=tree["name"], wiring=wiring, token=tree["token"], sysctls=tree["sysctls"])
+
+
+def say(text: str) -> None:
+    """A line on the console, which is the guest's log."""
+    sys.stdout.write(f"guest: {text}\n")
+    sys.stdout.flush()
+
+
+# -- the machine ------------------------------------------------------------------------------------------------------
+
+
+def mount_own() -> None:
+    """What shows the kernel, and what holds sockets: those cannot be shared with the host's kernel."""
+    safe = mount.NOSUID | mount.NODEV | mount.NOEXEC
+    mount.mount("proc", "/proc", "proc", safe)
+    mount.mount("sysfs", "/sys", "sysfs", safe)
+    for path in ("/dev/pts", "/dev/shm"):
+        os.makedirs(path, exist_ok=True)
+    mount.mount("devpts", "/dev/pts", "devpts", 0, "ptmxmode=0666,mode=0620,gid=5")
+    mount.mount("tmpfs", "/dev/shm", "tmpfs", mount.NOSUID | mount.NODEV)
+    for name, target in (("fd", "/proc/self/fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")):
+        with contextlib.suppress(FileExistsError):
+            os.symlink(target, f"/dev/{name}")
+
+
+def become_node(plan: GuestPlan) -> None:
+    """Name, modules, settings, network."""
+    process.sethostname(plan.name)
+    subprocess.run(["modprobe", "-a", "-q", *MODULES], check=False)
+    for name, reason in sysctl.apply(plan.sysctls).items():
+        say(f"sysctl {name}: {reason}")
+    umlnet.configure(plan.wiring)
+
+
+# -- what runs --------------------------------------------------------------------------------------------------------
+
+
+def _zygote(_: GuestPlan) -> None:
+    from clusterip.cluster import zygote
+    from clusterip.main import main
+
+    process.set_name("zygote")
+    Path(ZYGOTE_SOCKET).unlink(missing_ok=True)
+    zygote.carry_out(zygote.serve(ZYGOTE_SOCKET), main)
+
+
+def _gate(plan: GuestPlan) -> None:
+    import asyncio
+
+    import uvloop
+
+    from clusterip.cluster.umlgate import GateServer
+
+    process.set_name("gate")
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(GateServer(plan.token, ZYGOTE_SOCKET).serve(str(plan.wiring.node)))
+
+
+def _fork(body: Callable[[GuestPlan], None], plan: GuestPlan) -> int:
+    if (pid := os.fork()) != 0:
+        return pid
+    code = 1
+    try:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        os.setsid()
+        body(plan)
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        os._exit(code)
+
+
+def keep(plan: GuestPlan) -> None:
+    """Keep zygote and gate; reap whatever is left to the first process."""
+    bodies = (_zygote, _gate)
+    running = {_fork(body, plan): body for body in bodies}
+    while True:
+        with contextlib.suppress(ChildProcessError):
+            ended, _ = os.wait()
+            if ended in running:
+                body = running.pop(ended)
+                say(f"{body.__name__.strip('_')} ended; starting another")
+                time.sleep(AGAIN_SECONDS)
+                running[_fork(body, plan)] = body
+
+
+def main() -> None:
+    """Be the guest's first process."""
+    began = time.monotonic()
+    mount_own()
+    plan = GuestPlan.from_json(Path(PLAN).read_text())
+    become_node(plan)
+    say(f"network after {time.monotonic() - began:.2f} s")
+    for name in PRELOADED:
+        try:
+            importlib.import_module(name)
+        except Exception as error:
+            say(f"cannot import {name}: {error}")
+    say(f"ready after {time.monotonic() - began:.2f} s")
+    keep(plan)
+
+
+if __name__ == "__main__":
+    main()
