@@ -188,7 +188,7 @@ class IpvsMode:
         wanted = {key: value for key, value in self._servers.known(kept.servers).items() if not self._is_excluded(key)}
         return (
             self._sets.sizes(tables.set_names(self.family)) == sizes
-            and self._dummy.read(self.family) == {key.address for key in kept.addresses}
+            and (self._dummy.read(self.family) or set()) == {key.address for key in kept.addresses}
             and self._read_servers() == wanted
         )
 

@@ -2,13 +2,13 @@
 
 Stage: compile.  In: the node, which sets have entries.  Out: keys of sets, chains and jumps.
 Rules: pure; texts are as iptables-save prints them.  Names, types, comments and the order of rules are kube-proxy's:
-a rule about an empty set is left out where kube-proxy leaves it out.  One kind of rule is ours, see OWN RULE.
+a rule about an empty set is left out where kube-proxy leaves it out.  Two kinds are ours, see OWN RULE.
 Truth: kube-proxy 1.36, pkg/proxy/ipvs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -281,7 +281,7 @@ class _Writer:
         mark = f"0x{self.wanted.mark:x}"
         self._add("filter", "KUBE-SOURCE-RANGES-FIREWALL", "-j DROP")
         for portal in self.wanted.closed:
-            self._add("filter", "KUBE-IPVS-OUT-FILTER", *self._closed(portal))
+            self._add("filter", "KUBE-IPVS-OUT-FILTER", self._closed(portal))
         forwarding = f'-m comment --comment "kubernetes forwarding rules" -m mark --mark {mark}/{mark} -j ACCEPT'
         self._add("filter", "KUBE-FORWARD", forwarding)
         tracked = '-m comment --comment "kubernetes forwarding conntrack rule" -m conntrack --ctstate'
@@ -298,11 +298,15 @@ class _Writer:
         new = self._match(IPVS_IPS, "dst", comment=False)
         self._add("filter", "KUBE-IPVS-FILTER", "-m conntrack --ctstate NEW", new, reject)
 
-    def _closed(self, portal: Portal) -> Iterator[str]:
-        """The node itself sends from the address that it sends to, so that source ranges are not asked by a set."""
+    @staticmethod
+    def _closed(portal: Portal) -> str:
+        """Source ranges are asked of what comes in; this is for what the node sends itself.
+
+        OWN RULE: whatever address of its own it sends from; kube-proxy means only the one that it sends to.
+        """
         number = PROTOCOLS[portal.protocol]
-        yield f"-s {portal.address}/{self.family.bits}"
-        yield f"-m ipvs --vproto {number} --vaddr {portal.address} --vport {portal.port} -j DROP"
+        virtual = f"-m ipvs --vproto {number} --vaddr {portal.address} --vport {portal.port}"
+        return f"-m addrtype --src-type LOCAL {virtual} -j DROP"
 
     # -- nat: hiding ---------------------------------------------------------------------------------------------------
 
