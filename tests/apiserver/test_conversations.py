@@ -9,7 +9,7 @@ import pytest
 from apiserver.conversations import conversations, played
 from apiserver.serving import serving
 
-CONVERSATIONS = conversations("apply", "customresources", "networking", "objects", "services")
+CONVERSATIONS = conversations("access", "apply", "customresources", "networking", "objects", "services")
 
 
 @pytest.mark.parametrize("name", CONVERSATIONS)

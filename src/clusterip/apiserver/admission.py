@@ -10,7 +10,7 @@ from typing import Any
 
 from clusterip.api.errors import ApiError, quoted
 from clusterip.api.meta import Tree
-from clusterip.apiserver import objects
+from clusterip.apiserver import escalation, objects
 from clusterip.apiserver.core import Call, Core, pick
 from clusterip.apiserver.writes import Transaction
 
@@ -27,12 +27,20 @@ def admit_create(core: Core, call: Call, transaction: Transaction, tree: Tree) -
     """Refuse or complete a new object."""
     if call.served.resource.namespaced:
         _check_namespace(core, call, transaction, tree)
+    escalation.check(core, call, tree)
     if call.served.resource.plural == "pods" and not call.served.resource.group:
         _admit_pod(core, call, transaction, tree)
 
 
 def admit_update(core: Core, call: Call, transaction: Transaction, new: Tree, old: Tree) -> None:
-    """Nothing is refused here yet; the seam for later admission."""
+    """Refuse a changed object."""
+    if not call.subresource and _differs(new, old):
+        escalation.check(core, call, new)
+
+
+def _differs(new: Tree, old: Tree) -> bool:
+    """Whether more than metadata changed."""
+    return any(new.get(field) != old.get(field) for field in (new.keys() | old.keys()) - {"metadata"})
 
 
 def admit_delete(core: Core, call: Call, tree: Tree) -> None:

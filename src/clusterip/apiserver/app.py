@@ -16,7 +16,7 @@ import orjson
 from clusterip.api.errors import ApiError
 from clusterip.api.meta import Tree
 from clusterip.apiserver import deleting, discovery, indent, reading, reviews, subresources, watching, writing
-from clusterip.apiserver.access import Ask, User, refusal
+from clusterip.apiserver.access import ACCOUNT_PREFIX, Ask, User, refusal
 from clusterip.apiserver.authentication import Authenticator
 from clusterip.apiserver.core import Call, Core
 from clusterip.apiserver.documents import Documents
@@ -79,10 +79,12 @@ class App:
         if not name:
             return user
         groups = tuple(_all(request, "Impersonate-Group"))
-        asks = [Ask("impersonate", "", "users", name=name), *(Ask("impersonate", "", "groups", name=g) for g in groups)]
+        asks = [_impersonating(name), *(Ask("impersonate", "", "groups", name=g) for g in groups)]
         for ask in asks:
             if not self._core.authorizer.allows(user, ask):
                 raise refusal(user, ask)
+        if name.startswith(ACCOUNT_PREFIX) and not groups:
+            groups = ("system:serviceaccounts", "system:serviceaccounts:" + name.split(":")[2])
         return User(name, (*groups, "system:authenticated") if name != "system:anonymous" else groups)
 
     async def _served(self, request: Request, user: User, found: Route) -> Answer:
@@ -178,6 +180,14 @@ class App:
 
     def _listed(self, tree: Tree | None) -> Answer:
         return NOT_FOUND if tree is None else answer(tree)
+
+
+def _impersonating(name: str) -> Ask:
+    """What it takes to be somebody else; a ServiceAccount is one in its namespace."""
+    if name.startswith(ACCOUNT_PREFIX) and name.count(":") == 3:
+        _, _, namespace, account = name.split(":")
+        return Ask("impersonate", "", "serviceaccounts", namespace=namespace, name=account)
+    return Ask("impersonate", "", "users", name=name)
 
 
 def _all(request: Request, name: str) -> list[str]:

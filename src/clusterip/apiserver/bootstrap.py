@@ -7,13 +7,15 @@ Truth: kube-apiserver's pkg/controlplane (systemnamespaces, kubernetesservice).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from ipaddress import ip_address
 
 from clusterip.api.allocation import Ranges
 from clusterip.api.errors import ApiError
-from clusterip.api.meta import Tree
+from clusterip.api.meta import Tree, copied
 from clusterip.api.resources.networking import range_object
-from clusterip.apiserver import writing
+from clusterip.api.resources.rbac import GROUP as RBAC
+from clusterip.apiserver import policy, writing
 from clusterip.apiserver.access import MASTERS, User
 from clusterip.apiserver.core import Call, Core
 from clusterip.apiserver.forms import PLAIN
@@ -49,6 +51,8 @@ async def begin(core: Core) -> None:
     """Make what is missing."""
     for name in NAMESPACES:
         await ensure(core, "", "v1", "namespaces", "", {"metadata": {"name": name}})
+    await _ensure_all(core, "clusterroles", policy.cluster_roles())
+    await _ensure_all(core, "clusterrolebindings", policy.cluster_role_bindings())
     host, port = core.settings.advertise
     await _ensure_range(core)
     await ensure(core, "", "v1", "services", "default", kubernetes_service(core.settings.ranges, port))
@@ -95,6 +99,22 @@ async def ensure(core: Core, group: str, version: str, plural: str, namespace: s
         await core.writes.do(operation)
     except ApiError as error:
         raise Failure(f"cannot make {plural} {call.name}: {error.message}") from error
+
+
+async def _ensure_all(core: Core, plural: str, wanted: Iterable[Tree]) -> None:
+    """Roles or bindings, all in one transaction; those that are there stay as they are."""
+    trees = list(wanted)
+
+    def operation(transaction: Transaction) -> None:
+        for tree in trees:
+            call = own_call(core, RBAC, "v1", plural, "", tree["metadata"]["name"])
+            if call is None or transaction.get(call.served.collection, call.key) is not None:
+                continue
+            resource = call.served.resource
+            fresh = copied({"kind": resource.kind, "apiVersion": resource.api_version, **tree})
+            writing.bring_to_life(core, call, transaction, writing.decoded(call, fresh))
+
+    await core.writes.do(operation)
 
 
 def kubernetes_service(ranges: Ranges, port: int) -> Tree:

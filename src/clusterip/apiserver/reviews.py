@@ -6,7 +6,7 @@ Truth: kubernetes.io/docs/reference/access-authn-authz/authorization; authentica
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import orjson
@@ -14,9 +14,10 @@ import orjson
 from clusterip.api.errors import ApiError
 from clusterip.api.meta import Tree
 from clusterip.apiserver import bodies, objects, subresources
-from clusterip.apiserver.access import Ask, TableAuthorizer, User
+from clusterip.apiserver.access import Ask, Authorizer, TableAuthorizer, User
 from clusterip.apiserver.core import Call, Core, pick
 from clusterip.apiserver.forms import PLAIN, negotiate, render
+from clusterip.apiserver.rbac import RbacAuthorizer
 from clusterip.apiserver.routing import Route
 from clusterip.apiserver.tokens import user_of
 from clusterip.clock import rfc3339
@@ -89,16 +90,23 @@ def _subject_access(core: Core, user: User, spec: Tree, namespace: str) -> Tree:
 def _self_rules(core: Core, user: User, spec: Tree, namespace: str) -> Tree:
     resources: list[Tree] = []
     paths: list[Tree] = []
-    if isinstance(core.authorizer, TableAuthorizer):
-        for rule in (each for who in (*user.groups, user.name) for each in core.authorizer.rules.get(who, ())):
+    for rule in _rules(core.authorizer, user, spec.get("namespace") or ""):
+        (paths if rule.get("nonResourceURLs") else resources).append(rule)
+    return {"resourceRules": resources, "nonResourceRules": paths, "incomplete": False}
+
+
+def _rules(authorizer: Authorizer, user: User, namespace: str) -> Iterator[Tree]:
+    """Everything that a user may do in a namespace, as far as rules can say it."""
+    if isinstance(authorizer, RbacAuthorizer):
+        yield from _rules(authorizer.first, user, namespace)
+        yield from authorizer.rules(user, namespace)
+    elif isinstance(authorizer, TableAuthorizer):
+        for rule in (each for who in (*user.groups, user.name) for each in authorizer.rules.get(who, ())):
             verbs = sorted(rule.verbs)
             if rule.resources:
-                resources.append(
-                    {"verbs": verbs, "apiGroups": sorted(rule.groups), "resources": sorted(rule.resources)}
-                )
+                yield {"verbs": verbs, "apiGroups": sorted(rule.groups), "resources": sorted(rule.resources)}
             if rule.paths:
-                paths.append({"verbs": verbs, "nonResourceURLs": list(rule.paths)})
-    return {"resourceRules": resources, "nonResourceRules": paths, "incomplete": False}
+                yield {"verbs": verbs, "nonResourceURLs": list(rule.paths)}
 
 
 def user_tree(user: User) -> Tree:

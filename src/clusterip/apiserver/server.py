@@ -24,6 +24,7 @@ from clusterip.apiserver.authentication import ADMINISTRATOR, Authenticator
 from clusterip.apiserver.core import Core, Settings
 from clusterip.apiserver.customresources import CustomResources
 from clusterip.apiserver.ranges import Holdings
+from clusterip.apiserver.rbac import RbacAuthorizer
 from clusterip.apiserver.registry import Registry
 from clusterip.apiserver.relay import NodeDialer
 from clusterip.apiserver.tokens import Signer
@@ -116,7 +117,7 @@ class ApiServer:
             registry,
             writes,
             holdings,
-            self.authorizer,
+            RbacAuthorizer(registry, self.authorizer),
             Signer(self.identity.signing.key),
             self.clock,
             chance,

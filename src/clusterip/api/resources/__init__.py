@@ -18,6 +18,7 @@ from clusterip.api.resources.ingresses import INGRESS, INGRESS_CLASS
 from clusterip.api.resources.networking import IP_ADDRESS, SERVICE_CIDR
 from clusterip.api.resources.pods import POD
 from clusterip.api.resources.policies import NETWORK_POLICY
+from clusterip.api.resources.rbac import CLUSTER_ROLE, CLUSTER_ROLE_BINDING, ROLE, ROLE_BINDING
 from clusterip.api.resources.services import ENDPOINTS, SERVICE
 
 RESOURCES: tuple[Resource, ...] = (
@@ -44,4 +45,8 @@ RESOURCES: tuple[Resource, ...] = (
     IP_ADDRESS,
     NETWORK_POLICY,
     SERVICE_CIDR,
+    CLUSTER_ROLE,
+    CLUSTER_ROLE_BINDING,
+    ROLE,
+    ROLE_BINDING,
 )
