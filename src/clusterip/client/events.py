@@ -77,6 +77,7 @@ class _Saying:
     message: str
     when: str
     annotations: tuple[tuple[str, str], ...] = ()
+    key: str = ""
 
     def words(self) -> tuple[str, ...]:
         """What must be equal for two events to be counted as one; the object's revision is not part of it."""
@@ -119,11 +120,17 @@ class EventRecorder:
         reason: str,
         message: str,
         annotations: Mapping[str, str] | None = None,
+        *,
+        key: str = "",
     ) -> None:
-        """Say something about an object (a reference, or its tree)."""
+        """Say something about an object (a reference, or its tree).
+
+        What has a key is one event, by whomever it is said: others who say it later are not heard.
+        """
         about = involved if isinstance(involved, Involved) else Involved.of(involved)
         when = rfc3339(self._clock.now())
-        self._waiting.append(_Saying(about, type, reason, message, when, tuple(sorted((annotations or {}).items()))))
+        extra = tuple(sorted((annotations or {}).items()))
+        self._waiting.append(_Saying(about, type, reason, message, when, extra, key))
         self._idle.clear()
         self._arrival.set()
 
@@ -183,7 +190,7 @@ class EventRecorder:
         moment = self._clock.now()
         nanoseconds = int(moment.timestamp() * 1_000_000) * 1000 + len(self._waiting) % 1000
         about = saying.involved
-        meta: Tree = {"name": f"{about.name}.{nanoseconds:x}", "namespace": _namespace(about)}
+        meta: Tree = {"name": f"{about.name}.{saying.key or f'{nanoseconds:x}'}", "namespace": _namespace(about)}
         if saying.annotations:
             meta["annotations"] = dict(saying.annotations)
         source = {"component": self._component} | ({"host": self._host} if self._host else {})

@@ -1,109 +1,151 @@
-"""The proxy's metrics, with upstream's names, and their text form.
+"""The proxy's metrics, with upstream's names, labels and buckets.
 
-Stage: status.  In: what the runner did.  Out: Prometheus exposition text.
-Rules: no clock, no socket; numbers only go in by `count`, `put` and `observe`.
-Truth: k8s.io/kubernetes pkg/proxy/metrics; Prometheus text format 0.0.4.
+Stage: status.  In: what the proxy did.  Out: Prometheus exposition text.
+Rules: a table; numbers go in by `count`, `put` and `observe`, or are asked for when they are shown.
+Truth: k8s.io/kubernetes pkg/proxy/metrics of 1.36 and the metrics reference; client-go's rest_client_ names;
+Prometheus's process_ names.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+import platform
+from collections.abc import Callable, Mapping
+
+from clusterip.kernel.usage import Usage, read_usage
+from clusterip.proxy.model import Family
+from clusterip.transport.exposition import Kind, Labels, Metric, Registry, doubling
 
 PREFIX = "kubeproxy_"
-SYNC_BUCKETS = tuple(0.001 * 2**power for power in range(15))
-PROGRAMMING_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+KUBERNETES_VERSION = "v1.36.2"
+IP_FAMILIES = tuple((f"IPv{family.value}",) for family in Family)
+PAGES = (("200",), ("503",))
+SYNC_BOUNDS = doubling(0.001, 15)
+PROGRAMMING_BOUNDS = (
+    *(0.0, 0.25, 0.5),
+    *(float(seconds) for seconds in range(1, 60)),
+    *(float(seconds) for seconds in range(60, 120, 5)),
+    *(float(seconds) for seconds in range(120, 301, 30)),
+)
+REQUEST_BOUNDS = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
+INVALID_DROPPED = "iptables_ct_state_invalid_dropped_packets_total"
+LOCALHOST_ACCEPTED = "iptables_localhost_nodeports_accepted_packets_total"
+C, G, H = Kind.COUNTER, Kind.GAUGE, Kind.HISTOGRAM
+FAMILY, TABLE, POLICY, CODE = ("ip_family",), ("ip_family", "table"), ("ip_family", "traffic_policy"), ("code",)
 
-COUNTERS = {
-    "sync_proxy_rules_endpoint_changes_total": "Cumulative proxy rules Endpoint changes",
-    "sync_proxy_rules_service_changes_total": "Cumulative proxy rules Service changes",
-    "sync_proxy_rules_nftables_sync_failures_total": "Cumulative proxy nftables sync failures",
-    "sync_proxy_rules_nftables_cleanup_failures_total": "Cumulative proxy nftables cleanup failures",
-    "conntrack_reconciler_deleted_entries_total": "Cumulative conntrack flows deleted by conntrack reconciler",
+# name, kind, labels, text; durations have the bounds of a sync unless others are named below
+PROXY: tuple[tuple[str, Kind, tuple[str, ...], str], ...] = (
+    ("conntrack_reconciler_deleted_entries_total", C, FAMILY, "Conntrack entries deleted, UDP flows to nowhere"),
+    ("conntrack_reconciler_sync_duration_seconds", H, FAMILY, "How long settling conntrack entries took"),
+    (INVALID_DROPPED, C, (), "Packets dropped by iptables because conntrack calls them invalid"),
+    (LOCALHOST_ACCEPTED, C, (), "Packets accepted on node ports of the loopback interface"),
+    ("network_programming_duration_seconds", H, FAMILY, "From the change of a pod or Service to the rules"),
+    ("proxy_healthz_total", C, CODE, "Answers of /healthz by HTTP status"),
+    ("proxy_livez_total", C, CODE, "Answers of /livez by HTTP status"),
+    ("sync_full_proxy_rules_duration_seconds", H, FAMILY, "How long full syncs took"),
+    ("sync_partial_proxy_rules_duration_seconds", H, FAMILY, "How long syncs of changes took"),
+    ("sync_proxy_rules_duration_seconds", H, FAMILY, "How long syncs took"),
+    ("sync_proxy_rules_endpoint_changes_pending", G, (), "EndpointSlice changes not in the rules yet"),
+    ("sync_proxy_rules_endpoint_changes_total", C, (), "EndpointSlice changes seen"),
+    ("sync_proxy_rules_iptables_last", G, TABLE, "iptables rules written by the last sync"),
+    ("sync_proxy_rules_iptables_partial_restore_failures_total", C, FAMILY, "Failed iptables restores of changes"),
+    ("sync_proxy_rules_iptables_restore_failures_total", C, FAMILY, "Failed iptables restores"),
+    ("sync_proxy_rules_iptables_total", G, TABLE, "iptables rules that are the proxy's own"),
+    ("sync_proxy_rules_last_queued_timestamp_seconds", G, FAMILY, "When a sync was asked for last"),
+    ("sync_proxy_rules_last_timestamp_seconds", G, FAMILY, "When the rules were synced last"),
+    ("sync_proxy_rules_nftables_cleanup_failures_total", C, FAMILY, "Failed removals of stale nftables objects"),
+    ("sync_proxy_rules_nftables_sync_failures_total", C, FAMILY, "Failed nftables transactions"),
+    ("sync_proxy_rules_no_local_endpoints_total", G, POLICY, "Services with a Local policy and no endpoint here"),
+    ("sync_proxy_rules_service_changes_pending", G, (), "Service changes not in the rules yet"),
+    ("sync_proxy_rules_service_changes_total", C, (), "Service changes seen"),
+)
+BOUNDS = {"network_programming_duration_seconds": PROGRAMMING_BOUNDS}
+KNOWN: Mapping[tuple[str, ...], tuple[Labels, ...]] = {
+    FAMILY: IP_FAMILIES,
+    CODE: PAGES,
+    POLICY: tuple((family, policy) for (family,) in IP_FAMILIES for policy in ("external", "internal")),
 }
-GAUGES = {
-    "sync_proxy_rules_last_timestamp_seconds": "The last time proxy rules were successfully synced",
-    "sync_proxy_rules_last_queued_timestamp_seconds": "The last time a sync of proxy rules was queued",
-    "sync_proxy_rules_endpoint_changes_pending": "Pending proxy rules Endpoint changes",
-    "sync_proxy_rules_service_changes_pending": "Pending proxy rules Service changes",
+BUILD = {
+    "build_date": "",
+    "compiler": platform.python_implementation().lower(),
+    "git_commit": "",
+    "git_tree_state": "",
+    "git_version": KUBERNETES_VERSION,
+    "go_version": f"python{platform.python_version()}",
+    "major": "1",
+    "minor": "36",
+    "platform": f"linux/{platform.machine()}",
 }
-HISTOGRAMS = {
-    "sync_proxy_rules_duration_seconds": ("SyncProxyRules latency in seconds", SYNC_BUCKETS),
-    "sync_full_proxy_rules_duration_seconds": ("SyncProxyRules latency of full syncs in seconds", SYNC_BUCKETS),
-    "sync_partial_proxy_rules_duration_seconds": ("SyncProxyRules latency of partial syncs in seconds", SYNC_BUCKETS),
-    "network_programming_duration_seconds": ("In Cluster Network Programming Latency in seconds", PROGRAMMING_BUCKETS),
-    "conntrack_reconciler_sync_duration_seconds": ("Latency of the conntrack reconciler in seconds", SYNC_BUCKETS),
-}
-LABELLED = {
-    "proxy_healthz_total": ("Cumulative proxy healthz HTTP status", "code"),
-    "proxy_livez_total": ("Cumulative proxy livez HTTP status", "code"),
-    "sync_proxy_rules_no_local_endpoints_total": (
-        "Number of services with a Local traffic policy and no endpoints",
-        "traffic_policy",
-    ),
-}
+PROCESS: tuple[tuple[str, Kind, str, Callable[[Usage], float]], ...] = (
+    ("process_cpu_seconds_total", C, "User and system CPU time", lambda usage: usage.cpu_seconds),
+    ("process_max_fds", G, "Most file descriptors that may be open", lambda usage: usage.max_files),
+    ("process_open_fds", G, "Open file descriptors", lambda usage: usage.open_files),
+    ("process_resident_memory_bytes", G, "Resident memory", lambda usage: usage.resident_bytes),
+    ("process_start_time_seconds", G, "When the process started", lambda usage: usage.started),
+    ("process_virtual_memory_bytes", G, "Virtual memory", lambda usage: usage.virtual_bytes),
+)
 
 
-@dataclass(slots=True)
-class _Histogram:
-    bounds: tuple[float, ...]
-    counts: list[int] = field(default_factory=list)
-    total: float = 0.0
+def _declared() -> list[Metric]:
+    own = [
+        Metric(
+            PREFIX + name,
+            kind,
+            f"{text}.",
+            labels,
+            BOUNDS.get(name, SYNC_BOUNDS) if kind is H else (),
+            KNOWN.get(labels, ()),
+        )
+        for name, kind, labels, text in PROXY
+    ]
+    verb = ("verb", "host")
+    return [
+        Metric("kubernetes_build_info", G, "What this was built from; always 1.", tuple(BUILD)),
+        *own,
+        *(Metric(name, kind, f"{text}.", stability="") for name, kind, text, _ in PROCESS),
+        Metric("rest_client_request_duration_seconds", H, "How long requests took.", verb, REQUEST_BOUNDS),
+        Metric("rest_client_requests_total", C, "Requests by status, method and host.", ("code", "host", "method")),
+    ]
 
-    def __post_init__(self) -> None:
-        self.counts = [0] * (len(self.bounds) + 1)
 
-    def observe(self, value: float) -> None:
-        self.counts[bisect_left(self.bounds, value)] += 1
-        self.total += value
-
-    def lines(self, name: str) -> Iterator[str]:
-        seen = 0
-        for bound, count in zip(self.bounds, self.counts, strict=False):
-            seen += count
-            yield f'{name}_bucket{{le="{bound:g}"}} {seen}'
-        yield f'{name}_bucket{{le="+Inf"}} {seen + self.counts[-1]}'
-        yield f"{name}_sum {self.total:g}"
-        yield f"{name}_count {seen + self.counts[-1]}"
-
-
-class Metrics:
-    """All of the proxy's numbers."""
+class Metrics(Registry):
+    """All of the proxy's numbers; its own are named without the prefix."""
 
     def __init__(self) -> None:
-        self._numbers = dict.fromkeys([*COUNTERS, *GAUGES], 0.0)
-        self._histograms = {name: _Histogram(bounds) for name, (_, bounds) in HISTOGRAMS.items()}
-        self._labelled: dict[str, dict[str, float]] = {name: {} for name in LABELLED}
+        super().__init__(_declared())
+        self.put("kubernetes_build_info", 1, **BUILD)
 
-    def count(self, name: str, by: float = 1) -> None:
-        self._numbers[name] += by
+    def count(self, name: str, by: float = 1, **labels: str) -> None:
+        super().count(_full(name), by, **labels)
 
-    def put(self, name: str, value: float) -> None:
-        self._numbers[name] = value
+    def put(self, name: str, value: float, **labels: str) -> None:
+        super().put(_full(name), value, **labels)
 
-    def observe(self, name: str, value: float) -> None:
-        self._histograms[name].observe(value)
+    def observe(self, name: str, value: float, **labels: str) -> None:
+        super().observe(_full(name), value, **labels)
 
-    def count_labelled(self, name: str, label: str) -> None:
-        self._labelled[name][label] = self._labelled[name].get(label, 0) + 1
+    def follow(self, name: str, source: Callable[[], Mapping[Labels, float]]) -> None:
+        super().follow(_full(name), source)
+
+    def value(self, name: str, **labels: str) -> float:
+        return super().value(_full(name), **labels)
+
+    def asked(self, method: str, host: str, code: int, seconds: float) -> None:
+        """One request to the API; no code: there was no answer."""
+        self.count("rest_client_requests_total", code=str(code) if code else "<error>", host=host, method=method)
+        self.observe("rest_client_request_duration_seconds", seconds, verb=method, host=host)
 
     def render(self) -> str:
         """What /metrics answers."""
-        return "\n".join(self._lines()) + "\n"
-
-    def _lines(self) -> Iterator[str]:
-        for kind, table in (("counter", COUNTERS), ("gauge", GAUGES)):
-            for name, text in table.items():
-                yield from _head(PREFIX + name, text, kind)
-                yield f"{PREFIX}{name} {self._numbers[name]:.15g}"
-        for name, (text, _) in HISTOGRAMS.items():
-            yield from _head(PREFIX + name, text, "histogram")
-            yield from self._histograms[name].lines(PREFIX + name)
-        for name, (text, label) in LABELLED.items():
-            yield from _head(PREFIX + name, text, "gauge" if "local" in name else "counter")
-            yield from (f'{PREFIX}{name}{{{label}="{key}"}} {value:g}' for key, value in self._labelled[name].items())
+        usage = read_usage()
+        for name, _, _, number in PROCESS:
+            self.put(name, number(usage))
+        return super().render()
 
 
-def _head(name: str, text: str, kind: str) -> tuple[str, str]:
-    return f"# HELP {name} [ALPHA] {text}.", f"# TYPE {name} {kind}"
+def ip_family(family: Family) -> str:
+    """As upstream writes it."""
+    return f"IPv{family.value}"
+
+
+def _full(name: str) -> str:
+    return name if name.startswith(("rest_client_", "process_", "kubernetes_")) else PREFIX + name

@@ -28,9 +28,22 @@ def bind(address: str) -> socket.socket:
     """A TCP socket bound to `host:port`."""
     host, port = split_address(address)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return _listening(family, host, port, address)
+
+
+def bind_any(port: int) -> socket.socket:
+    """A TCP socket on every address of both IP families, or of the one that there is."""
+    if not socket.has_dualstack_ipv6():
+        return _listening(socket.AF_INET, "0.0.0.0", port, f"port {port}")
+    return _listening(socket.AF_INET6, "::", port, f"port {port}", both=True)
+
+
+def _listening(family: int, host: str, port: int, address: str, *, both: bool = False) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if both:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         sock.bind((host, port))
         sock.listen(1024)
     except OSError as error:
