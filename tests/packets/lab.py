@@ -14,6 +14,7 @@ namespaces and veth links only.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from ipaddress import ip_address
 from typing import Any
 
 from clusterip.kernel import sysctl
@@ -21,9 +22,10 @@ from clusterip.kernel.link import DEFAULT, Netlink
 from clusterip.proxy.model import Family, Plan
 from packets.machines import ANSWER_SECONDS, Answerer, Machine, Where, ask
 from packets.nodeproxy import NodeProxy
-from proxy.clusters import NODE_ADDRESSES, Cluster, node, node_of, twin, v6
+from proxy.clusters import NODE_ADDRESSES, PODS_OF, Cluster, node, node_of, twin, v6
 
 LAN_MACHINE = "192.168.4.1"
+FAR_AWAY = "203.0.113.2", "203.0.113.130"  # the LAN machine too, as if it were a router
 GATEWAYS = {Family.IPV4: "169.254.1.1", Family.IPV6: "fd00:169:254:1::1"}
 GATEWAY_MAC = "02:00:00:00:00:01"
 SILENCE_SECONDS = 0.35
@@ -58,6 +60,9 @@ class Lab:
             netlink.set_up("lan0")
             for address in (f"{LAN_MACHINE}/24", f"{v6(LAN_MACHINE)}/64"):
                 netlink.add_address("lan0", address)
+            for address in FAR_AWAY:
+                netlink.add_address("lan0", f"{address}/32")
+                self.machines[address] = lan
         for name in nodes:
             self._add_node(name, lan)
         with Netlink(lan.fd) as netlink:
@@ -114,6 +119,10 @@ class Lab:
                 outer.add_neighbour(name, own, mac)
         return pod
 
+    def knows(self, address: str) -> bool:
+        """Whether packets can be sent from there."""
+        return address in self.machines or ip_address(address) in PODS_OF[Family.of(ip_address(address))]
+
     def serve(self, address: str, port: int, protocol: str = "tcp") -> None:
         """Answer there, from now on, who was seen; twice is once."""
         self._answerer.add(self.machine(address), Where(address, port, protocol))
@@ -127,9 +136,14 @@ class Lab:
         where = Where.of(destination)
         return self.machine(source).inside(lambda: ask(source, where, seconds=seconds, from_port=from_port))
 
-    def asks(self, source: str, destination: str, times: int) -> set[str]:
+    def asks(self, source: str, destination: str, times: int, *, seconds: float = ANSWER_SECONDS) -> set[str]:
         """The different answers to many connections."""
-        return {self.ask(source, destination) for _ in range(times)}
+        where = Where.of(destination)
+
+        def run() -> set[str]:
+            return {ask(source, where, seconds=seconds, from_port=0) for _ in range(times)}
+
+        return self.machine(source).inside(run)
 
     def cluster(self, name: str = "node-1", **options: Any) -> Cluster:
         """Services and endpoints as that node's proxy sees them, in this lab's mode."""

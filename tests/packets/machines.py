@@ -75,9 +75,8 @@ def ask(source: str, where: Where, *, seconds: float, from_port: int) -> str:
     """What a new connection from here gets: `<endpoint> saw <address>`, refused, or silence."""
     with socket.socket(family_of(where.address), TYPES[where.protocol]) as sock:
         sock.settimeout(seconds)
-        if from_port:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.bind((source, from_port))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((source, from_port))
         try:
             sock.connect((where.address, where.port))
             with suppress(PermissionError):  # what is refused on its way out is an error of send, and of the next recv

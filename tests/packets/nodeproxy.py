@@ -88,7 +88,7 @@ class NodeProxy:
         while changes := self.call(self.runner.sync()).changes:
             total += changes
         plan = self._plan()
-        if plan.node.family is Family.IPV4 and (work := self.settler.prepare(plan)):
+        if work := self.settler.prepare(plan):
             work()
         return total
 
@@ -133,8 +133,8 @@ class Conntrack:
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
 
-    def udp_flows(self) -> list[Flow]:
-        return self._machine.inside(KernelConntrack().udp_flows)
+    def udp_flows(self, version: int = 4, port: int = 0) -> list[Flow]:
+        return self._machine.inside(lambda: KernelConntrack().udp_flows(version, port))
 
     def delete(self, flows: Iterable[Flow]) -> int:
         wanted = list(flows)

@@ -9,6 +9,7 @@ decide(cluster.plan(), packet("10.244.1.9 -> 10.96.0.20:80/tcp"))
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address
 from typing import Any
@@ -77,7 +78,8 @@ def packet(text: str, of: Node | None = None) -> Packet:
     here = of or node()
     names = {"node": str(here.addresses[0])}
     source, destination = (ip_address(names.get(word, word)) for word in (found[1], found[2] or found[3]))
-    interface = found[6] or ("" if source in here.addresses else "veth0" if _is_pod(source) else "eth0")
+    is_own = source in here.addresses or source.is_loopback
+    interface = found[6] or ("" if is_own else "veth0" if _is_pod(source) else "eth0")
     return Packet(source, destination, found[5], int(found[4]), interface)
 
 
@@ -153,6 +155,9 @@ class Cluster:
 
     def delete(self, name: str) -> None:
         self.collector.on_service(("default", name), None, None)
+
+    def change_node(self, **values: Any) -> None:
+        self.collector.on_node(replace(self.collector.node, **values))
 
     def plan(self) -> Plan:
         return self.planner.plan(self.collector.snapshot())

@@ -1,26 +1,34 @@
 """Transcripts of the proxy: objects in, packets through, on the plan, on the compiled tables, and on the kernel.
 
     # what the transcript shows
+    family IPv6                                       else IPv4
+    node zone=a masqueradeAll pods=veth*              how this node is set up, see `NODE_WORDS`
     apply web.yaml                                    a file of the transcript, Service or EndpointSlice
     delete service web
     endpoints web http 8080/tcp 10.244.1.5, 10.244.2.5 terminating
     packet 10.244.1.9 -> 10.96.0.20:80/tcp            goes to 10.244.1.5:8080 | 10.244.2.5:8080
     packet 192.168.4.1 -> node:30080/tcp              goes to 10.244.1.5:8080 as node
-    packet 10.244.1.9 -> 10.96.0.20:81/tcp            is refused
+    packet 10.244.1.9 -> 10.96.0.21:80/tcp            sticks to 10.244.1.5:8080 | 10.244.2.5:8080
+    packet 10.244.1.9 -> 10.96.0.20:81/tcp            is refused                        only in nftables, ipvs
+    packet 10.244.1.9 -> 10.96.0.20:81/tcp            passes                            only in iptables, userspace
     changes put 3 remove 1                            what the packet filter was told since the last such line
+    health 30000 2                                    a load balancer that asks there hears of 2 endpoints here
+    health none
+    conflict default/new 192.168.4.50:80/tcp default/old      who lost which frontend to whom
     -- web.yaml --
 
-All is seen from node-1 (192.168.4.101). "as node": the endpoint sees the node's address, else the sender's own.
-Other endings: `is dropped`, `passes` (no Service's business).
+All is seen from node-1 (192.168.4.101). "as node": the endpoint sees the node's address, else the sender's own; in a
+mode that hides senders it always sees the node's. Other endings: `is dropped`, `passes` (no Service's business).
+`sticks to`: one of these, and the same one each time.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -30,40 +38,78 @@ from clusterip.clock import ManualClock
 from clusterip.kernel.nft_fake import FakeNft
 from clusterip.proxy.backends.nftables import Nftables
 from clusterip.proxy.backends.nftables_table import KUBE_PROXY
-from clusterip.proxy.model import Deliver, Delivery, Drop, Ignore, Plan, Reject, Verdict
+from clusterip.proxy.model import (
+    Deliver,
+    Delivery,
+    Drop,
+    Family,
+    Ignore,
+    Node,
+    Packet,
+    Plan,
+    PodTraffic,
+    Reject,
+    Verdict,
+)
 from clusterip.proxy.plan import decide, make_plan
 from clusterip.proxy.runner import Runner
-from packets.lab import SILENCE_SECONDS, Lab
-from proxy.clusters import NODE_1, Cluster, packet
+from packets.fates import fate
+from packets.lab import Lab
+from packets.machines import Where
+from proxy.clusters import Cluster, node, packet
 from proxy.walking import verdict_of
 
 _SECTION = re.compile(r"^-- (\S+) --$", re.MULTILINE)
-_LINE = re.compile(r"(?P<packet>\S+ -> \S+)\s+(?P<expected>.+)")
+_LINE = re.compile(r"(?P<packet>\S+ -> \S+(?: by \S+)?)\s+(?P<expected>.+?)(?:\s+only in (?P<modes>[a-z, ]+))?")
 PLAIN: dict[str, Verdict] = {"is refused": Reject(), "is dropped": Drop(), "passes": Ignore()}
+FORWARDS = ("goes to ", "sticks to ")
+NODE_WORDS: Mapping[str, Callable[[str], dict[str, Any]]] = {
+    "zone": lambda text: {"zone": text},
+    "masqueradeAll": lambda text: {"masquerade_all": True},
+    "pods": lambda text: {"pod_traffic": _pods(text)},
+    "addresses": lambda text: {"addresses": tuple(map(ip_address, text.split(",")))},
+    "nodePortAddresses": lambda text: {
+        "node_port_addresses": None if text == "all" else frozenset(map(ip_address, text.split(",")))
+    },
+    "localhostNodePorts": lambda text: {"localhost_node_ports": True},
+    "services": lambda text: {"service_networks": tuple(map(ip_network, text.split(",")))},
+}
+
+
+def _pods(text: str) -> PodTraffic | None:
+    if text == "unknown":
+        return None
+    return PodTraffic(ip_network(text)) if "/" in text else PodTraffic(interface=text)
 
 
 class Place(Protocol):
-    """Something that packets can be sent through."""
+    """Something that packets can be sent through, in one mode."""
+
+    mode: str
 
     def sync(self, plan: Callable[[], Plan]) -> str: ...
 
-    def fate(self, plan: Plan, text: str, expected: Verdict) -> Verdict: ...
+    def fate(self, plan: Plan, sent: Packet, expected: Verdict, sticks: bool) -> Verdict: ...
 
 
+@dataclass
 class Decided:
-    """The plan alone."""
+    """The plan alone, with the traits of a mode."""
+
+    mode: str
 
     def sync(self, plan: Callable[[], Plan]) -> str:
         return ""
 
-    def fate(self, plan: Plan, text: str, expected: Verdict) -> Verdict:
-        return decide(plan, packet(text))
+    def fate(self, plan: Plan, sent: Packet, expected: Verdict, sticks: bool) -> Verdict:
+        return decide(plan, sent)
 
 
 @dataclass
 class Walked:
     """The tables that the nftables backend leaves in the fake, after every due change."""
 
+    mode: str = "nftables"
     nft: FakeNft = field(default_factory=FakeNft)
     runner: Runner[Any, Any] | None = None
 
@@ -75,108 +121,138 @@ class Walked:
         put = sum(len(changes.put) for changes in self.nft.commits)
         return f"put {put} remove {sum(len(changes.remove) for changes in self.nft.commits)}"
 
-    def fate(self, plan: Plan, text: str, expected: Verdict) -> Verdict:
-        return verdict_of(self.nft.tables[KUBE_PROXY], plan, packet(text))
+    def fate(self, plan: Plan, sent: Packet, expected: Verdict, sticks: bool) -> Verdict:
+        return verdict_of(self.nft.tables[KUBE_PROXY], plan, sent)
 
 
 @dataclass
 class Sent:
-    """Real packets. A random choice is made often enough that each way is seen."""
+    """Real packets through a node's kernel."""
 
     lab: Lab
     proxy: Any = None
+
+    @property
+    def mode(self) -> str:
+        return self.lab.mode
 
     def sync(self, plan: Callable[[], Plan]) -> str:
         self.proxy = self.proxy or self.lab.proxy("node-1", plan)
         self.proxy.sync()
         return ""
 
-    def fate(self, plan: Plan, text: str, expected: Verdict) -> Verdict:
-        sent = packet(text)
-        source, protocol = str(sent.source), sent.protocol
-        destination = f"{sent.destination}:{sent.port}/{protocol}"
-        if not isinstance(expected, Deliver):
-            return self._refusal(source, destination, expected)
-        for way in expected.ways:
-            self.lab.serve(str(way.address), way.port, protocol)
-        many = len(expected.ways)
-        answers = self.lab.asks(source, destination, 1 if many == 1 else 12 * many)
-        return Deliver(frozenset(_way(answer, source) for answer in answers))
-
-    def _refusal(self, source: str, destination: str, expected: Verdict) -> Verdict:
-        answer = self.lab.ask(source, destination, seconds=SILENCE_SECONDS)
-        if isinstance(expected, Ignore) and answer in ("silence", "refused"):
-            return expected  # nobody's business: whether something listens there is not the proxy's
-        if answer == "silence":
-            return Drop()
-        return Reject() if answer == "refused" else Deliver(frozenset({_way(answer, source)}))
+    def fate(self, plan: Plan, sent: Packet, expected: Verdict, sticks: bool) -> Verdict:
+        return fate(self.lab, sent, expected, sticks=sticks)
 
 
-def _way(answer: str, source: str) -> Delivery:
-    found = re.fullmatch(r"(\S+):(\d+) saw (\S+)", answer)
-    assert found, f"{source} got {answer}"
-    return Delivery(IPv4Address(found[1]), int(found[2]), found[3] == str(NODE_1) and source != found[3])
-
-
-def _verdict(text: str, source: str) -> Verdict:
+def _verdict(text: str, here: Node) -> Verdict:
     if text in PLAIN:
         return PLAIN[text]
-    assert text.startswith("goes to "), text
+    assert text.startswith(FORWARDS), text
     ways = set()
-    for part in text.removeprefix("goes to ").split(" | "):
+    for part in text.split(" to ", 1)[1].split(" | "):
         place, _, seen = part.strip().partition(" as ")
-        address, _, port = place.partition(":")
-        ways.add(Delivery(IPv4Address(address), int(port), seen == "node"))
+        where = Where.of(place)
+        ways.add(Delivery(ip_address(where.address), where.port, seen == "node" or here.traits.hides_sender))
     return Deliver(frozenset(ways))
 
 
-def _seen(verdict: Verdict, source: str) -> Verdict:
+def _seen(verdict: Verdict, sent: Packet) -> Verdict:
     """A node that is masqueraded looks like itself: nobody can tell."""
-    if isinstance(verdict, Deliver) and source == str(NODE_1):
+    if isinstance(verdict, Deliver) and not sent.interface:
         return Deliver(frozenset(way._replace(masqueraded=False) for way in verdict.ways))
     return verdict
 
 
+@dataclass
+class Play:
+    """One transcript being played in one place."""
+
+    path: Path
+    place: Place
+    packets: int = 0
+
+    def __post_init__(self) -> None:
+        parts = _SECTION.split(self.path.read_text())
+        self.lines = parts[0].splitlines()
+        texts = zip(parts[1::2], parts[2::2], strict=True)
+        self.files = {name: list(yaml.safe_load_all(text)) for name, text in texts}
+        self.cluster = Cluster(self._first_node())
+        self.told = ""
+
+    def _first_node(self) -> Node:
+        """What the lines before all others say of the node."""
+        family = Family.IPV6 if "family IPv6" in self.lines else Family.IPV4
+        return node(mode=self.place.mode, family=family)
+
+    def run(self) -> int:
+        self.told = self.place.sync(self.cluster.plan)
+        for number, line in enumerate(self.lines, 1):
+            words = line.partition("#")[0].strip()
+            if words:
+                self._line(words, f"{self.path.name}:{number}: {words}")
+        assert make_plan(self.cluster.collector.snapshot()) == self.cluster.plan()
+        return self.packets
+
+    def _line(self, words: str, where: str) -> None:
+        command, _, rest = words.partition(" ")
+        rest = rest.strip()
+        match command:
+            case "family":
+                pass
+            case "packet":
+                self._packet(rest, where)
+            case "changes":
+                assert self.told in ("", rest), f"{where}: {self.told}"
+            case "health":
+                assert self._health() == rest, f"{where}: {self._health()}"
+            case "conflict":
+                assert self._conflicts() == rest, f"{where}: {self._conflicts()}"
+            case _:
+                self._change(command, rest)
+                self.told = self.place.sync(self.cluster.plan)
+
+    def _packet(self, rest: str, where: str) -> None:
+        found = _LINE.fullmatch(rest)
+        assert found, where
+        if found["modes"] and self.place.mode not in re.split(r", *", found["modes"]):
+            return
+        self.packets += 1
+        plan = self.cluster.plan()
+        sent = packet(found["packet"], plan.node)
+        expected = _verdict(found["expected"].strip(), plan.node)
+        sticks = found["expected"].startswith("sticks")
+        actual = self.place.fate(plan, sent, expected, sticks)
+        assert _seen(actual, sent) == _seen(expected, sent), f"{where} ({self.place.mode})"
+
+    def _health(self) -> str:
+        found = [service.health for service in self.cluster.plan().services.values() if service.health]
+        return ", ".join(f"{check.node_port} {check.local_endpoints}" for check in found) or "none"
+
+    def _conflicts(self) -> str:
+        found = self.cluster.collector.snapshot().conflicts
+        lost = [f"{key} {conflict.frontend} {conflict.owner}" for key in sorted(found) for conflict in found[key]]
+        return ", ".join(lost) or "none"
+
+    def _change(self, command: str, rest: str) -> None:
+        match command:
+            case "apply":
+                for tree in self.files[rest]:
+                    self.cluster.apply(tree)
+            case "delete":
+                self.cluster.delete(rest.split()[-1])
+            case "node":
+                words = (word.partition("=") for word in rest.split())
+                for name, _, value in words:
+                    self.cluster.change_node(**NODE_WORDS[name](value))
+            case "endpoints":
+                service, name, target, *places = rest.split(" ", 3)
+                listed = [text.strip() for text in "".join(places).split(",") if text.strip()]
+                self.cluster.endpoints(service, f"{name} {target}", *listed)
+            case _:
+                raise AssertionError(f"no such command: {command}")
+
+
 def play(path: Path, place: Place) -> int:
     """Run a transcript; the number of packets. An AssertionError names the line that differs."""
-    parts = _SECTION.split(path.read_text())
-    files = {name: list(yaml.safe_load_all(text)) for name, text in zip(parts[1::2], parts[2::2], strict=True)}
-    cluster = Cluster()
-    told, packets = place.sync(cluster.plan), 0
-    for number, line in enumerate(parts[0].splitlines(), 1):
-        words = line.partition("#")[0].strip()
-        where = f"{path.name}:{number}: {words}"
-        command, _, rest = words.partition(" ")
-        match command:
-            case "":
-                continue
-            case "packet":
-                packets += 1
-                found = _LINE.fullmatch(rest.strip())
-                assert found, where
-                source = str(packet(found["packet"]).source)
-                expected = _verdict(found["expected"].strip(), source)
-                actual = place.fate(cluster.plan(), found["packet"], expected)
-                assert _seen(actual, source) == _seen(expected, source), where
-            case "changes":
-                assert told in ("", rest.strip()), f"{where}: {told}"
-            case _:
-                _change(cluster, command, rest, files)
-                told = place.sync(cluster.plan)
-    assert make_plan(cluster.collector.snapshot()) == cluster.plan()
-    return packets
-
-
-def _change(cluster: Cluster, command: str, rest: str, files: dict[str, list[dict[str, Any]]]) -> None:
-    match command:
-        case "apply":
-            for tree in files[rest.strip()]:
-                cluster.apply(tree)
-        case "delete":
-            cluster.delete(rest.split()[-1])
-        case "endpoints":
-            service, name, target, *places = rest.split(" ", 3)
-            listed = [text.strip() for text in "".join(places).split(",") if text.strip()]
-            cluster.endpoints(service, f"{name} {target}", *listed)
-        case _:
-            raise AssertionError(f"no such command: {command}")
+    return Play(path, place).run()
