@@ -8,10 +8,16 @@ import json
 import sys
 from pathlib import Path
 
-from bench import cluster
+from bench import cluster, proxy
 from bench.figure import Figure, table
 
-BENCHES = {"up": cluster.start, "memory": cluster.memory, "pods": cluster.pods, "ready": cluster.ready}
+BENCHES = {
+    "up": cluster.start,
+    "memory": cluster.memory,
+    "pods": cluster.pods,
+    "ready": cluster.ready,
+    "proxy": proxy.proxy,
+}
 OUT = Path(__file__).parent / "out" / "figures.json"
 
 

@@ -16,13 +16,13 @@ class Figure:
     subject: str
     value: float
     unit: str
-    goal: float
+    goal: float | None  # none: it is said, and compared with what stands beside it
     peer: str = ""
 
     @property
     def holds(self) -> bool:
         """Whether the goal is met; every figure here is better when smaller."""
-        return self.value <= self.goal
+        return self.goal is None or self.value <= self.goal
 
 
 def percentile(samples: Sequence[float], share: float) -> float:
@@ -31,12 +31,16 @@ def percentile(samples: Sequence[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
 
 
+def _judged(figure: Figure) -> tuple[str, str]:
+    """The goal, and whether it is met."""
+    if figure.goal is None:
+        return "", ""
+    return f"<= {figure.goal:g} {figure.unit}", "ok" if figure.holds else "MISSED"
+
+
 def table(figures: Sequence[Figure]) -> str:
     """Aligned text."""
     rows = [("subject", "measured", "goal", "", "peer")]
-    rows += [
-        (f.subject, f"{f.value:.4g} {f.unit}", f"<= {f.goal:g} {f.unit}", "ok" if f.holds else "MISSED", f.peer)
-        for f in figures
-    ]
+    rows += [(f.subject, f"{f.value:.4g} {f.unit}", *_judged(f), f.peer) for f in figures]
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
     return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)

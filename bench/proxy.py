@@ -1,0 +1,239 @@
+"""The proxy's figures: every mode side by side, first syncs, changes, new connections, the relay, ipvs in a guest.
+
+Rules: what is compared was measured in the same run on the same machine, beside a connection without any Service
+(`direct`).  QUICK=1 makes everything small.  A mode that cannot run here is said to be missing, and why.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench import proxyobjects as objects
+from bench.figure import Figure
+from bench.proxylab import ProxyLab, proxy_lab
+
+QUICK = os.environ.get("QUICK", "") not in ("", "0")
+SIZES = (100, 500) if QUICK else (1000, 5000, 10_000)
+ENDPOINTS = 3
+MODES = (("nftables", ""), ("iptables", "nft"), ("iptables", "legacy"), ("userspace", "nft"))
+ANSWER_SECONDS = 900
+ROOT = Path(__file__).parent.parent
+
+
+@dataclass
+class Row:
+    """What one mode showed at one size."""
+
+    mode: str
+    services: int
+    sync: float = 0.0
+    first: dict[str, float] = field(default_factory=dict)
+    last: dict[str, float] = field(default_factory=dict)
+    direct: dict[str, float] = field(default_factory=dict)
+    change: dict[str, float] = field(default_factory=dict)
+
+
+class Child:
+    """A proxy in the lab's node."""
+
+    def __init__(self, lab: ProxyLab, mode: str, variant: str) -> None:
+        self._process = lab.start(
+            lab.node, sys.executable, "-m", "bench.proxychild", mode, variant, stdin=subprocess.PIPE, cwd=ROOT
+        )
+
+    def do(self, what: str, **words: Any) -> dict[str, float]:
+        """Ask, and wait for the answer."""
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.write(json.dumps({"do": what, **words}) + "\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        answer: dict[str, Any] = json.loads(line) if line else {"error": "it ended"}
+        if "error" in answer:
+            raise RuntimeError(f"{what}: {answer['error']}")
+        return answer
+
+
+@contextlib.contextmanager
+def child(mode: str, variant: str) -> Iterator[tuple[ProxyLab, Child]]:
+    """A fresh lab with a proxy in it."""
+    with proxy_lab() as lab:
+        yield lab, Child(lab, mode, variant)
+
+
+def name_of(mode: str, variant: str) -> str:
+    return f"iptables-{variant}" if mode == "iptables" else mode
+
+
+def row(mode: str, variant: str, services: int) -> Row:
+    """One mode at one size: first sync, connections to the first and the last Service between two direct ones."""
+    count, changes = (500, 5) if QUICK else (3000, 30)
+    with child(mode, variant) as (lab, proxy):
+        found = Row(name_of(mode, variant), services)
+        found.sync = proxy.do("start", services=services, endpoints=ENDPOINTS)["seconds"]
+        before = lab.ask(objects.SERVER, objects.SERVER_PORT, count=count)
+        found.first = lab.ask(objects.service_ip(0), count=count)
+        found.last = lab.ask(objects.service_ip(services - 1), count=count)
+        after = lab.ask(objects.SERVER, objects.SERVER_PORT, count=count)
+        found.direct = {word: (before[word] + after[word]) / 2 for word in ("p50", "p99", "rate")}
+        found.change = proxy.do("change", count=changes)
+        if errors := found.first["errors"] + found.last["errors"]:
+            raise RuntimeError(f"{found.mode}: {errors:.0f} connections failed")
+        return found
+
+
+def side_by_side(rows: list[Row]) -> str:
+    """The table of the lesson, measured."""
+    head = (
+        "mode",
+        "Services",
+        "first sync s",
+        "one change ms p50",
+        "direct us p50",
+        "first us p50/p99",
+        "last us p50/p99",
+        "last / direct",
+    )
+    lines = [head] + [
+        (
+            found.mode,
+            f"{found.services}",
+            f"{found.sync:.3g}",
+            f"{found.change['p50'] * 1e3:.3g}",
+            f"{found.direct['p50']:.1f}",
+            f"{found.first['p50']:.1f} / {found.first['p99']:.0f}",
+            f"{found.last['p50']:.1f} / {found.last['p99']:.0f}",
+            f"{found.last['p50'] / found.direct['p50']:.2f}",
+        )
+        for found in rows
+    ]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
+
+
+def modes() -> list[Figure]:
+    """The side-by-side table."""
+    rows: list[Row] = []
+    for services in SIZES:
+        for mode, variant in MODES:
+            try:
+                rows.append(row(mode, variant, services))
+            except RuntimeError as error:
+                print(f"    {name_of(mode, variant)} at {services} Services: {error}", flush=True)
+    print(side_by_side(rows), flush=True)
+    return [figure for found in rows for figure in _of(found)]
+
+
+def _of(found: Row) -> Iterator[Figure]:
+    where = f"{found.mode}, {found.services} Services"
+    yield Figure(f"{where}: first sync", found.sync, "s", None)
+    for word, asked in (("first", found.first), ("last", found.last)):
+        for share in ("p50", "p99"):
+            yield Figure(f"{where}: first answer of the {word} Service, {share}", asked[share], "us", None)
+    yield Figure(f"{where}: last Service / direct, p50", found.last["p50"] / found.direct["p50"], "x", None)
+    yield Figure(f"{where}: one endpoint change, p50", found.change["p50"] * 1e3, "ms", None)
+
+
+FIRST_SYNCS = (
+    ("nftables", "", 10_000, 3, 1.5, "kube-proxy 22.6 s"),
+    ("iptables", "nft", 10_000, 3, 8.0, "kube-proxy 211 s"),
+    ("iptables", "legacy", 10_000, 3, 8.0, ""),
+    ("nftables", "", 44_000, 1, 6.0, "kube-proxy 16 m 44 s (published)"),
+    ("nftables", "", 5_000, 50, 8.0, ""),
+)
+
+
+def syncs() -> list[Figure]:
+    """First syncs of large clusters, from the API's bytes to the kernel."""
+    figures = []
+    for mode, variant, services, endpoints, goal, peer in FIRST_SYNCS:
+        size = services // 20 if QUICK else services
+        with child(mode, variant) as (_, proxy):
+            took = proxy.do("start", services=size, endpoints=endpoints)["seconds"]
+        figures.append(Figure(f"{name_of(mode, variant)}: first sync of {size} x {endpoints}", took, "s", goal, peer))
+    return figures
+
+
+def changes() -> list[Figure]:
+    """One change, many at once, and 100 a second, at 10,000 Services."""
+    services, count = (500, 20) if QUICK else (10_000, 1000)
+    figures = []
+    with child("nftables", "") as (_, proxy):
+        proxy.do("start", services=services, endpoints=ENDPOINTS)
+        one = proxy.do("change", count=count)
+        where = f"nftables, {services} Services"
+        figures.append(Figure(f"{where}: one endpoint change, p50", one["p50"] * 1e3, "ms", 2, "kube-proxy 5.3 s"))
+        figures.append(Figure(f"{where}: one endpoint change, p99", one["p99"] * 1e3, "ms", 10))
+        many = min(1000, services // 2)
+        at_once = proxy.do("burst", count=many)["seconds"]
+        figures.append(Figure(f"{where}: {many} changes at once", at_once * 1e3, "ms", 100))
+        busy = proxy.do("rate", per_second=100, seconds=2 if QUICK else 10)
+        share = busy["cpu"] / busy["per_second"] / one["p50"]
+        figures.append(Figure(f"{where}: CPU under {busy['per_second']:.0f} changes/s", busy["cpu"] * 100, "%", None))
+        figures.append(Figure(f"{where}: CPU of such a change / time of one alone", share, "x", None))
+    for variant in ("nft", "legacy"):
+        with child("iptables", variant) as (_, proxy):
+            proxy.do("start", services=services, endpoints=ENDPOINTS)
+            proxy.do("change", count=2)
+            one, least = proxy.do("change", count=min(count, 20)), proxy.do("minimal", count=10)
+            where = f"iptables-{variant}, {services} Services"
+            figures.append(
+                Figure(f"{where}: one endpoint change, p50", one["p50"] * 1e3, "ms", None, "kube-proxy 750 ms")
+            )
+            figures.append(
+                Figure(f"{where}: one change / one minimal iptables-restore", one["p50"] / least["p50"], "x", 1.5)
+            )
+    return figures
+
+
+def connections() -> list[Figure]:
+    """New connections through nftables at 30,000 Services, in turn with direct ones."""
+    services, count, turns = (1000, 1000, 2) if QUICK else (30_000, 4000, 5)
+    with child("nftables", "") as (lab, proxy):
+        proxy.do("start", services=services, endpoints=ENDPOINTS)
+        direct, last = [], []
+        for _ in range(turns):
+            direct.append(lab.ask(objects.SERVER, objects.SERVER_PORT, count=count)["p50"])
+            last.append(lab.ask(objects.service_ip(services - 1), count=count)["p50"])
+    middle = sorted(one / other for one, other in zip(last, direct, strict=True))[turns // 2]
+    return [Figure(f"nftables, {services} Services: new connection / direct, p50", middle, "x", 1.10)]
+
+
+def relay() -> list[Figure]:
+    """What userspace mode carries, beside direct and nftables."""
+    seconds = 1.0 if QUICK else 5.0
+    figures = []
+    for mode, variant in (("userspace", "nft"), ("nftables", "")):
+        with child(mode, variant) as (lab, proxy):
+            proxy.do("start", services=100, endpoints=ENDPOINTS)
+            direct = lab.ask(objects.SERVER, objects.SERVER_PORT, count=1 << 20, seconds=seconds, clients=4)["rate"]
+            through = lab.ask(objects.service_ip(0), count=1 << 20, seconds=seconds, clients=4)["rate"]
+            figures.append(
+                Figure(f"{mode}: new connections a second, 4 clients", through, "/s", None, f"direct {direct:.0f}")
+            )
+            if mode == "userspace":
+                wire = lab.push(objects.SERVER, objects.SINK_PORT, seconds)
+                carried = lab.push(objects.service_ip(100), 80, seconds)
+                figures.append(
+                    Figure("userspace: one TCP stream", carried / 1e9, "Gbit/s", None, f"direct {wire / 1e9:.1f}")
+                )
+    return figures
+
+
+async def proxy() -> list[Figure]:
+    """Everything."""
+    figures: list[Figure] = []
+    for part in (modes, syncs, changes, connections, relay):
+        print(f"    {part.__name__}", flush=True)
+        figures += part()  # nothing else runs here
+    return figures
