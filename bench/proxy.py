@@ -11,21 +11,22 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from bench import proxyobjects as objects
+from bench.cluster import pss
 from bench.figure import Figure
+from bench.lines import Child
 from bench.proxylab import ProxyLab, proxy_lab
 
 QUICK = os.environ.get("QUICK", "") not in ("", "0")
 SIZES = (100, 500) if QUICK else (1000, 5000, 10_000)
 ENDPOINTS = 3
 MODES = (("nftables", ""), ("iptables", "nft"), ("iptables", "legacy"), ("userspace", "nft"))
-ANSWER_SECONDS = 900
-ROOT = Path(__file__).parent.parent
 
 
 @dataclass
@@ -41,32 +42,11 @@ class Row:
     change: dict[str, float] = field(default_factory=dict)
 
 
-class Child:
-    """A proxy in the lab's node."""
-
-    def __init__(self, lab: ProxyLab, mode: str, variant: str) -> None:
-        self._process = lab.start(
-            lab.node, sys.executable, "-m", "bench.proxychild", mode, variant, stdin=subprocess.PIPE, cwd=ROOT
-        )
-
-    def do(self, what: str, **words: Any) -> dict[str, float]:
-        """Ask, and wait for the answer."""
-        assert self._process.stdin
-        assert self._process.stdout
-        self._process.stdin.write(json.dumps({"do": what, **words}) + "\n")
-        self._process.stdin.flush()
-        line = self._process.stdout.readline()
-        answer: dict[str, Any] = json.loads(line) if line else {"error": "it ended"}
-        if "error" in answer:
-            raise RuntimeError(f"{what}: {answer['error']}")
-        return answer
-
-
 @contextlib.contextmanager
 def child(mode: str, variant: str) -> Iterator[tuple[ProxyLab, Child]]:
     """A fresh lab with a proxy in it."""
     with proxy_lab() as lab:
-        yield lab, Child(lab, mode, variant)
+        yield lab, Child(lab, "proxychild", mode, variant)
 
 
 def name_of(mode: str, variant: str) -> str:
@@ -230,10 +210,67 @@ def relay() -> list[Figure]:
     return figures
 
 
+CONFIG = """\
+apiVersion: kubeproxy.config.k8s.io/v1alpha1
+kind: KubeProxyConfiguration
+mode: nftables
+hostnameOverride: node-1
+clusterCIDR: {pods}
+healthzBindAddress: 127.0.0.1:10256
+metricsBindAddress: 127.0.0.1:10249
+clientConnection:
+  kubeconfig: {kubeconfig}
+"""
+
+
+def whole() -> list[Figure]:
+    """The process, fed by an API server over TLS: cold start, memory, changes as they come, CPU."""
+    services, count, seconds = (500, 20, 2) if QUICK else (10_000, 300, 10)
+    with proxy_lab() as lab, tempfile.TemporaryDirectory(prefix="clusterip-bench-") as folder:
+        program = (sys.executable, "-m", "clusterip.main")
+        words = ("apiserver", "--listen", "127.0.0.1:6443", "--store", "memory", "--state", folder, "-o", "json")
+        _, ready = lab.start(lab.node, *program, *words, stderr=subprocess.DEVNULL)
+        kubeconfig = json.loads(ready)["kubeconfig"]
+        load = Child(lab, "proxyload", kubeconfig)
+        load.do("fill", services=services, endpoints=ENDPOINTS)
+        config = Path(folder) / "proxy.yaml"
+        config.write_text(CONFIG.format(pods=objects.PODS, kubeconfig=kubeconfig))
+        began = time.perf_counter()
+        words = ("proxy", "--config", str(config), "--service-cluster-ip-range", objects.SERVICES)
+        process = subprocess.Popen(lab.inside(lab.node, *program, *words), stderr=subprocess.DEVNULL)
+        try:
+            _until_answered(lab, objects.service_ip(services - 1))
+            cold = time.perf_counter() - began
+            one = load.do("change", count=count)
+            memory = pss(process.pid) / 2**20
+            busy = load.do("rate", per_second=100, seconds=seconds, pid=process.pid)
+        finally:
+            process.terminate()
+            process.wait(10)
+    where = f"nftables, {services} x {ENDPOINTS}, whole process"
+    return [
+        Figure(f"{where}: from its start to the last Service's answer", cold, "s", None),
+        Figure(f"{where}: memory (PSS)", memory, "MB", 150, "kube-proxy 212 MB"),
+        Figure(f"{where}: event on a watch to the kernel, p50", one["p50"] * 1e3, "ms", 2, "kube-proxy 5.3 s"),
+        Figure(f"{where}: event on a watch to the kernel, p99", one["p99"] * 1e3, "ms", 10),
+        Figure(f"{where}: CPU under {busy['per_second']:.0f} changes/s", busy["cpu"] * 100, "%", None),
+    ]
+
+
+def _until_answered(lab: ProxyLab, address: str, seconds: float = 120) -> None:
+    """Until a connection is served."""
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        if lab.ask(address, count=1, seconds=1)["count"]:
+            return
+        time.sleep(0.01)
+    raise RuntimeError(f"{address} did not answer")
+
+
 async def proxy() -> list[Figure]:
     """Everything."""
     figures: list[Figure] = []
-    for part in (modes, syncs, changes, connections, relay):
+    for part in (modes, syncs, changes, whole, connections, relay):
         print(f"    {part.__name__}", flush=True)
         figures += part()  # nothing else runs here
     return figures

@@ -14,11 +14,10 @@ Rules: times are of this process's loop, from the object until the kernel has ta
 from __future__ import annotations
 
 import asyncio
-import json
 import random
+import resource
 import sys
 import time
-from collections.abc import Awaitable, Callable
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
@@ -27,6 +26,7 @@ import uvloop
 
 from bench import proxyobjects as objects
 from bench.figure import percentile
+from bench.lines import serve
 from clusterip.clock import SystemClock
 from clusterip.kernel.iptables import KernelIptables
 from clusterip.proxy.backends import BackendSettings
@@ -157,30 +157,21 @@ class Measured:
 
 
 def _cpu() -> float:
-    import resource
-
     found = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(usage.ru_utime + usage.ru_stime for usage in found)
 
 
-async def serve(mode: str, variant: str) -> None:
-    """Answer commands until there are no more."""
+async def main(mode: str, variant: str) -> None:
     measured = Measured(mode, variant)
-    commands: dict[str, Callable[..., Awaitable[dict[str, float]]]] = {
-        "start": measured.start,
-        "change": measured.change,
-        "burst": measured.burst,
-        "rate": measured.rate,
-        "minimal": measured.minimal,
-    }
-    print("ready", flush=True)
-    while line := await asyncio.to_thread(sys.stdin.readline):
-        asked = json.loads(line)
-        try:
-            answer = await commands[asked.pop("do")](**asked)
-        except Exception as error:
-            answer = {"error": f"{type(error).__name__}: {error}"}  # type: ignore[dict-item]
-        print(json.dumps(answer), flush=True)
+    await serve(
+        {
+            "start": measured.start,
+            "change": measured.change,
+            "burst": measured.burst,
+            "rate": measured.rate,
+            "minimal": measured.minimal,
+        }
+    )
     if close := getattr(measured.backend, "close", None):
         ended = close()
         if asyncio.iscoroutine(ended):
@@ -188,4 +179,4 @@ async def serve(mode: str, variant: str) -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(serve(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else ""))
+    uvloop.run(main(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else ""))

@@ -74,14 +74,14 @@ class ProxyLab:
     def inside(self, fd: int, *command: str) -> list[str]:
         return ["nsenter", f"--net=/proc/{os.getpid()}/fd/{fd}", *command]
 
-    def start(self, fd: int, *command: str, **more: Any) -> subprocess.Popen[str]:
-        """A process in there that has said that it is ready."""
+    def start(self, fd: int, *command: str, **more: Any) -> tuple[subprocess.Popen[str], str]:
+        """A process in there, and the line by which it says that it is ready."""
         child = subprocess.Popen(self.inside(fd, *command), stdout=subprocess.PIPE, text=True, **more)
         self._children.append(child)
         assert child.stdout
-        if not child.stdout.readline():
-            raise RuntimeError(f"{command[0]} did not start")
-        return child
+        if not (line := child.stdout.readline()):
+            raise RuntimeError(f"{' '.join(command[:4])} did not start")
+        return child, line
 
     def ask(
         self, address: str, port: int = 80, *, count: int = 4000, seconds: float = 10, clients: int = 1
