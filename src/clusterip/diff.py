@@ -6,9 +6,9 @@ Rules: pure.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -39,3 +39,41 @@ def diff(old: Mapping[K, V], new: Mapping[K, V]) -> Changes[K, V]:
 def patched(old: Mapping[K, V], changes: Changes[K, V]) -> dict[K, V]:
     """What old becomes once the changes are made."""
     return {**{k: v for k, v in old.items() if k not in changes.remove}, **changes.put}
+
+
+Parts: TypeAlias = Mapping[Hashable, Mapping[K, V]]
+
+
+def diff_parts(old: Parts[K, V], new: Parts[K, V]) -> Changes[K, V]:
+    """As diff, for states in disjoint parts: those that are the same object are not looked at."""
+    put: dict[K, V] = {}
+    remove: dict[K, V] = {}
+    empty: Mapping[K, V] = {}
+    for name, part in new.items():
+        before = old.get(name, empty)
+        if before is not part:
+            changes = diff(before, part)
+            put |= changes.put
+            remove |= changes.remove
+    for name, part in old.items():
+        if name not in new:
+            remove |= part
+    return _without_moves(put, remove)
+
+
+def with_due(changes: Changes[K, V], due: Mapping[K, V]) -> Changes[K, V]:
+    """Changes joined with removals that are still to be made: a key that came back stays, or is replaced."""
+    return _without_moves(dict(changes.put), {**due, **changes.remove}) if due else changes
+
+
+def flat(parts: Parts[K, V]) -> dict[K, V]:
+    """The parts as one state."""
+    return {key: value for part in parts.values() for key, value in part.items()}
+
+
+def _without_moves(put: dict[K, V], remove: dict[K, V]) -> Changes[K, V]:
+    """A key that went from one part to another unchanged is no change."""
+    moved = [key for key, value in put.items() if key in remove and remove[key] == value]
+    for key in moved:
+        del put[key], remove[key]
+    return Changes(put, remove)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from clusterip.failure import Failure
 from clusterip.main import main
+from clusterip.proxy.config import parse
 
+SOURCES = Path(__file__).parents[2] / "src"
 HEAD = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n"
 
 
@@ -17,7 +21,7 @@ HEAD = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfigurati
     ("text", "words"),
     [
         (None, "cannot read"),
-        (HEAD + "mode: ipvs\n", 'mode: "ipvs" is not available yet'),
+        (HEAD + "mode: magic\n", 'mode: "magic" is not known'),
         (HEAD + "clientConnection: {kubeconfig: /nowhere}\n", "cannot read kubeconfig /nowhere"),
         (HEAD, "not in a pod"),
     ],
@@ -32,7 +36,42 @@ def test_mistakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str | N
     assert "\n" not in str(failure.value)
 
 
-def test_a_missing_program_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", "/nonexistent")
-    with pytest.raises(Failure, match="apt-get install nftables"):
-        main(["proxy"])
+KUBECONFIG = """\
+apiVersion: v1
+kind: Config
+clusters: [{name: c, cluster: {server: "https://127.0.0.1:1", insecure-skip-tls-verify: true}}]
+contexts: [{name: c, context: {cluster: c, user: u}}]
+current-context: c
+users: [{name: u, user: {token: t}}]
+"""
+
+
+@pytest.mark.root
+def test_a_mode_that_cannot_run_here_ends_with_one_line(tmp_path: Path) -> None:
+    file = tmp_path / "kubeconfig"
+    file.write_text(KUBECONFIG)
+    command = ["/usr/bin/unshare", "-n", sys.executable, "-m", "clusterip.main", "proxy", "--proxy-mode=iptables"]
+    found = subprocess.run(
+        [*command, f"--kubeconfig={file}"],
+        env={"PATH": "/nonexistent", "PYTHONPATH": str(SOURCES)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert found.returncode == 1
+    assert len(found.stderr.splitlines()) == 1
+    assert "iptables" in found.stderr
+
+
+def test_the_configuration_is_written_with_what_flags_say(tmp_path: Path) -> None:
+    file = tmp_path / "written.conf"
+    flags = ["--proxy-mode=ipvs", "--masquerade-all", "--ipvs-strict-arp=true", "--conntrack-min=7", "--v=3"]
+    assert main(["proxy", *flags, "--ipvs-sync-period=10s", "--write-config-to", str(file)]) == 0
+    found = parse(file.read_text(), str(file))
+    assert (found.mode, found.iptables.masquerade_all, found.ipvs.strict_arp) == ("ipvs", True, True)
+    assert (found.conntrack.min, found.ipvs.sync_period, found.nftables.masquerade_all) == (7, 10.0, True)
+
+
+def test_a_flag_with_a_wrong_value_is_named() -> None:
+    with pytest.raises(Failure, match=r'the command line: conntrack\.udpTimeout: "long" is not a duration'):
+        main(["proxy", "--conntrack-udp-timeout=long"])

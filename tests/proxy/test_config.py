@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv4Network
-
 import pytest
 
+from clusterip.api.yaml import dump
 from clusterip.failure import Failure
 from clusterip.proxy import config
-from clusterip.proxy.model import PodTraffic
+from clusterip.proxy.config import Duration
 
 HEAD = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n"
 KUBEADM = (
@@ -49,25 +48,72 @@ def parse(text: str) -> config.KubeProxyConfiguration:
     return config.parse(text, "config.conf")
 
 
-def test_what_kubeadm_writes_is_read() -> None:
+def test_what_kubeadm_writes_is_read_and_means_the_defaults() -> None:
     found = parse(KUBEADM)
     assert found.client_connection.kubeconfig == "/var/lib/kube-proxy/kubeconfig.conf"
-    assert config.pod_traffic(found, None, "") == PodTraffic(IPv4Network("10.244.0.0/16"))
-    assert config.masquerade_bit(found) == 14
-    assert config.addresses(found) == ("0.0.0.0:10256", "127.0.0.1:10249")
-    assert config.sync_period_seconds(found) == 30
+    assert found.cluster_cidr == "10.244.0.0/16"
+    assert found.iptables == parse(HEAD).iptables
+    assert found.conntrack == parse(HEAD).conntrack
 
 
-def test_addresses_may_lack_a_port() -> None:
-    found = parse(HEAD + "healthzBindAddress: 192.168.4.101\nmetricsBindAddress: 0.0.0.0:9")
-    assert config.addresses(found) == ("192.168.4.101:10256", "0.0.0.0:9")
-
-
-def test_defaults() -> None:
+def test_defaults_are_upstreams_but_for_the_mode_and_the_pace() -> None:
     found = parse(HEAD)
-    assert config.addresses(found) == ("0.0.0.0:10256", "127.0.0.1:10249")
-    assert config.pod_traffic(found, None, "") is None
-    assert config.conntrack_sysctls(found, 4, "") == {}
+    assert (found.mode, found.bind_address, found.detect_local_mode) == ("nftables", "0.0.0.0", "ClusterCIDR")
+    assert (found.healthz_bind_address, found.metrics_bind_address) == ("0.0.0.0:10256", "127.0.0.1:10249")
+    assert found.node_port_addresses == ("primary",)
+    assert (found.oom_score_adj, found.config_sync_period) == (-999, 900.0)
+    assert (found.client_connection.qps, found.client_connection.burst) == (5, 10)
+    assert (found.iptables.masquerade_bit, found.iptables.localhost_node_ports) == (14, True)
+    for section in (found.iptables, found.ipvs, found.nftables):
+        assert (section.sync_period, section.min_sync_period) == (30.0, 0.0)
+    assert (found.conntrack.max_per_core, found.conntrack.min) == (32768, 131072)
+    assert (found.conntrack.tcp_established_timeout, found.conntrack.tcp_close_wait_timeout) == (86400.0, 3600.0)
+
+
+@pytest.mark.parametrize("mode", ["iptables", "ipvs", "userspace"])
+def test_other_modes_take_node_ports_on_all_addresses(mode: str) -> None:
+    assert parse(HEAD + f"mode: {mode}").node_port_addresses == ()
+
+
+def test_addresses_may_lack_a_port_or_brackets() -> None:
+    found = parse(HEAD + "healthzBindAddress: 192.168.4.101\nmetricsBindAddress: 0.0.0.0:9")
+    assert (found.healthz_bind_address, found.metrics_bind_address) == ("192.168.4.101:10256", "0.0.0.0:9")
+    found = parse(HEAD + "healthzBindAddress: fd00::1\nbindAddress: '::'")
+    assert (found.healthz_bind_address, found.metrics_bind_address) == ("[fd00::1]:10256", "[::1]:10249")
+
+
+def test_every_section_is_read() -> None:
+    found = parse(
+        HEAD
+        + """\
+mode: ipvs
+ipvs: {scheduler: wlc, strictARP: true, excludeCIDRs: [10.1.0.0/16], tcpTimeout: 15m, udpTimeout: 1.5s}
+iptables: {masqueradeBit: 7, masqueradeAll: true, localhostNodePorts: false, syncPeriod: 1m, minSyncPeriod: 2s}
+detectLocalMode: InterfaceNamePrefix
+detectLocal: {interfaceNamePrefix: veth}
+conntrack: {maxPerCore: 0, tcpBeLiberal: true, udpTimeout: 40s}
+logging: {format: text, verbosity: 4, vmodule: [{filePattern: runner, verbosity: 5}]}
+featureGates: {AllBeta: true}
+"""
+    )
+    assert (found.ipvs.scheduler, found.ipvs.strict_arp, found.ipvs.exclude_cidrs) == ("wlc", True, ("10.1.0.0/16",))
+    assert (found.ipvs.tcp_timeout, found.ipvs.udp_timeout) == (900.0, 1.5)
+    assert (found.iptables.masquerade_bit, found.iptables.min_sync_period) == (7, 2.0)
+    assert not found.iptables.localhost_node_ports
+    assert found.logging.vmodule[0].file_pattern == "runner"
+
+
+def test_flags_win_over_the_file() -> None:
+    flags = {("mode",): "iptables", ("iptables", "syncPeriod"): "1m", ("conntrack", "min"): 5}
+    found = config.parse(HEAD + "mode: ipvs\niptables: {syncPeriod: 10s, masqueradeAll: true}", "config.conf", flags)
+    assert (found.mode, found.iptables.sync_period, found.conntrack.min) == ("iptables", 60.0, 5)
+    assert found.iptables.masquerade_all
+
+
+def test_what_is_written_is_read_again() -> None:
+    found = parse(KUBEADM)
+    assert parse(dump(config.to_tree(found))) == found
+    assert config.to_tree(found)["nftables"]["syncPeriod"] == "30s"
 
 
 @pytest.mark.parametrize(
@@ -75,24 +121,16 @@ def test_defaults() -> None:
     [
         ("a: [", "config.conf is not YAML"),
         ("kind: KubeProxyConfiguration", "must be a KubeProxyConfiguration of apiVersion"),
+        (HEAD + "mode: ipvs\nmode: iptables", 'line 4: key "mode" already set in map'),
         (HEAD + "colour: red", "unknown field `colour`"),
-        (HEAD + "nftables: {speed: 1}", "unknown field `speed`"),
-        (HEAD + "nftables: {masqueradeAll: maybe}", "Expected `bool`, got `str`"),
-        (HEAD + "nftables: {masqueradeBit: 32}", "masqueradeBit: 32 must be within 0 and 31"),
-        (HEAD + "nftables: {syncPeriod: soon}", 'syncPeriod: "soon" is not a duration'),
-        (HEAD + "mode: ipvs", 'mode: "ipvs" is not available yet; use "nftables"'),
-        (HEAD + "mode: magic", 'mode: "magic" is not known'),
-        (HEAD + "clusterCIDR: 10.0.0.0/33", "clusterCIDR: '10.0.0.0/33'"),
-        (HEAD + "clusterCIDR: 10.0.0.0/16,10.1.0.0/16", "more than one IPv4 network"),
-        (HEAD + "detectLocalMode: Guess", 'detectLocalMode: "Guess" is not known'),
-        (HEAD + "detectLocalMode: BridgeInterface", "detectLocal.bridgeInterface"),
-        (HEAD + "bindAddress: '::'", "asks for IPv6"),
-        (HEAD + "nodePortAddresses: [primary, 10.0.0.0/8]", '"primary" must stand alone'),
-        (HEAD + "nodePortAddresses: [here]", "nodePortAddresses: 'here'"),
+        (HEAD + "nftables: {speed: 1}", "nftables: Object contains unknown field `speed`"),
+        (HEAD + "nftables: {masqueradeAll: maybe}", "nftables.masqueradeAll: Expected `bool`, got `str`"),
+        (HEAD + "nftables: {syncPeriod: soon}", 'nftables.syncPeriod: "soon" is not a duration'),
+        (HEAD + "nftables: {syncPeriod: 30}", '30 is not a duration; write it as "30s"'),
         (HEAD + "conntrack: {udpTimeout: long}", 'conntrack.udpTimeout: "long" is not a duration'),
     ],
 )
-def test_mistakes_are_named(text: str, words: str) -> None:
+def test_what_cannot_be_read_is_named(text: str, words: str) -> None:
     with pytest.raises(Failure) as failure:
         parse(text)
     assert words in str(failure.value)
@@ -100,41 +138,19 @@ def test_mistakes_are_named(text: str, words: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("30s", 30), ("1h0m0s", 3600), ("1m30s", 90), ("300ms", 0.3), ("0", 0), ("0s", 0)]
+    ("text", "seconds"),
+    [("30s", 30), ("1h0m0s", 3600), ("1m30s", 90), ("300ms", 0.3), (".5s", 0.5), ("0", 0), ("0s", 0), ("-1s", -1)],
 )
 def test_durations(text: str, seconds: float) -> None:
-    assert config.duration_seconds(text, "it") == pytest.approx(seconds)
+    assert Duration.parse(text) == pytest.approx(seconds)
 
 
-def test_how_pods_are_known() -> None:
-    cidr = IPv4Network("10.244.1.0/24")
-    own = parse(HEAD + "detectLocalMode: NodeCIDR")
-    assert config.pod_traffic(own, cidr, "") == PodTraffic(cidr)
-    assert config.pod_traffic(own, None, "") is None
-    prefix = parse(HEAD + "detectLocalMode: InterfaceNamePrefix\ndetectLocal: {interfaceNamePrefix: veth}")
-    assert config.pod_traffic(prefix, cidr, "") == PodTraffic(interface="veth*")
-    dual = parse(HEAD + "clusterCIDR: fd00::/64,10.244.0.0/16")
-    assert config.pod_traffic(dual, None, "") == PodTraffic(IPv4Network("10.244.0.0/16"))
+@pytest.mark.parametrize("text", ["0s", "30s", "1m0s", "1h0m0s", "300ms", "1.5s", "24h0m0s", "-2s", "10us"])
+def test_durations_are_written_as_go_does(text: str) -> None:
+    assert str(Duration.parse(text)) == text
 
 
-def test_where_node_ports_are_taken() -> None:
-    primary, other = IPv4Address("192.168.4.101"), IPv4Address("10.0.0.1")
-    addresses = (primary, other, IPv4Address("127.0.0.1"))
-
-    def taken(text: str) -> frozenset[IPv4Address] | None:
-        networks = config.node_port_networks(parse(HEAD + text), "")
-        return config.node_port_addresses(networks, primary, addresses)
-
-    assert taken("") == {primary}
-    assert taken("nodePortAddresses: [primary]") == {primary}
-    assert taken("nodePortAddresses: [10.0.0.0/8, 127.0.0.0/8]") == {other}
-    assert taken("nodePortAddresses: [0.0.0.0/0]") is None
-
-
-def test_conntrack_settings_that_are_given() -> None:
-    found = parse(HEAD + "conntrack: {maxPerCore: 1000, min: 5000, tcpEstablishedTimeout: 1h0m0s, tcpBeLiberal: true}")
-    assert config.conntrack_sysctls(found, 2, "") == {
-        "net.netfilter.nf_conntrack_tcp_timeout_established": 3600,
-        "net.netfilter.nf_conntrack_max": 5000,
-        "net.netfilter.nf_conntrack_tcp_be_liberal": 1,
-    }
+@pytest.mark.parametrize("text", ["", "s", "1", "1x", "1s2", "1 s"])
+def test_what_is_no_duration(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a duration"):
+        Duration.parse(text)

@@ -5,78 +5,100 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import shutil
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import uvloop
 
+from clusterip.api.yaml import dump
 from clusterip.client.config import ServerConfig, from_kubeconfig, in_cluster
 from clusterip.failure import Failure
-from clusterip.proxy.backends import Refused
-from clusterip.proxy.config import API_VERSION, KIND, KubeProxyConfiguration, parse, service_networks
+from clusterip.proxy import flags, process, switch
+from clusterip.proxy.config import API_VERSION, KIND, KubeProxyConfiguration, parse, to_tree
 from clusterip.proxy.model import Family
 from clusterip.proxy.modes import MODES
-from clusterip.proxy.process import Settings, serve
+from clusterip.proxy.resolve import service_networks
 from clusterip.transport import log
 
 DESCRIPTION = "Program this node's kernel for Services until SIGTERM; the rules stay when it ends."
 DEFAULTS = f"apiVersion: {API_VERSION}\nkind: {KIND}\n"
+DEFAULT_VERBOSITY = 2
+CAP_NET_ADMIN = 12
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", metavar="FILE", help="a KubeProxyConfiguration (kubeproxy.config.k8s.io/v1alpha1)")
-    parser.add_argument("--kubeconfig", metavar="FILE", help="the API, when the configuration does not name one")
-    parser.add_argument("--hostname-override", default="", metavar="NODE", help="this node's name (default: hostname)")
+    parser.add_argument("--master", default="", metavar="URL", help="the API, in place of the kubeconfig's")
     parser.add_argument(
         "--service-cluster-ip-range",
         default="",
         metavar="CIDRS",
         help="drop what is sent to addresses of these networks that no Service has",
     )
-    parser.add_argument("--cleanup", action="store_true", help="remove the rules and end")
-    parser.add_argument("-v", "--v", type=int, default=2, metavar="LEVEL", help="verbosity of the log (default: 2)")
+    parser.add_argument("--cleanup", action="store_true", help="remove the rules of all modes and end")
+    parser.add_argument("--init-only", action="store_true", help="do what needs full root, and end")
+    parser.add_argument("--write-config-to", metavar="FILE", help="write the configuration there and end")
+    parser.add_argument("-v", "--v", type=int, metavar="LEVEL", help="verbosity of the log (default: 2)")
+    flags.add_to(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    if not shutil.which("nft"):
-        raise Failure("the program nft is missing; install it: apt-get install nftables")
-    if os.geteuid() != 0:
-        raise Failure("programming the kernel needs root (or a user namespace of one's own: unshare -rn)")
+    config = _read(args)
+    if args.write_config_to:
+        return _write(config, args.write_config_to)
+    _check_rights()
     if args.cleanup:
-        asyncio.run(_clean_up())
-        return 0
-    config = _read(args.config)
-    source = args.config or "the default configuration"
-    settings = Settings(
-        _server(config, args.kubeconfig),
-        config,
-        (args.hostname_override or config.hostname_override or socket.gethostname()).lower(),
-        service_networks(args.service_cluster_ip_range),
-        source,
-    )
-    log.set_up(args.v)
+        return asyncio.run(_clean_up())
+    networks = service_networks(args.service_cluster_ip_range)
+    log.set_up(config.logging.verbosity or DEFAULT_VERBOSITY if args.v is None else args.v)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(settings))
+        if args.init_only:
+            runner.run(process.initialize(config))
+        else:
+            name = (config.hostname_override or socket.gethostname()).strip().lower()
+            runner.run(process.serve(process.Settings(_server(config, args.master), config, name, networks)))
     return 0
 
 
-def _read(path: str | None) -> KubeProxyConfiguration:
-    if path is None:
-        return parse(DEFAULTS, "the default configuration")
+def _read(args: argparse.Namespace) -> KubeProxyConfiguration:
+    given = flags.given(args)
+    if args.config is None:
+        return parse(DEFAULTS, "the command line" if given else "the default configuration", given)
     try:
-        return parse(Path(path).read_text(), path)
+        text = Path(args.config).read_text()
     except (OSError, UnicodeDecodeError) as error:
-        raise Failure(f"cannot read {path}: {error}") from error
+        raise Failure(f"cannot read {args.config}: {error}") from error
+    return parse(text, args.config, given)
 
 
-def _server(config: KubeProxyConfiguration, kubeconfig: str | None) -> ServerConfig:
-    path = kubeconfig or config.client_connection.kubeconfig
-    return from_kubeconfig(path) if path else in_cluster()
-
-
-async def _clean_up() -> None:
+def _write(config: KubeProxyConfiguration, path: str) -> int:
     try:
-        await MODES["nftables"].cleanup(Family.IPV4)
-    except Refused as error:
-        raise Failure(str(error)) from error
+        Path(path).write_text(dump(to_tree(config)))
+    except OSError as error:
+        raise Failure(f"cannot write {path}: {error.strerror}") from error
+    print(f"wrote {path}")
+    return 0
+
+
+def _check_rights() -> None:
+    """Root, or what of root's rights is needed."""
+    status = Path("/proc/self/status").read_text()
+    effective = int(next(line for line in status.splitlines() if line.startswith("CapEff:")).split()[1], 16)
+    if os.geteuid() != 0 and not effective >> CAP_NET_ADMIN & 1:
+        raise Failure("programming the kernel needs root (or a user namespace of one's own: unshare -rn)")
+
+
+def _server(config: KubeProxyConfiguration, master: str) -> ServerConfig:
+    path = config.client_connection.kubeconfig
+    if not path:
+        return ServerConfig(url=master) if master else in_cluster()
+    found = from_kubeconfig(path)
+    return replace(found, url=master) if master else found
+
+
+async def _clean_up() -> int:
+    """All modes, both families."""
+    if wrong := await switch.remove(MODES, Family):
+        raise Failure(f"not everything could be removed: {'; '.join(wrong)}")
+    return 0

@@ -13,10 +13,10 @@ from importlib import import_module
 from typing import Any
 
 from clusterip.proxy.backends import Backend, BackendSettings
+from clusterip.proxy.config_checks import MODES as KNOWN
 from clusterip.proxy.model import Family
 
-DEFAULT = "nftables"
-NAMES = ("nftables", "iptables", "ipvs", "userspace")
+NAMES = KNOWN
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,6 +131,7 @@ class Taint(_Object, frozen=True):
 
 class NodeSpec(_Object, frozen=True):
     pod_cidr: str = msgspec.field(default="", name="podCIDR")
+    pod_cidrs: tuple[str, ...] | None = msgspec.field(default=None, name="podCIDRs")
     taints: tuple[Taint, ...] | None = None
 
 

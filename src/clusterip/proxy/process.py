@@ -1,26 +1,25 @@
-"""The proxy put together: informers feed a collector, a runner programs plans, a settler follows, two ports tell.
+"""The proxy as a process: the API is followed, one or two families are programmed, two ports tell.
 
 Stage: all of them; the only module of the proxy that knows every other.
-Rules: nothing is written before Services, EndpointSlices and the Node were seen once; ending leaves the rules as they
-are, so that traffic goes on.
+Rules: nothing is written before Services, EndpointSlices and the Node were seen once; a mode that cannot run here ends
+the process with one line; ending leaves the rules as they are, so that traffic goes on.
+Truth: cmd/kube-proxy/app/server.go.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from datetime import datetime
-from ipaddress import IPv4Address, IPv4Network, ip_network
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from typing import Any
 
-import msgspec
-
+from clusterip.api.meta import ObjectKey
 from clusterip.client.config import ServerConfig
+from clusterip.client.events import NORMAL, EventRecorder, Involved
 from clusterip.client.informer import Informer
 from clusterip.client.names import ENDPOINT_SLICES, NODES, SERVICES
 from clusterip.client.rest import Client
@@ -29,32 +28,27 @@ from clusterip.failure import Failure, told
 from clusterip.kernel import sysctl
 from clusterip.kernel.conntrack import Conntrack, KernelConntrack
 from clusterip.kernel.link import Netlink
-from clusterip.proxy import config as configuration
+from clusterip.proxy import resolve, switch
 from clusterip.proxy.backends import Backend, BackendSettings
-from clusterip.proxy.config import KubeProxyConfiguration
-from clusterip.proxy.conntrack import Settler
-from clusterip.proxy.health import Health, insights, listener, probes
-from clusterip.proxy.model import Family, Node, Plan
-from clusterip.proxy.modes import DEFAULT, MODES
-from clusterip.proxy.objects import (
-    FOREIGN,
-    LEAVING_TAINT,
-    TRIGGER_TIME,
-    EndpointSlice,
-    NodeObject,
-    Service,
-    decoder,
-)
-from clusterip.proxy.plan import Planner
-from clusterip.proxy.runner import Runner, Synced
-from clusterip.proxy.snapshot import Collector, addresses_of, zone_of
-from clusterip.transport.http import Listener, Request, Response
+from clusterip.proxy.config import KubeProxyConfiguration, to_tree
+from clusterip.proxy.events import ServiceEvents
+from clusterip.proxy.family import FamilyProxy
+from clusterip.proxy.health import Health, probes
+from clusterip.proxy.model import Family, IPAddress, IPNetwork, Node
+from clusterip.proxy.modes import MODES
+from clusterip.proxy.objects import FOREIGN, LEAVING_TAINT, EndpointSlice, NodeObject, Service, decoder
+from clusterip.proxy.pages import Answer, insights, listener
+from clusterip.proxy.snapshot import zone_of
+from clusterip.proxy.telling import Telling
+from clusterip.transport.http import Listener
 from clusterip.transport.listening import bind
 
 logger = logging.getLogger(__name__)
 
+SERVICES_DEVICE = "kube-ipvs0"
+
 ObjectName = tuple[str, str]
-REPAIR_SECONDS = 1.0  # between two repairs of what others changed
+IMPATIENT_SECONDS = 10.0  # then it is said that the Node object is waited for
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +58,7 @@ class Settings:
     server: ServerConfig
     config: KubeProxyConfiguration
     node_name: str
-    service_networks: tuple[IPv4Network, ...] = ()
-    source: str = "configuration"
+    service_networks: tuple[IPNetwork, ...] = ()
 
 
 class Proxy:
@@ -75,199 +68,163 @@ class Proxy:
         self,
         settings: Settings,
         *,
-        backend: Backend[Any, Any] | None = None,
         conntrack: Conntrack | None = None,
         clock: Clock | None = None,
-        local_addresses: Callable[[], tuple[IPv4Address, ...]] | None = None,
+        local_addresses: Callable[[], tuple[IPAddress, ...]] | None = None,
     ) -> None:
-        self._settings = settings
+        self._settings, self._config = settings, settings.config
         self._clock = clock or SystemClock()
-        self._local_addresses = local_addresses or _interface_addresses
-        first = configuration.first_node(settings.config, settings.node_name, settings.service_networks)
-        self._collector = Collector(first)
-        self._planner = Planner()
-        made_from = BackendSettings(Family.IPV4, settings.config, configuration.masquerade_bit(settings.config))
-        self._backend = backend or MODES[settings.config.mode or DEFAULT].make(made_from)
-        self.health = Health(self._clock, patience_seconds=2 * configuration.sync_period_seconds(settings.config))
-        self.runner: Runner[Any, Any] = Runner(
-            self._backend, self._make_plan, self._clock, on_synced=self._on_synced, on_failed=self._on_failed
-        )
-        self._settler = Settler(conntrack or KernelConntrack())
-        self._synced_plan: Plan | None = None
-        self._plan_synced = asyncio.Event()
+        self._conntrack = conntrack or KernelConntrack()
+        self._local_addresses = local_addresses or interface_addresses
+        self.health = Health(self._clock, patience_seconds=2 * resolve.periods(self._config).sync_seconds)
+        self._node: NodeObject | None = None
         self._node_known = asyncio.Event()
-        self._started = False
-        self._triggers: list[float] = []
-        self._repaired_at, self._repair_waits = float("-inf"), False
+        self.families: list[FamilyProxy] = []
 
-    # -- what comes in -------------------------------------------------------------------------------------------------
-
-    def on_service(self, key: ObjectName, old: Service | None, new: Service | None) -> None:
-        self._collector.on_service(key, old, new)
-        self.health.metrics.count("sync_proxy_rules_service_changes_total")
-        self._changed()
-
-    def on_slice(self, key: ObjectName, old: EndpointSlice | None, new: EndpointSlice | None) -> None:
-        self._collector.on_slice(key, old, new)
-        self.health.metrics.count("sync_proxy_rules_endpoint_changes_total")
-        if self._started and new and (moment := _trigger_time(new)):
-            self._triggers.append(moment)
-        self._changed()
+    # -- the node ------------------------------------------------------------------------------------------------------
 
     def on_node(self, key: ObjectName, old: NodeObject | None, new: NodeObject | None) -> None:
-        if key[1] != self._collector.node.name:
-            return
         if new is None:
+            logger.warning("The Node object was deleted", extra={"kv": {"node": key[1]}})
             self.health.is_node_eligible = False
             return
         leaving = any(taint.key == LEAVING_TAINT for taint in new.spec.taints or ())
         self.health.is_node_eligible = not leaving and not new.metadata.deletion_timestamp
-        if self._collector.on_node(self._node(new)):
-            self._changed()
-        self._node_known.set()
+        self._node = new
+        self.look_around()
+        if self._is_complete(new):
+            self._node_known.set()
 
-    def _node(self, found: NodeObject) -> Node:
-        """The node as configured and as the API shows it."""
-        config, source = self._settings.config, self._settings.source
-        reported = addresses_of(found)
-        local = tuple(dict.fromkeys((*reported, *self._local_addresses())))
-        networks = configuration.node_port_networks(config, source)
-        primary = reported[0] if reported else None
-        return replace(
-            self._collector.node,
-            addresses=local,
-            zone=zone_of(found),
-            pod_traffic=configuration.pod_traffic(config, _pod_cidr(found), source),
-            node_port_addresses=configuration.node_port_addresses(networks, primary, local),
+    def _is_complete(self, found: NodeObject) -> bool:
+        """Whether the Node says what is needed: its addresses, and its pods' network where that tells pods apart."""
+        needs_network = self._config.detect_local_mode == "NodeCIDR"
+        return bool(resolve.host_addresses(found)) and bool(resolve.pod_networks(found) or not needs_network)
+
+    def look_around(self) -> None:
+        """The node's addresses, labels or networks may have changed."""
+        for family in self.families:
+            family.on_node(self._as_seen(family.node))
+
+    def _as_seen(self, node: Node) -> Node:
+        assert self._node is not None
+        return resolve.node_as_seen(
+            node,
+            self._config,
+            reported=resolve.host_addresses(self._node),
+            local=self._local_addresses(),
+            pod_networks=resolve.pod_networks(self._node),
+            zone=zone_of(self._node),
         )
-
-    def _changed(self) -> None:
-        self.health.queued()
-        if self._started:
-            self.runner.wake()
-
-    # -- what goes out -------------------------------------------------------------------------------------------------
-
-    def _make_plan(self) -> Plan:
-        return self._planner.plan(self._collector.snapshot())
-
-    def _on_synced(self, synced: Synced) -> None:
-        self.health.updated(queued_again=self.runner.is_awake)
-        metrics, kind = self.health.metrics, "full" if synced.was_full else "partial"
-        metrics.observe("sync_proxy_rules_duration_seconds", synced.seconds)
-        metrics.observe(f"sync_{kind}_proxy_rules_duration_seconds", synced.seconds)
-        now = self._clock.now().timestamp()
-        for moment in self._triggers:
-            metrics.observe("network_programming_duration_seconds", max(0.0, now - moment))
-        self._triggers.clear()
-        self._synced_plan = synced.plan
-        self._plan_synced.set()
-        values = {"changes": synced.changes, "services": len(synced.plan.services), "seconds": f"{synced.seconds:.4f}"}
-        logger.debug("Synced", extra={"kv": values})
-        if synced.was_full:
-            logger.info("Full sync", extra={"kv": values})
-
-    def _on_failed(self) -> None:
-        self.health.metrics.count("sync_proxy_rules_nftables_sync_failures_total")
-
-    async def _settle(self) -> None:
-        """Settle conntrack entries after each plan, beside the next sync."""
-        while True:
-            await self._plan_synced.wait()
-            self._plan_synced.clear()
-            assert self._synced_plan is not None
-            work = self._settler.prepare(self._synced_plan)
-            if work is None:
-                continue
-            started = self._clock.monotonic()
-            try:
-                deleted = await asyncio.to_thread(work)
-            except OSError as error:
-                logger.error("Cannot settle conntrack entries", extra={"kv": {"err": error}})
-                continue
-            self.health.metrics.count("conntrack_reconciler_deleted_entries_total", deleted)
-            self.health.metrics.observe("conntrack_reconciler_sync_duration_seconds", self._clock.monotonic() - started)
-            if deleted:
-                logger.info(
-                    "Deleted conntrack entries of UDP endpoints that are gone", extra={"kv": {"count": deleted}}
-                )
 
     # -- life ----------------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Serve until cancelled."""
-        logger.info(f"Using {self._backend.mode} Proxier")
-        self._apply_sysctls()
-        await self._backend.prepare()
-        listeners = await self._listen()
-        try:
-            async with (
-                self._backend.watch(self._on_foreign_change),
-                Client(self._settings.server, user_agent="kube-proxy/clusterip") as client,
-            ):
-                await self._follow(client)
-        finally:
-            for listening in listeners:
-                await listening.close()
+        backends = await prepared(self._config)
+        logger.info(f"Using {self._config.mode} Proxier")
+        apply_sysctls(self._config)
+        async with AsyncExitStack() as stack:
+            for listening in await self._listen():
+                stack.push_async_callback(listening.close)
+            client = await stack.enter_async_context(Client(self._settings.server, user_agent="kube-proxy/clusterip"))
+            await self._follow(client, backends)
 
-    async def _follow(self, client: Client) -> None:
+    async def _follow(self, client: Client, backends: dict[Family, Backend[Any, Any]]) -> None:
         services = Informer(client, SERVICES, decoder(Service), labels=FOREIGN)
         slices = Informer(client, ENDPOINT_SLICES, decoder(EndpointSlice), labels=FOREIGN)
-        nodes = Informer(client, NODES, decoder(NodeObject), fields=f"metadata.name={self._collector.node.name}")
-        services.subscribe(self.on_service)
-        slices.subscribe(self.on_slice)
+        nodes = Informer(client, NODES, decoder(NodeObject), fields=f"metadata.name={self._settings.node_name}")
         nodes.subscribe(self.on_node)
+        services.subscribe(lambda *_: self.health.metrics.count("sync_proxy_rules_service_changes_total"))
+        slices.subscribe(lambda *_: self.health.metrics.count("sync_proxy_rules_endpoint_changes_total"))
         async with asyncio.TaskGroup() as group:
             for informer in (services, slices, nodes):
                 group.create_task(informer.run(), name=f"informer {informer.ref.plural}")
-            group.create_task(self._settle(), name="conntrack")
-            for part in (services.synced(), slices.synced(), self._wait_for_node()):
-                await part
-            self._started = True
-            self.runner.wake()
-            await self.runner.run()
+            await self._wait_for_node()
+            await services.synced()
+            await slices.synced()
+            telling = self._telling(client, services, group)
+            self.families = self._make_families(backends, slices, telling)
+            self.look_around()
+            for family in self.families:
+                services.subscribe(family.on_service)
+                slices.subscribe(family.on_slice)
+            await switch.remove(switch.before(self._config.mode), backends)
+            for family in self.families:
+                group.create_task(family.run(), name=family.family.name)
+            await asyncio.gather(*(family.programmed_once.wait() for family in self.families))
+            await switch.remove(switch.after(self._config.mode), backends)
 
     async def _wait_for_node(self) -> None:
         """Node ports and locality need the Node object; until it is there nothing is programmed."""
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(IMPATIENT_SECONDS):
                 await self._node_known.wait()
         except TimeoutError:
-            logger.warning("Waiting for the Node object", extra={"kv": {"node": self._collector.node.name}})
+            values = {"node": self._settings.node_name}
+            logger.warning("Waiting for the Node object and its addresses", extra={"kv": values})
             await self._node_known.wait()
 
-    def _on_foreign_change(self) -> None:
-        """Repair at once, but not in a race with somebody who does the same."""
-        if not self._started or self._repair_waits:
-            return
-        logger.warning("Somebody else changed our rules, repairing them", extra={"kv": {"mode": self._backend.mode}})
-        self.health.queued()
-        delay = max(0.0, self._repaired_at + REPAIR_SECONDS - self._clock.monotonic())
-        self._repair_waits = True
-        asyncio.get_running_loop().call_later(delay, self._repair)
+    def _telling(self, client: Client, services: Informer[Service], group: asyncio.TaskGroup) -> Telling:
+        """Who is told what the families do."""
+        recorder = EventRecorder(client, "kube-proxy", self._settings.node_name, clock=self._clock)
+        group.create_task(recorder.run(), name="events")
+        recorder.event(Involved(kind="Node", name=self._settings.node_name), NORMAL, "Starting", "")
 
-    def _repair(self) -> None:
-        self._repair_waits, self._repaired_at = False, self._clock.monotonic()
-        self.runner.doubt()
+        def uid(key: ObjectKey) -> str:
+            found = services.get(*key)
+            return found.metadata.uid if found else ""
 
-    def _apply_sysctls(self) -> None:
-        wanted = configuration.conntrack_sysctls(self._settings.config, os.cpu_count() or 1, self._settings.source)
-        for name, reason in sysctl.apply(wanted).items():
-            logger.warning("The kernel refused a setting", extra={"kv": {"sysctl": name, "err": reason}})
+        events = ServiceEvents(recorder, self._settings.node_name, uid)
+        return Telling(self.health, self._config.mode, self._clock, events)
+
+    def _make_families(
+        self, backends: dict[Family, Backend[Any, Any]], slices: Informer[EndpointSlice], telling: Telling
+    ) -> list[FamilyProxy]:
+        """One for each family that can be had; the node's own must be."""
+        assert self._node is not None
+        primary = resolve.primary_family(self._config, resolve.host_addresses(self._node))
+        if primary not in backends:
+            raise Failure(f"{self._config.mode} mode cannot run here for IPv{primary.value}, the node's own IP family")
+        stacks = "dual-stack" if len(backends) > 1 else "single-stack"
+        logger.info(f"kube-proxy running in {stacks} mode", extra={"kv": {"primary ipFamily": f"IPv{primary.value}"}})
+        for text in resolve.warnings(self._config, primary):
+            logger.warning(text)
+        self.health.expect(backends)
+        order = sorted(backends, key=lambda family: family is not primary)
+        return [self._make_family(backends[family], slices, telling) for family in order]
+
+    def _make_family(
+        self, backend: Backend[Any, Any], slices: Informer[EndpointSlice], telling: Telling
+    ) -> FamilyProxy:
+        settings = self._settings
+        node = resolve.first_node(
+            self._config, settings.node_name, backend.family, backend.traits, settings.service_networks
+        )
+        return FamilyProxy(
+            backend,
+            node,
+            resolve.periods(self._config),
+            telling,
+            self._clock,
+            conntrack=self._conntrack,
+            slices_revision=lambda: slices.resource_version,
+        )
 
     async def _listen(self) -> list[Listener]:
-        config = self._settings.config
-        shown = msgspec.to_builtins(config)
-        answers = (probes(self.health), insights(self.health, self._backend.mode, shown))
-        wanted = zip(configuration.addresses(config), answers, strict=True)
-        return [found for address, answer in wanted if (found := await self._serve(address, answer))]
+        places = (self._config.healthz_bind_address, self._config.metrics_bind_address)
+        answers = (
+            probes(self.health),
+            insights(self.health, self._config.mode, to_tree(self._config), profiling=self._config.enable_profiling),
+        )
+        wanted = zip(places, answers, strict=True)
+        return [found for place, answer in wanted if (found := await self._serve(place, answer))]
 
-    async def _serve(self, address: str, answer: Callable[[Request], Response]) -> Listener | None:
+    async def _serve(self, address: str, answer: Answer) -> Listener | None:
         """A port that is taken stops a proxy only when it was told so."""
         try:
             sock = bind(address)
         except Failure as failure:
-            if self._settings.config.bind_address_hard_fail:
+            if self._config.bind_address_hard_fail:
                 raise
             logger.error("Going on without a port", extra={"kv": {"address": address, "err": failure}})
             return None
@@ -276,25 +233,50 @@ class Proxy:
         return found
 
 
-def _interface_addresses() -> tuple[IPv4Address, ...]:
-    """The addresses of this network namespace."""
+async def initialize(config: KubeProxyConfiguration) -> None:
+    """What needs full root, and nothing else."""
+    await prepared(config)
+    apply_sysctls(config)
+
+
+def apply_sysctls(config: KubeProxyConfiguration) -> None:
+    """Settings of connection tracking; larger ones that are there stay."""
+    wanted = resolve.conntrack_sysctls(config, os.cpu_count() or 1)
+    smaller = {name: value for name, value in wanted.items() if _now(name) < value}
+    for name, reason in sysctl.apply(smaller).items():
+        logger.info("The kernel keeps its own setting", extra={"kv": {"sysctl": name, "err": reason}})
+
+
+def _now(name: str) -> int:
+    """What the kernel has, or nothing when it cannot be read."""
+    try:
+        return int(sysctl.read(name))
+    except (OSError, ValueError):
+        return -1
+
+
+async def prepared(config: KubeProxyConfiguration) -> dict[Family, Backend[Any, Any]]:
+    """The mode's backend of each family that can be had here; Failure when there is none."""
+    found: dict[Family, Backend[Any, Any]] = {}
+    reasons: list[Failure] = []
+    for family in Family:
+        backend = MODES[config.mode].make(BackendSettings(family, config, resolve.masquerade_bit(config)))
+        try:
+            await backend.prepare()
+            found[family] = backend
+        except Failure as failure:
+            reasons.append(failure)
+    if not found:
+        raise reasons[0]
+    for reason in reasons:
+        logger.warning("One IP family cannot be had", extra={"kv": {"err": reason}})
+    return found
+
+
+def interface_addresses() -> tuple[IPAddress, ...]:
+    """The addresses of this network namespace; those that ipvs mode keeps there are Services'."""
     with Netlink() as netlink:
-        found = [address.address.ip for address in netlink.addresses()]
-    return tuple(address for address in found if isinstance(address, IPv4Address) and not address.is_loopback)
-
-
-def _pod_cidr(node: NodeObject) -> IPv4Network | None:
-    with contextlib.suppress(ValueError):
-        network = ip_network(node.spec.pod_cidr)
-        return network if isinstance(network, IPv4Network) else None
-    return None
-
-
-def _trigger_time(found: EndpointSlice) -> float | None:
-    """When the pod changed that made this slice change."""
-    with contextlib.suppress(ValueError):
-        return datetime.fromisoformat((found.metadata.annotations or {}).get(TRIGGER_TIME, "")).timestamp()
-    return None
+        return tuple(address.address.ip for address in netlink.addresses() if address.dev != SERVICES_DEVICE)
 
 
 async def serve(settings: Settings) -> None:

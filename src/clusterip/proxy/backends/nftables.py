@@ -128,6 +128,8 @@ class Nftables:
 
     async def prepare(self) -> None:
         """Whether the kernel and the program are there: the first read says what is wrong."""
+        if self.family is Family.IPV6:
+            raise Failure("nftables mode for IPv6 is not available yet")
         try:
             await self._nft.read(table.KUBE_PROXY)
         except NftError as error:
