@@ -143,6 +143,7 @@ RULES: dict[str, Sequence[Rule]] = {
         rule("create", "pods/eviction serviceaccounts/token tokenreviews subjectaccessreviews"),
         rule("create patch update", "events"),
         rule(f"{READ} create update patch delete", "leases", namespace="kube-node-lease"),
+        rule(READ, "leases", namespace="kube-system"),  # what proxies have programmed
     ],
     "system:serviceaccounts:kube-system": [
         rule(READ, "services endpoints endpointslices nodes pods namespaces networkpolicies servicecidrs"),

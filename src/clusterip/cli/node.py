@@ -48,6 +48,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cgroup-parent", metavar="PATH", default=os.environ.get("CLUSTERIP_CGROUP", ""))
     parser.add_argument("--max-pods", metavar="N", type=int, default=110)
     parser.add_argument("--drain-seconds", metavar="N", type=float, default=0.25, help="between leaving and SIGTERM")
+    parser.add_argument(
+        "--strict-drain",
+        action="store_true",
+        help="SIGTERM only after every node's proxy has heard that the pod leaves",
+    )
     parser.add_argument("--crash-loop-longest", metavar="SECONDS", type=float, default=300.0)
     parser.add_argument("--pki", metavar="DIR", type=Path, help="kubelet.crt, kubelet.key and ca.crt (ROOT/pki)")
     parser.add_argument("-v", "--verbosity", type=int, default=2)
@@ -86,6 +91,7 @@ def _settings(args: argparse.Namespace) -> Settings:
         max_pods=args.max_pods,
         gate=_gate(args.gate, args.gate_token),
         drain_seconds=args.drain_seconds,
+        strict_drain=args.strict_drain,
         crash_longest=args.crash_loop_longest,
     )
 

@@ -41,6 +41,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KIND",
         help="namespace, or uml: each node's network is a User Mode Linux guest, which has IPVS (default: namespace)",
     )
+    parser.add_argument(
+        "--strict-drain",
+        action="store_true",
+        help="a pod gets SIGTERM only after every node's proxy has heard that it leaves: a rollout loses no request",
+    )
     parser.add_argument("--store", default="sqlite", metavar="KIND", help="sqlite or memory (default: sqlite)")
     parser.add_argument("--supervise", action="store_true", help=argparse.SUPPRESS)
 
@@ -56,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
         proxy_mode=choices.parse_proxy_mode(args.proxy_mode, kind),
         node_kind=kind,
         store=choices.parse_store(args.store),
+        strict_drain=args.strict_drain,
     )
     check(kind)
     return _up(folder, config)

@@ -42,6 +42,7 @@ class Config:
     node_port_range: str = "30000-32767"
     domain: str = "cluster.local"
     dns_address: str = "10.96.0.10"
+    strict_drain: bool = False
 
     def to_tree(self) -> dict[str, Any]:
         return asdict(self)

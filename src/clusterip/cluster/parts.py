@@ -111,6 +111,7 @@ def node_agent(folder: Folder, config: Config, machine: Machine) -> Part:
         f"--cluster-domain={config.domain}",
         f"--root={NODE_ROOT}",
         f"--zygote={NODE_RUN}/{folder.zygote_socket.name}",
+        *(("--strict-drain",) if config.strict_drain else ()),
         *(umlnode.agent_options(machine) if machine.kind == UML else ()),
     )
     return Part(

@@ -34,6 +34,7 @@ from clusterip.node.registration import LIMITS, Registrar, read_machine
 from clusterip.node.runtime import Runtime
 from clusterip.node.settings import Settings, Tools
 from clusterip.node.sources import Sources
+from clusterip.node.strictdrain import StrictDrain
 from clusterip.node.worker import PodWorker
 
 logger = logging.getLogger(__name__)
@@ -65,6 +66,7 @@ class Agent:
         registrar = Registrar(client, settings, machine, self._clock)
         async with asyncio.TaskGroup() as group:
             sources = Sources(client, group)
+            drain = StrictDrain(client, group, self._clock) if settings.strict_drain else None
             tools = Tools(
                 settings=settings,
                 clock=self._clock,
@@ -79,6 +81,7 @@ class Agent:
                 allocatable=registration.capacity(machine, settings.max_pods),
                 capabilities=own_capabilities(),
                 memory_bytes=machine.memory_bytes,
+                strict_drain=drain,
             )
             parts = {"events": events, "services": services, "pods": pods, "node": registrar}
             running = [group.create_task(part.run(), name=name) for name, part in parts.items()]  # type: ignore[attr-defined]
@@ -87,6 +90,8 @@ class Agent:
             for task in [*running, *self._tasks.values()]:
                 task.cancel()
             sources.stop()
+            if drain is not None:
+                drain.stop()
 
     # -- workers ------------------------------------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from clusterip.node.environment import ServiceView
 from clusterip.node.images import ImageStore
 from clusterip.node.runtime import Runtime
 from clusterip.node.sources import Sources
+from clusterip.node.strictdrain import StrictDrain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +42,7 @@ class Settings:
     max_pods: int = 110
     gate: Gate | None = None  # of the guest in whose kernel the node's own network is
     drain_seconds: float = 0.25
+    strict_drain: bool = False  # no pod is told to stop before every proxy has heard that it leaves
     crash_longest: float = 300.0
 
 
@@ -61,6 +63,7 @@ class Tools:
     allocatable: Mapping[str, str] = field(default_factory=dict)
     capabilities: frozenset[str] = frozenset()
     memory_bytes: int = 0
+    strict_drain: StrictDrain | None = None
     starts: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(8))
 
     def pod_cgroup(self, uid: str) -> str:
