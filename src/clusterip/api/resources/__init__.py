@@ -12,6 +12,7 @@ from clusterip.api.resources.apps import CONTROLLER_REVISION, DAEMON_SET, DEPLOY
 from clusterip.api.resources.batch import JOB
 from clusterip.api.resources.coordination import LEASE
 from clusterip.api.resources.core import CONFIG_MAP, NAMESPACE, NODE, SECRET, SERVICE_ACCOUNT
+from clusterip.api.resources.cronjobs import CRON_JOB
 from clusterip.api.resources.discovery import ENDPOINT_SLICE
 from clusterip.api.resources.events import EVENT, NEW_EVENT
 from clusterip.api.resources.ingresses import INGRESS, INGRESS_CLASS
@@ -20,6 +21,7 @@ from clusterip.api.resources.pods import POD
 from clusterip.api.resources.policies import NETWORK_POLICY
 from clusterip.api.resources.rbac import CLUSTER_ROLE, CLUSTER_ROLE_BINDING, ROLE, ROLE_BINDING
 from clusterip.api.resources.services import ENDPOINTS, SERVICE
+from clusterip.api.resources.statefulsets import STATEFUL_SET
 
 RESOURCES: tuple[Resource, ...] = (
     CONFIG_MAP,
@@ -35,6 +37,8 @@ RESOURCES: tuple[Resource, ...] = (
     DAEMON_SET,
     DEPLOYMENT,
     REPLICA_SET,
+    STATEFUL_SET,
+    CRON_JOB,
     JOB,
     LEASE,
     ENDPOINT_SLICE,

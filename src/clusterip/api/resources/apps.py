@@ -45,8 +45,7 @@ def apps(kind: str, plural: str, *short: str, scales: bool = True, **more: Any) 
         schema=f"io.k8s.api.apps.v1.{kind}",
         subresources={**({"scale": SCALE} if scales else {}), "status": Subresource(kind=kind)},
         warnings=of_template,
-        name_rule=name_is_subdomain,
-        **more,
+        **{"name_rule": name_is_subdomain, **more},
     )
 
 
