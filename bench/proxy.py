@@ -9,11 +9,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,6 +28,9 @@ from bench.proxylab import ProxyLab, proxy_lab
 QUICK = os.environ.get("QUICK", "") not in ("", "0")
 SIZES = (100, 500) if QUICK else (1000, 5000, 10_000)
 ENDPOINTS = 3
+ROOT = Path(__file__).parent.parent
+CLUSTERIP = (sys.executable, "-m", "clusterip.main")
+GUEST_SECONDS = 1500
 MODES = (("nftables", ""), ("iptables", "nft"), ("iptables", "legacy"), ("userspace", "nft"))
 
 
@@ -54,20 +59,27 @@ def name_of(mode: str, variant: str) -> str:
 
 
 def row(mode: str, variant: str, services: int) -> Row:
-    """One mode at one size: first sync, connections to the first and the last Service between two direct ones."""
-    count, changes = (500, 5) if QUICK else (3000, 30)
+    """One mode at one size: first sync; connections to the endpoint, the first and the last Service in turn."""
+    count, turns, changes = (300, 3, 5) if QUICK else (1000, 5, 30)
+    asked = {
+        "direct": (objects.SERVER, objects.SERVER_PORT),
+        "first": (objects.service_ip(0), 80),
+        "last": (objects.service_ip(services - 1), 80),
+    }
     with child(mode, variant) as (lab, proxy):
-        found = Row(name_of(mode, variant), services)
-        found.sync = proxy.do("start", services=services, endpoints=ENDPOINTS)["seconds"]
-        before = lab.ask(objects.SERVER, objects.SERVER_PORT, count=count)
-        found.first = lab.ask(objects.service_ip(0), count=count)
-        found.last = lab.ask(objects.service_ip(services - 1), count=count)
-        after = lab.ask(objects.SERVER, objects.SERVER_PORT, count=count)
-        found.direct = {word: (before[word] + after[word]) / 2 for word in ("p50", "p99", "rate")}
-        found.change = proxy.do("change", count=changes)
-        if errors := found.first["errors"] + found.last["errors"]:
-            raise RuntimeError(f"{found.mode}: {errors:.0f} connections failed")
-        return found
+        sync = proxy.do("start", services=services, endpoints=ENDPOINTS)["seconds"]
+        for place in asked.values():  # caches are warm for all
+            lab.ask(*place, count=count // 3)
+        seen = [{word: lab.ask(*place, count=count) for word, place in asked.items()} for _ in range(turns)]
+        if errors := sum(one["errors"] for turn in seen for one in turn.values()):
+            raise RuntimeError(f"{errors:.0f} connections failed")
+        middle = {word: _middle([turn[word] for turn in seen]) for word in asked}
+        return Row(name_of(mode, variant), services, sync, **middle, change=proxy.do("change", count=changes))
+
+
+def _middle(seen: list[dict[str, float]]) -> dict[str, float]:
+    """Of several turns, the middle of each figure."""
+    return {word: statistics.median(one[word] for one in seen) for word in ("p50", "p99", "rate")}
 
 
 def side_by_side(rows: list[Row]) -> str:
@@ -101,21 +113,50 @@ def side_by_side(rows: list[Row]) -> str:
     )
 
 
-def modes() -> list[Figure]:
-    """The side-by-side table."""
+def rows_of(modes: Sequence[tuple[str, str]]) -> list[Row]:
+    """Each mode at each size; one that cannot is said to be missing."""
     rows: list[Row] = []
     for services in SIZES:
-        for mode, variant in MODES:
+        for mode, variant in modes:
             try:
                 rows.append(row(mode, variant, services))
             except RuntimeError as error:
-                print(f"    {name_of(mode, variant)} at {services} Services: {error}", flush=True)
+                print(f"    no {name_of(mode, variant)} at {services} Services: {error}", flush=True)
+    return rows
+
+
+def modes() -> list[Figure]:
+    """The side-by-side table."""
+    rows = rows_of(MODES)
     print(side_by_side(rows), flush=True)
     return [figure for found in rows for figure in _of(found)]
 
 
-def _of(found: Row) -> Iterator[Figure]:
-    where = f"{found.mode}, {found.services} Services"
+def in_guest() -> list[Figure]:
+    """ipvs beside iptables-legacy, both within one User Mode Linux kernel; only these two can be compared there."""
+    sys.path.append(str(ROOT / "tests"))
+    from uml import guest
+
+    with tempfile.TemporaryDirectory(prefix="clusterip-bench-") as name:
+        environment = {
+            **guest.ENVIRONMENT,
+            "PYTHONPATH": f"{ROOT}:{ROOT / 'src'}",
+            "QUICK": os.environ.get("QUICK", ""),
+        }
+        command = [sys.executable, "-m", "bench.proxyguest", "/run/host/rows"]
+        try:
+            done = guest.run(command, Path(name), seconds=GUEST_SECONDS, memory="1G", environment=environment)
+        except guest.GuestFailed as failure:
+            print(f"    no ipvs: {failure}", flush=True)
+            return []
+        print(done.output, flush=True)
+        written = Path(name) / "rows"
+        rows = [Row(**tree) for tree in json.loads(written.read_text())] if written.exists() else []
+    return [figure for found in rows for figure in _of(found, " (guest)")]
+
+
+def _of(found: Row, place: str = "") -> Iterator[Figure]:
+    where = f"{found.mode}{place}, {found.services} Services"
     yield Figure(f"{where}: first sync", found.sync, "s", None)
     for word, asked in (("first", found.first), ("last", found.last)):
         for share in ("p50", "p99"):
@@ -224,30 +265,40 @@ clientConnection:
 
 
 def whole() -> list[Figure]:
-    """The process, fed by an API server over TLS: cold start, memory, changes as they come, CPU."""
-    services, count, seconds = (500, 20, 2) if QUICK else (10_000, 300, 10)
+    """The process, fed by an API server over TLS: cold start, memory, changes as they come, CPU; kube-proxy's if here."""
+    services = 500 if QUICK else 10_000
     with proxy_lab() as lab, tempfile.TemporaryDirectory(prefix="clusterip-bench-") as folder:
-        program = (sys.executable, "-m", "clusterip.main")
         words = ("apiserver", "--listen", "127.0.0.1:6443", "--store", "memory", "--state", folder, "-o", "json")
-        _, ready = lab.start(lab.node, *program, *words, stderr=subprocess.DEVNULL)
+        _, ready = lab.start(lab.node, *CLUSTERIP, *words, stderr=subprocess.DEVNULL)
         kubeconfig = json.loads(ready)["kubeconfig"]
         load = Child(lab, "proxyload", kubeconfig)
         load.do("fill", services=services, endpoints=ENDPOINTS)
         config = Path(folder) / "proxy.yaml"
         config.write_text(CONFIG.format(pods=objects.PODS, kubeconfig=kubeconfig))
-        began = time.perf_counter()
-        words = ("proxy", "--config", str(config), "--service-cluster-ip-range", objects.SERVICES)
-        process = subprocess.Popen(lab.inside(lab.node, *program, *words), stderr=subprocess.DEVNULL)
-        try:
-            _until_answered(lab, objects.service_ip(services - 1))
-            cold = time.perf_counter() - began
-            one = load.do("change", count=count)
-            memory = pss(process.pid) / 2**20
-            busy = load.do("rate", per_second=100, seconds=seconds, pid=process.pid)
-        finally:
-            process.terminate()
-            process.wait(10)
-    where = f"nftables, {services} x {ENDPOINTS}, whole process"
+        ours = (*CLUSTERIP, "proxy", "--config", str(config), "--service-cluster-ip-range", objects.SERVICES)
+        figures = _whole(lab, load, ours, f"nftables, {services} x {ENDPOINTS}, whole process", services)
+        if program := shutil.which("kube-proxy"):
+            subprocess.run(lab.inside(lab.node, *CLUSTERIP, "proxy", "--cleanup"), check=True)
+            figures += _whole(lab, load, (program, "--config", str(config)), f"{program}, {services} x 3", services)
+        else:
+            print("    no kube-proxy on PATH: its figures are of the same kind of machine, measured before", flush=True)
+        return figures
+
+
+def _whole(lab: ProxyLab, load: Child, command: Sequence[str], where: str, services: int) -> list[Figure]:
+    """One proxy from its start to its end."""
+    count, seconds = (20, 2) if QUICK else (300, 10)
+    began = time.perf_counter()
+    process = subprocess.Popen(lab.inside(lab.node, *command), stderr=subprocess.DEVNULL)
+    try:
+        _until_answered(lab, objects.service_ip(services - 1))
+        cold = time.perf_counter() - began
+        one = load.do("change", count=count)
+        memory = pss(process.pid) / 2**20
+        busy = load.do("rate", per_second=100, seconds=seconds, pid=process.pid)
+    finally:
+        process.terminate()
+        process.wait(30)
     return [
         Figure(f"{where}: from its start to the last Service's answer", cold, "s", None),
         Figure(f"{where}: memory (PSS)", memory, "MB", 150, "kube-proxy 212 MB"),
@@ -270,7 +321,7 @@ def _until_answered(lab: ProxyLab, address: str, seconds: float = 120) -> None:
 async def proxy() -> list[Figure]:
     """Everything."""
     figures: list[Figure] = []
-    for part in (modes, syncs, changes, whole, connections, relay):
+    for part in (modes, syncs, changes, whole, connections, relay, in_guest):
         print(f"    {part.__name__}", flush=True)
         figures += part()  # nothing else runs here
     return figures
