@@ -35,6 +35,7 @@ def test_without_a_pipe_it_waits_for_one(monkeypatch: pytest.MonkeyPatch) -> Non
     writer, source, sink, reader = pairs()
     pipes = Pipes()
     direction = Direction(source, sink, pipes)
+    direction.readable = True
     writer.send(b"bytes")
     told: list[bool] = []
     lent = pipes.take()

@@ -192,7 +192,7 @@ def test_an_endpoint_that_is_silent_gets_more_time_at_each_attempt(
         return sock
 
     monkeypatch.setattr(tcp, "connecting", silent)
-    monkeypatch.setattr(tcp.Dial, "_on_ready", lambda dial, endpoint: None)
+    monkeypatch.setattr(tcp.Dial, "_on_ready", lambda dial, endpoint, events: None)
     with client(relay.put("web", Place("192.0.2.1", 1), Place("192.0.2.2", 1))) as asking:
         relay.turns()
         for number, seconds in enumerate((0.25, 0.5, 1.0, 2.0), 1):

@@ -75,7 +75,7 @@ class Direction:
 
     def __init__(self, source: socket.socket, sink: socket.socket, pipes: Pipes) -> None:
         self.source, self.sink = source, sink
-        self.readable = self.writable = True
+        self.readable, self.writable = False, True  # as long as nobody says otherwise
         self.ended = False  # the source said its last
         self.done = False  # and the sink was told
         self.starved = False  # no pipe to be had
@@ -142,15 +142,23 @@ class Stream:
     __slots__ = ("_back", "_client", "_endpoint", "_forth", "_loop", "_on_end", "_over", "_pipes")
 
     def __init__(
-        self, loop: Loop, client: socket.socket, endpoint: socket.socket, pipes: Pipes, on_end: Callable[[], None]
+        self,
+        loop: Loop,
+        client: socket.socket,
+        endpoint: socket.socket,
+        events: int,
+        pipes: Pipes,
+        on_end: Callable[[], None],
     ) -> None:
-        """The endpoint's socket is watched already, the client's is not."""
+        """The endpoint's socket is watched already and has had these events, the client's is not."""
         self._loop, self._client, self._endpoint = loop, client, endpoint
         self._pipes, self._on_end, self._over = pipes, on_end, False
         self._forth = Direction(client, endpoint, pipes)
         self._back = Direction(endpoint, client, pipes)
         loop.hand_over(endpoint.fileno(), self._on_endpoint)
         loop.watch(client.fileno(), self._on_client)
+        if events & ~OUT:
+            self._on_endpoint(events)
 
     def _on_client(self, events: int) -> None:
         self._told(events, self._forth, self._back)

@@ -132,7 +132,7 @@ class Dial:
             logger.warning("Cannot open a socket to an endpoint", extra={"kv": {"endpoint": target, "err": error}})
             return False
         self._endpoint = endpoint
-        self._loop.watch(endpoint.fileno(), lambda events: self._on_ready(endpoint))
+        self._loop.watch(endpoint.fileno(), lambda events: self._on_ready(endpoint, events))
         failed = endpoint.connect_ex(target)
         if failed not in (0, errno.EINPROGRESS):
             self._give_up()
@@ -141,7 +141,7 @@ class Dial:
         self._loop.at(moment, lambda: self._on_late(endpoint))
         return True
 
-    def _on_ready(self, endpoint: socket.socket) -> None:
+    def _on_ready(self, endpoint: socket.socket, events: int) -> None:
         if endpoint is not self._endpoint:
             return
         if endpoint.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
@@ -149,7 +149,7 @@ class Dial:
             self.start()
             return
         self._endpoint = None
-        Stream(self._loop, self._client, endpoint, self._pipes, self._on_end).pump()
+        Stream(self._loop, self._client, endpoint, events, self._pipes, self._on_end)
 
     def _on_late(self, endpoint: socket.socket) -> None:
         if endpoint is self._endpoint:
