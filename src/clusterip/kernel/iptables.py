@@ -1,6 +1,6 @@
 """iptables: the kernel's chains through the programs of one variant, nft or legacy.
 
-Stage: commit.  In: Changes of a State, in stages.  Out: kernel tables, or IptablesError; read: the State of owned chains.
+Stage: commit.  In: Changes of a State, in stages.  Out: kernel tables, or IptablesError; read: owned chains as a State.
 Rules: text is made and read elsewhere (iptables_state.py, iptables_listing.py); here the programs run.
 Truth: iptables-restore(8), xtables-nft(8), xtables-legacy(8) 1.8.9.  Each table of each stage is one transaction of the
 kernel; a run that fails at a later table leaves the earlier ones changed: the state must be read again after an error.
@@ -30,6 +30,7 @@ from clusterip.kernel.iptables_state import (
     State,
     Value,
     absent,
+    absent_in,
     owned,
     render,
 )
@@ -94,10 +95,10 @@ class KernelIptables:
         return owned(await self.listing(), owns)
 
     async def missing(self, keys: Iterable[Key]) -> list[Key]:
-        """The legacy variant reads all of a table whatever is asked, so that one look at all tables is cheaper there."""
+        """The legacy variant reads a whole table whatever is asked: one look at all tables is cheaper there."""
         wanted = list(keys)
         if self.variant == LEGACY:
-            return absent(wanted, await self.listing())
+            return absent_in(wanted, await self.save())
         text = ""
         for table, chain in dict.fromkeys(key[:2] for key in wanted):
             try:

@@ -147,6 +147,16 @@ def owned(listing: Listing, owns: Owns) -> State:
     return state
 
 
+def absent_in(keys: Iterable[Key], saved: str) -> list[Key]:
+    """The same of what iptables-save prints, which may be long, without reading it all."""
+    tables = {text.split("\n", 1)[0]: text for text in ("\n" + saved).split("\n*")[1:]}
+    return [key for key in keys if _line_of(key) not in tables.get(key.table, "")]
+
+
+def _line_of(key: Key) -> str:
+    return f"\n-A {key.chain} {key.rule}\n" if isinstance(key, JumpKey) else f"\n:{key.chain} "
+
+
 def absent(keys: Iterable[Key], listing: Listing) -> list[Key]:
     """Which of the keys a listing lacks."""
     return [

@@ -43,6 +43,7 @@ from clusterip.proxy.backends.iptables_chains import (
 )
 from clusterip.proxy.backends.iptables_service import compile_service, count_endpoints
 from clusterip.proxy.backends.iptables_shared import NOTHING, AnyKey, in_stages, taken_apart
+from clusterip.proxy.backends.iptables_tally import Tally
 from clusterip.proxy.model import Family, Node, Plan, ServicePlan, Traits
 
 logger = logging.getLogger(__name__)
@@ -120,6 +121,7 @@ class Iptables:
         self._iptables, self._localhost = iptables, localhost
         self._compiler = Compiler()
         self._held = NOTHING
+        self.tally = Tally()
 
     async def prepare(self) -> None:
         """Find out which iptables is in use, and what it can do."""
@@ -145,6 +147,7 @@ class Iptables:
             state = await self._iptables.read(is_ours)
         except IptablesError as error:
             raise Refused(f"cannot read the tables: {error}") from error
+        self.tally.was_read(state)
         values, self._held = taken_apart(state)
         if not self._localhost and LOOPBACK_GUARD in values:
             values[LOOPBACK_GUARD] = ()  # what is in there is a kubelet's, and stays
@@ -156,8 +159,10 @@ class Iptables:
         try:
             await self._iptables.commit(*stages)
         except IptablesError as error:
+            self.tally.was_refused()
             raise Refused(f"iptables refused {len(changes)} changes: {error}") from error
         self._held = held
+        self.tally.was_made(stages)
         return Changes()
 
     async def is_intact(self) -> bool:
