@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from clusterip.cluster.parts import parts
 from clusterip.cluster.topology import topology
 from clusterip.failure import Failure
 from clusterip.kernel import mount
+from clusterip.proxy.config import parse
 
 CONFIG = Config(name="one", nodes=("a", "b"))
 PLAN = topology(CONFIG)
@@ -100,9 +102,20 @@ def test_system_parts_are_found_as_lessons_find_them() -> None:
     assert proxy["metadata"]["labels"] == {"k8s-app": "kube-proxy"}
     assert proxy["spec"]["hostNetwork"] is True
     config = yaml.safe_load(found["ConfigMap", "kube-proxy"]["data"]["config.conf"])
-    assert (config["kind"], config["mode"]) == ("KubeProxyConfiguration", "nftables")
+    assert (config["kind"], config["mode"]) == ("KubeProxyConfiguration", "")
     assert found["Service", "kube-dns"]["spec"]["clusterIP"] == "10.96.0.10"
     assert found["Deployment", "coredns"]["spec"]["template"]["metadata"]["labels"] == {"k8s-app": "kube-dns"}
+
+
+@pytest.mark.parametrize("mode", ["nftables", "iptables", "ipvs", "userspace"])
+def test_the_proxys_configuration_can_be_edited_as_lessons_do(mode: str) -> None:
+    config = replace(CONFIG, proxy_mode=mode)
+    text = next(tree for tree in manifests(config) if tree["kind"] == "ConfigMap")["data"]["config.conf"]
+    assert parse(text, "config.conf").mode == mode
+    if mode == "nftables":
+        edited = text.replace('mode: ""', 'mode: "ipvs"').replace("strictARP: false", "strictARP: true")
+        found = parse(edited, "config.conf")
+        assert (found.mode, found.ipvs.strict_arp) == ("ipvs", True)
 
 
 def test_the_proxys_kubeconfig_is_one(tmp_path: Path) -> None:

@@ -15,24 +15,78 @@ from clusterip.cluster.topology import API_PORT, CONTROL_ADDRESS, INSIDE_URL
 
 NAMESPACE = "kube-system"
 IMAGE = "clusterip"
+DEFAULT_MODE = "nftables"
 DNS_PORTS = (("dns", "UDP", 53), ("dns-tcp", "TCP", 53), ("metrics", "TCP", 9153))
 ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 
 KUBE_PROXY_CONFIG = """\
 apiVersion: kubeproxy.config.k8s.io/v1alpha1
-kind: KubeProxyConfiguration
 bindAddress: 0.0.0.0
+bindAddressHardFail: false
 clientConnection:
+  acceptContentTypes: ""
+  burst: 0
+  contentType: ""
   kubeconfig: /var/lib/kube-proxy/kubeconfig.conf
+  qps: 0
 clusterCIDR: {pod_cidr}
-healthzBindAddress: 0.0.0.0:10256
-metricsBindAddress: 127.0.0.1:10249
+configSyncPeriod: 0s
+conntrack:
+  maxPerCore: null
+  min: null
+  tcpBeLiberal: false
+  tcpCloseWaitTimeout: null
+  tcpEstablishedTimeout: null
+  udpStreamTimeout: 0s
+  udpTimeout: 0s
+detectLocal:
+  bridgeInterface: ""
+  interfaceNamePrefix: ""
+detectLocalMode: ""
+enableProfiling: false
+healthzBindAddress: ""
+hostnameOverride: ""
+iptables:
+  localhostNodePorts: null
+  masqueradeAll: false
+  masqueradeBit: null
+  minSyncPeriod: 0s
+  syncPeriod: 0s
+ipvs:
+  excludeCIDRs: null
+  minSyncPeriod: 0s
+  scheduler: ""
+  strictARP: false
+  syncPeriod: 0s
+  tcpFinTimeout: 0s
+  tcpTimeout: 0s
+  udpTimeout: 0s
+kind: KubeProxyConfiguration
+logging:
+  flushFrequency: 0
+  options:
+    json:
+      infoBufferSize: "0"
+    text:
+      infoBufferSize: "0"
+  verbosity: 0
+metricsBindAddress: ""
 mode: {mode}
 nftables:
   masqueradeAll: false
+  masqueradeBit: null
   minSyncPeriod: 0s
-  syncPeriod: 30s
+  syncPeriod: 0s
 nodePortAddresses: null
+oomScoreAdj: null
+portRange: ""
+showHiddenMetricsForVersion: ""
+winkernel:
+  enableDSR: false
+  forwardHealthCheckVip: false
+  networkName: ""
+  rootHnsEndpointName: ""
+  sourceVip: ""
 """
 
 KUBE_PROXY_KUBECONFIG = """\
@@ -94,8 +148,10 @@ def _probe(path: str, port: int, **numbers: int) -> Tree:
 
 
 def kube_proxy_config(config: Config) -> Tree:
+    """As kubeadm writes it: every field is there to be edited, and the default mode is an empty one."""
+    mode = '""' if config.proxy_mode == DEFAULT_MODE else config.proxy_mode
     files = {
-        "config.conf": KUBE_PROXY_CONFIG.format(pod_cidr=config.pod_cidr, mode=config.proxy_mode),
+        "config.conf": KUBE_PROXY_CONFIG.format(pod_cidr=config.pod_cidr, mode=mode),
         "kubeconfig.conf": KUBE_PROXY_KUBECONFIG.format(account=ACCOUNT, url=INSIDE_URL),
     }
     return _config_map("kube-proxy", files, app="kube-proxy")

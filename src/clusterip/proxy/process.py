@@ -15,9 +15,10 @@ import signal
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from clusterip.api.meta import ObjectKey
+from clusterip.api.meta import ObjectKey, Tree
 from clusterip.client.config import ServerConfig
 from clusterip.client.events import NORMAL, EventRecorder, Involved
 from clusterip.client.informer import Informer
@@ -34,11 +35,14 @@ from clusterip.proxy.config import KubeProxyConfiguration, to_tree
 from clusterip.proxy.events import ServiceEvents
 from clusterip.proxy.family import FamilyProxy
 from clusterip.proxy.health import Health, probes
+from clusterip.proxy.healthchecks import HealthChecks
 from clusterip.proxy.model import Family, IPAddress, IPNetwork, Node
 from clusterip.proxy.modes import MODES
 from clusterip.proxy.objects import FOREIGN, LEAVING_TAINT, EndpointSlice, NodeObject, Service, decoder
 from clusterip.proxy.pages import Answer, insights, listener
+from clusterip.proxy.programmed import ProgrammedLease, node_owner
 from clusterip.proxy.snapshot import zone_of
+from clusterip.proxy.sole import claim
 from clusterip.proxy.telling import Telling
 from clusterip.transport.http import Listener
 from clusterip.transport.listening import bind
@@ -120,10 +124,13 @@ class Proxy:
 
     async def run(self) -> None:
         """Serve until cancelled."""
+        held = await claim()
         backends = await prepared(self._config)
         logger.info(f"Using {self._config.mode} Proxier")
         apply_sysctls(self._config)
+        adjust_oom_score(self._config.oom_score_adj)
         async with AsyncExitStack() as stack:
+            stack.callback(held.close)
             for listening in await self._listen():
                 stack.push_async_callback(listening.close)
             client = await stack.enter_async_context(Client(self._settings.server, user_agent="kube-proxy/clusterip"))
@@ -142,8 +149,7 @@ class Proxy:
             await self._wait_for_node()
             await services.synced()
             await slices.synced()
-            telling = self._telling(client, services, group)
-            self.families = self._make_families(backends, slices, telling)
+            self.families = self._make_families(backends, slices, self._telling(client, services, slices, group))
             self.look_around()
             for family in self.families:
                 services.subscribe(family.on_service)
@@ -164,18 +170,33 @@ class Proxy:
             logger.warning("Waiting for the Node object and its addresses", extra={"kv": values})
             await self._node_known.wait()
 
-    def _telling(self, client: Client, services: Informer[Service], group: asyncio.TaskGroup) -> Telling:
-        """Who is told what the families do."""
-        recorder = EventRecorder(client, "kube-proxy", self._settings.node_name, clock=self._clock)
-        group.create_task(recorder.run(), name="events")
-        recorder.event(Involved(kind="Node", name=self._settings.node_name), NORMAL, "Starting", "")
+    def _telling(
+        self,
+        client: Client,
+        services: Informer[Service],
+        slices: Informer[EndpointSlice],
+        group: asyncio.TaskGroup,
+    ) -> Telling:
+        """Who is told what the families do, each with its task."""
+        node_name, clock = self._settings.node_name, self._clock
+        recorder = EventRecorder(client, "kube-proxy", node_name, clock=clock)
+        recorder.event(Involved(kind="Node", name=node_name, uid=node_name), NORMAL, "Starting", "")
 
         def uid(key: ObjectKey) -> str:
             found = services.get(*key)
             return found.metadata.uid if found else ""
 
-        events = ServiceEvents(recorder, self._settings.node_name, uid)
-        return Telling(self.health, self._config.mode, self._clock, events)
+        events = ServiceEvents(recorder, node_name, uid)
+        checks = HealthChecks(lambda: self.health.is_ready, events)
+        lease = ProgrammedLease(client, node_name, lambda: slices.resource_version, clock, owner=self._owner)
+        slices.subscribe(lambda *_: lease.seen())
+        for name, part in (("events", recorder.run()), ("health checks", checks.run()), ("lease", lease.run())):
+            group.create_task(part, name=name)
+        return Telling(self._config.mode, clock, self.health, events, checks, lease)
+
+    def _owner(self) -> Tree | None:
+        """Whose the Lease is."""
+        return node_owner(self._node.metadata.name, self._node.metadata.uid) if self._node else None
 
     def _make_families(
         self, backends: dict[Family, Backend[Any, Any]], slices: Informer[EndpointSlice], telling: Telling
@@ -253,6 +274,14 @@ def _now(name: str) -> int:
         return int(sysctl.read(name))
     except (OSError, ValueError):
         return -1
+
+
+def adjust_oom_score(score: int) -> None:
+    """How soon the kernel ends this process when memory is short."""
+    try:
+        Path("/proc/self/oom_score_adj").write_text(str(score))
+    except OSError as error:
+        logger.debug("Cannot set oom_score_adj", extra={"kv": {"err": error.strerror}})
 
 
 async def prepared(config: KubeProxyConfiguration) -> dict[Family, Backend[Any, Any]]:

@@ -18,7 +18,6 @@ from clusterip.proxy.config import Iptables, Ipvs, KubeProxyConfiguration, Nftab
 from clusterip.proxy.model import Family, IPAddress, IPNetwork, Node, PodTraffic, Traits
 from clusterip.proxy.objects import NodeObject
 from clusterip.proxy.pace import Periods
-from clusterip.proxy.snapshot import parse_address
 
 PRIMARY = "primary"
 CONNTRACK = "net.netfilter.nf_conntrack_"
@@ -55,7 +54,7 @@ def host_addresses(found: NodeObject) -> tuple[IPAddress, ...]:
     entries = (found.status.addresses if found.status else None) or ()
     texts = [entry.address for kind in ("InternalIP", "ExternalIP") for entry in entries if entry.type == kind]
     first: dict[Family, IPAddress] = {}
-    for address in (parsed for text in texts if (parsed := parse_address(text))):
+    for address in (parsed for text in texts if (parsed := _address(text))):
         first.setdefault(Family.of(address), address)
     return tuple(first.values())
 
@@ -64,6 +63,12 @@ def pod_networks(found: NodeObject) -> tuple[IPNetwork, ...]:
     """The networks of this node's pods."""
     texts = found.spec.pod_cidrs or (found.spec.pod_cidr,)
     return tuple(network for text in texts if (network := _network(text)))
+
+
+def _address(text: str) -> IPAddress | None:
+    with suppress(ValueError):
+        return ip_address(text)
+    return None
 
 
 def _network(text: str) -> IPNetwork | None:

@@ -1,6 +1,6 @@
-"""What is told of the proxy's work: health, metrics, log lines.
+"""What is told of the proxy's work: health, metrics, events, health checks of Services, the Lease, log lines.
 
-Stage: status.  In: reports of the families.  Out: Health, Metrics, the log.
+Stage: status.  In: reports of the families.  Out: calls to those who tell it on.
 Rules: nothing here decides; a report never waits.
 """
 
@@ -13,23 +13,48 @@ from clusterip.clock import Clock
 from clusterip.proxy.events import ServiceEvents
 from clusterip.proxy.family import Programmed
 from clusterip.proxy.health import Health
+from clusterip.proxy.healthchecks import HealthChecks
 from clusterip.proxy.metrics import ip_family
 from clusterip.proxy.model import Family
+from clusterip.proxy.programmed import ProgrammedLease
 
 logger = logging.getLogger(__name__)
+
+FAILURES = {
+    "nftables": "sync_proxy_rules_nftables_sync_failures_total",
+    "iptables": "sync_proxy_rules_iptables_restore_failures_total",
+}
 
 
 class Telling:
     """The reports of all families, as readers want them."""
 
-    def __init__(self, health: Health, mode: str, clock: Clock, events: ServiceEvents) -> None:
-        self._health, self._mode, self._clock, self._events = health, mode, clock, events
+    def __init__(
+        self,
+        mode: str,
+        clock: Clock,
+        health: Health,
+        events: ServiceEvents,
+        checks: HealthChecks,
+        lease: ProgrammedLease,
+    ) -> None:
+        self._mode, self._clock = mode, clock
+        self._health, self._events, self._checks, self._lease = health, events, checks, lease
 
     def queued(self, family: Family) -> None:
         self._health.queued(family)
+        self._lease.queued(family)
 
     def programmed(self, programmed: Programmed) -> None:
-        self._health.updated(programmed.family, queued_again=programmed.more_waits)
+        family, more = programmed.family, programmed.more_waits
+        self._health.updated(family, queued_again=more)
+        self._lease.programmed(family, programmed.slices_revision, more_waits=more)
+        self._checks.programmed(programmed.synced.plan)
+        self._events.conflicts(programmed.snapshot)
+        self._measure(programmed)
+        self._log(programmed)
+
+    def _measure(self, programmed: Programmed) -> None:
         synced, metrics = programmed.synced, self._health.metrics
         kind, family = "full" if synced.was_full else "partial", ip_family(programmed.family)
         metrics.observe("sync_proxy_rules_duration_seconds", synced.seconds, ip_family=family)
@@ -37,8 +62,6 @@ class Telling:
         now = self._clock.now().timestamp()
         for moment in programmed.triggers:
             metrics.observe("network_programming_duration_seconds", max(0.0, now - moment), ip_family=family)
-        self._events.conflicts(programmed.snapshot)
-        self._log(programmed)
 
     def _log(self, programmed: Programmed) -> None:
         synced = programmed.synced
@@ -54,17 +77,18 @@ class Telling:
 
     def intact(self, family: Family) -> None:
         """A look that found nothing wrong is as good as a sync."""
+        self._health.updated(family)
 
     def failed(self, family: Family) -> None:
-        if self._mode == "nftables":
-            self._health.metrics.count("sync_proxy_rules_nftables_sync_failures_total", ip_family=ip_family(family))
+        if name := FAILURES.get(self._mode):
+            self._health.metrics.count(name, ip_family=ip_family(family))
 
     def refused(self, part: Hashable, why: str) -> None:
         self._events.refused(part, why)
 
     def settled(self, family: Family, deleted: int, seconds: float) -> None:
-        self._health.metrics.count("conntrack_reconciler_deleted_entries_total", deleted, ip_family=ip_family(family))
-        name = "conntrack_reconciler_sync_duration_seconds"
-        self._health.metrics.observe(name, seconds, ip_family=ip_family(family))
+        name, metrics = ip_family(family), self._health.metrics
+        metrics.count("conntrack_reconciler_deleted_entries_total", deleted, ip_family=name)
+        metrics.observe("conntrack_reconciler_sync_duration_seconds", seconds, ip_family=name)
         if deleted:
             logger.info("Deleted conntrack entries of UDP endpoints that are gone", extra={"kv": {"count": deleted}})
