@@ -77,3 +77,17 @@ def test_a_refused_event_does_not_stop_the_next():
         assert [tree["reason"] for tree in await written(recorder, client)] == ["B"]
 
     recording(scenario)
+
+
+def test_a_key_makes_one_event_of_what_several_say():
+    async def scenario(recorder, client):
+        other = EventRecorder(client, "tester", "host-2")
+        running = asyncio.create_task(other.run())
+        recorder.event(ABOUT, "Warning", "Conflict", "words", key="abc")
+        await written(recorder, client)
+        other.event(ABOUT, "Warning", "Conflict", "words", key="abc")
+        (tree,) = await written(other, client)
+        assert (tree["metadata"]["name"], tree["count"], tree["source"]["host"]) == ("web.abc", 1, "host-1")
+        running.cancel()
+
+    recording(scenario)

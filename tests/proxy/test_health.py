@@ -1,57 +1,87 @@
-"""What the probes and the metrics say."""
+"""What the probes say."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 
-from aiohttp import ClientSession
-
 from clusterip.clock import ManualClock
-from clusterip.proxy.health import Health, insights, listener, probes
-from clusterip.transport.listening import bind
+from clusterip.proxy.health import Health
+from clusterip.proxy.model import Family
+
+BEGIN = "2026-01-01T00:00:00.000000Z"
+BOTH = (Family.IPV4, Family.IPV6)
 
 
 def report(health: Health, *, node: bool = True) -> tuple[int, dict[str, object]]:
     answer = health.report(health.is_ready if node else health.is_live, node)
+    assert answer.headers == (("X-Content-Type-Options", "nosniff"),)
     return answer.status, json.loads(answer.body)
 
 
 def test_ready_after_the_first_sync() -> None:
-    health = Health(ManualClock())
+    clock = ManualClock()
+    health = Health(clock)
     assert (health.is_live, health.is_ready) == (True, False)
-    health.queued()
-    health.updated()
-    status, body = report(health)
-    assert status == 200
-    assert body == {
-        "lastUpdated": "2026-01-01T00:00:00.000000Z",
-        "currentTime": "2026-01-01T00:00:00.000000Z",
-        "nodeEligible": True,
-        "status": {"IPv4": {"lastUpdated": "2026-01-01T00:00:00.000000Z", "healthy": True}},
-    }
+    assert report(health) == (
+        503,
+        {"lastUpdated": "0001-01-01T00:00:00Z", "currentTime": BEGIN, "nodeEligible": True, "healthy": True},
+    )
+    health.queued(Family.IPV4)
+    health.updated(Family.IPV4)
+    clock.advance(5)
+    now = "2026-01-01T00:00:05.000000Z"
+    assert report(health) == (
+        200,
+        {
+            "lastUpdated": now,
+            "currentTime": now,
+            "nodeEligible": True,
+            "healthy": True,
+            "status": {"IPv4": {"lastUpdated": BEGIN, "healthy": True}},
+        },
+    )
 
 
 def test_unhealthy_when_a_change_waits_too_long() -> None:
     clock = ManualClock()
     health = Health(clock, patience_seconds=60)
-    health.queued()
-    health.updated()
+    health.queued(Family.IPV4)
+    health.updated(Family.IPV4)
     clock.advance(1000)
     assert health.is_ready, "nothing to do is healthy"
-    health.queued()
+    health.queued(Family.IPV4)
     clock.advance(59)
-    health.queued()
+    health.queued(Family.IPV4)
     assert health.is_ready
     clock.advance(2)
     assert (health.is_live, health.is_ready) == (False, False)
-    health.updated(queued_again=True)
+    status, body = report(health)
+    assert (status, body["healthy"], body["lastUpdated"]) == (503, False, BEGIN)
+    health.updated(Family.IPV4, queued_again=True)
     assert health.is_ready
+
+
+def test_one_family_that_hangs_is_enough_and_is_named() -> None:
+    clock = ManualClock()
+    health = Health(clock, families=BOTH)
+    health.updated(Family.IPV4)
+    assert not health.is_ready, "the other one was never programmed"
+    health.updated(Family.IPV6)
+    assert health.is_ready
+    health.queued(Family.IPV6)
+    clock.advance(61)
+    health.updated(Family.IPV4)
+    status, body = report(health)
+    assert status == 503
+    assert body["status"] == {
+        "IPv4": {"lastUpdated": "2026-01-01T00:01:01.000000Z", "healthy": True},
+        "IPv6": {"lastUpdated": BEGIN, "healthy": False},
+    }
 
 
 def test_a_node_that_leaves_takes_no_more_traffic_but_lives() -> None:
     health = Health(ManualClock())
-    health.updated()
+    health.updated(Family.IPV4)
     health.is_node_eligible = False
     assert report(health)[0] == 503
     status, body = report(health, node=False)
@@ -59,44 +89,9 @@ def test_a_node_that_leaves_takes_no_more_traffic_but_lives() -> None:
     assert "nodeEligible" not in body
 
 
-def test_pages() -> None:
+def test_moments_are_metrics() -> None:
     health = Health(ManualClock())
-    health.updated()
-    health.metrics.observe("sync_proxy_rules_duration_seconds", 0.003)
-
-    async def fetch() -> dict[str, tuple[int, str]]:
-        ports = {}
-        listeners = []
-        for answer in (probes(health), insights(health, "nftables", {"mode": "nftables"})):
-            sock = bind("127.0.0.1:0")
-            ports[len(ports)] = sock.getsockname()[1]
-            listeners.append(listener(answer))
-            await listeners[-1].listen(sock, None)
-        found = {}
-        async with ClientSession() as session:
-            for port, path in (
-                (0, "/healthz"),
-                (0, "/livez"),
-                (0, "/x"),
-                (1, "/metrics"),
-                (1, "/proxyMode"),
-                (1, "/configz"),
-            ):
-                async with session.get(f"http://127.0.0.1:{ports[port]}{path}") as response:
-                    found[path] = (response.status, await response.text())
-        for each in listeners:
-            await each.close()
-        return found
-
-    found = asyncio.run(fetch())
-    assert {path: status for path, (status, _) in found.items()} == {
-        "/healthz": 200,
-        "/livez": 200,
-        "/x": 404,
-        "/metrics": 200,
-        "/proxyMode": 200,
-        "/configz": 200,
-    }
-    assert found["/proxyMode"][1] == "nftables"
-    assert 'kubeproxy_proxy_healthz_total{code="200"} 1' in found["/metrics"][1]
-    assert json.loads(found["/configz"][1]) == {"kubeproxy.config.k8s.io": {"mode": "nftables"}}
+    health.queued(Family.IPV6)
+    health.updated(Family.IPV6)
+    for name in ("last_queued", "last"):
+        assert health.metrics.value(f"sync_proxy_rules_{name}_timestamp_seconds", ip_family="IPv6") == 1767225600

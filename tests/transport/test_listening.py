@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import socket
 
 import pytest
 
 from clusterip.failure import Failure
-from clusterip.transport.listening import VARIABLE, bind, inherited, split_address, url_of
+from clusterip.transport.listening import VARIABLE, bind, bind_any, inherited, split_address, url_of
 
 
 def test_addresses() -> None:
@@ -38,3 +39,13 @@ def test_a_passed_socket_is_found_by_name() -> None:
         inherited("api", {})
     with pytest.raises(Failure, match="is no socket"):
         inherited("9999", {})
+
+
+def test_a_socket_on_every_address_of_both_families() -> None:
+    with bind_any(0) as sock:
+        port = sock.getsockname()[1]
+        for address in ("127.0.0.1", *(("::1",) if socket.has_dualstack_ipv6() else ())):
+            with socket.create_connection((address, port), timeout=5):
+                pass
+        with pytest.raises(Failure, match=f"cannot listen on port {port}: Address already in use"):
+            bind_any(port)
