@@ -19,6 +19,7 @@ from clusterip.api.errors import ApiError
 from clusterip.apiserver.core import Settings
 from clusterip.client.informer import Informer
 from clusterip.client.names import (
+    CLUSTER_ROLES,
     DAEMON_SETS,
     DEPLOYMENTS,
     ENDPOINT_SLICES,
@@ -43,7 +44,7 @@ REFS = {
     ref.kind: ref
     for ref in (
         PODS, SERVICES, ENDPOINTS, ENDPOINT_SLICES, NODES, NAMESPACES, DEPLOYMENTS, REPLICA_SETS, DAEMON_SETS, JOBS,
-        EVENTS, LEASES, SERVICE_ACCOUNTS,
+        EVENTS, LEASES, SERVICE_ACCOUNTS, CLUSTER_ROLES,
     )
 }  # fmt: skip
 

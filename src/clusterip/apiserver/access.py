@@ -123,6 +123,7 @@ RULES: dict[str, Sequence[Rule]] = {
             "namespaces/status namespaces/finalize nodes nodes/status services services/status events "
             "pods/binding pods/eviction bindings tokenreviews subjectaccessreviews *",
         ),
+        rule("escalate", "clusterroles"),
     ],
     "system:kube-scheduler": [
         rule(READ, "*"),

@@ -17,6 +17,7 @@ from clusterip.client.events import EventRecorder
 from clusterip.client.rest import Client
 from clusterip.clock import Clock, SystemClock
 from clusterip.controllers import (
+    clusterroleaggregation,
     daemonset,
     deployment,
     eviction,
@@ -48,6 +49,7 @@ CONTROLLERS: dict[str, tuple[str, Start]] = {
     "garbage": ("garbage-collector-controller", graph.start),
     "nodelifecycle": ("node-controller", nodelifecycle.start),
     "eviction": ("taint-eviction-controller", eviction.start),
+    "clusterroleaggregation": ("clusterrole-aggregation-controller", clusterroleaggregation.start),
     "podgc": ("pod-garbage-collector", podgc.start),
 }
 SCHEDULER = "scheduler"
