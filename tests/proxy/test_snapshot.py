@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from clusterip.api.meta import ObjectKey
-from clusterip.proxy.model import Family, FrontendKind, ServicePort
+from clusterip.proxy.model import FrontendKind, ServicePort
 from clusterip.proxy.objects import NodeObject, Service, decoder
-from clusterip.proxy.snapshot import Collector, addresses_of, affinity_seconds, source_ranges
+from clusterip.proxy.snapshot import Collector, addresses_of, affinity_seconds
 from proxy.clusters import Cluster, node
 
 
@@ -148,11 +148,6 @@ def test_affinity() -> None:
     assert affinity_seconds(_service(sessionAffinity="ClientIP")) == 10800
     config = {"clientIP": {"timeoutSeconds": 60}}
     assert affinity_seconds(_service(sessionAffinity="ClientIP", sessionAffinityConfig=config)) == 60
-
-
-def test_source_ranges_tolerate_what_old_objects_hold() -> None:
-    found = source_ranges(_service(loadBalancerSourceRanges=[" 10.1.2.3/8", "fd00::/8", "nonsense"]), Family.IPV4)
-    assert [str(network) for network in found] == ["10.0.0.0/8"]
 
 
 def test_a_service_of_the_wrong_type_is_told_with_its_field() -> None:

@@ -24,7 +24,7 @@ STATES = {
 def endpoint(number: int, state: str = "ready", *, local: bool = False, zones: str = "", nodes: str = "") -> Endpoint:
     target = Target(IPv4Address("10.0.0.0") + number, 80, local)
     hints = {"zone_hints": frozenset(zones.split()), "node_hints": frozenset(nodes.split())}
-    return replace(STATES[state], target=target, **hints)
+    return STATES[state]._replace(target=target, **hints)
 
 
 def chosen(*endpoints: Endpoint, local: bool = False, node: Node = NODE) -> tuple[list[int], list[int]]:

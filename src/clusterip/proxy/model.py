@@ -122,16 +122,18 @@ def _host(address: IPAddress) -> str:
 NO_WEIGHTS: Mapping[Target, int] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+NO_HINTS: frozenset[str] = frozenset()
+
+
+class Endpoint(NamedTuple):
     """One endpoint of one service port."""
 
     target: Target
     is_ready: bool = True
     is_serving: bool = True
     is_terminating: bool = False
-    zone_hints: frozenset[str] = frozenset()
-    node_hints: frozenset[str] = frozenset()
+    zone_hints: frozenset[str] = NO_HINTS
+    node_hints: frozenset[str] = NO_HINTS
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,7 @@ from clusterip.proxy.model import (
     Target,
     Verdict,
 )
+from clusterip.proxy.shards import Shards
 from clusterip.proxy.topology import Chosen, choose
 
 _revisions = count(1)
@@ -57,7 +58,8 @@ class Planner:
     def plan(self, snapshot: Snapshot) -> Plan:
         before, seen = self._latest, self._seen
         if before is None or seen is None or before.node != snapshot.node:
-            self._latest = Plan(snapshot.node, _planned(snapshot, snapshot.services), revision=next(_revisions))
+            services = Shards[ObjectKey, ServicePlan]().changed(_planned(snapshot, snapshot.services))
+            self._latest = Plan(snapshot.node, services, revision=next(_revisions))
         elif seen is not snapshot:
             self._latest = _replanned(before, seen, snapshot)
         self._seen = snapshot
@@ -76,10 +78,9 @@ def _replanned(before: Plan, seen: Snapshot, snapshot: Snapshot) -> Plan:
     if changed is None:
         keys = seen.services.keys() | snapshot.services.keys()
         changed = frozenset(key for key in keys if seen.services.get(key) is not snapshot.services.get(key))
-    services = dict(before.services)
-    for key in changed:
-        services.pop(key, None)
-    services |= _planned(snapshot, changed)
+    services = before.services
+    assert isinstance(services, Shards)
+    services = services.changed(_planned(snapshot, changed), changed)
     return Plan(snapshot.node, services, changed, next(_revisions), before.revision)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 from clusterip.proxy.model import Endpoint, Node, ServicePort, Target
 
@@ -55,4 +56,14 @@ def _hinted(ready: list[Endpoint], node: Node) -> list[Endpoint]:
 
 
 def _targets(endpoints: Iterable[Endpoint]) -> tuple[Target, ...]:
-    return tuple(sorted({endpoint.target for endpoint in endpoints}))
+    """In the order of their addresses; two with one address and port are one, which is local when either is."""
+    targets = sorted([endpoint.target for endpoint in endpoints], key=_place)
+    if any(_place(one) == _place(other) for one, other in pairwise(targets)):
+        by_place = {_place(target): target for target in sorted(targets, key=lambda target: target.is_local)}
+        targets = sorted(by_place.values(), key=_place)
+    return tuple(targets)
+
+
+def _place(target: Target) -> tuple[int, int]:
+    """Numbers, which compare faster than addresses."""
+    return int(target.address), target.port
