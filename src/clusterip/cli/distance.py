@@ -72,7 +72,7 @@ async def _run(door: Gate, request: CommandRequest) -> int:
 
 
 def _resized(running: Connection) -> None:
-    asyncio.ensure_future(running.send(gate.SIZE, gate.size(*_size())))  # noqa: RUF006 - the next one is as good
+    running.send_soon(gate.SIZE, gate.size(*_size()))
 
 
 async def _type(running: Connection) -> None:

@@ -9,15 +9,17 @@ Truth: docs/architecture.md, "Nodes with a kernel of their own"; kernel/gate.py;
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import json
 import os
+import pkgutil
 import signal
 import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -30,16 +32,8 @@ from clusterip.kernel import mount, process, sysctl
 PLAN = "/etc/clusterip/guest.json"
 ZYGOTE_SOCKET = "/dev/shm/zygote.sock"
 MODULES = ("ipv6", "nf_conntrack", "iptable_nat", "iptable_filter", "iptable_mangle")
-PRELOADED = (
-    "asyncio",
-    "ssl",
-    "encodings.idna",
-    "uvloop",
-    "clusterip.main",
-    "clusterip.cli.proxy",
-    "clusterip.cluster.zygote",
-    "clusterip.cluster.umlgate",
-)
+PRELOADED = ("encodings.idna", "uvloop", "clusterip.main", "clusterip.cli.proxy", "clusterip.cluster.umlgate")
+PRELOADED_PACKAGES = ("clusterip.proxy", "clusterip.proxy.backends")  # modes are imported when they are chosen
 AGAIN_SECONDS = 0.2
 
 
@@ -104,8 +98,8 @@ def become_node(plan: GuestPlan) -> None:
 
 def _zygote(_: GuestPlan) -> None:
     from clusterip.cluster import zygote
-    from clusterip.main import main
 
+    main = importlib.import_module("clusterip.main").main  # by name: main is above this layer
     process.set_name("zygote")
     Path(ZYGOTE_SOCKET).unlink(missing_ok=True)
     zygote.carry_out(zygote.serve(ZYGOTE_SOCKET), main)
@@ -119,6 +113,7 @@ def _gate(plan: GuestPlan) -> None:
     from clusterip.cluster.umlgate import GateServer
 
     process.set_name("gate")
+    gc.enable()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(GateServer(plan.token, ZYGOTE_SOCKET).serve(str(plan.wiring.node)))
 
@@ -153,6 +148,15 @@ def keep(plan: GuestPlan) -> None:
                 running[_fork(body, plan)] = body
 
 
+def modules_of(packages: Iterable[str]) -> list[str]:
+    """The modules of the packages, by name."""
+    found = []
+    for package in packages:
+        path = importlib.import_module(package).__path__
+        found += [module.name for module in pkgutil.iter_modules(path, f"{package}.")]
+    return found
+
+
 def main() -> None:
     """Be the guest's first process."""
     began = time.monotonic()
@@ -160,11 +164,14 @@ def main() -> None:
     plan = GuestPlan.from_json(Path(PLAN).read_text())
     become_node(plan)
     say(f"network after {time.monotonic() - began:.2f} s")
-    for name in PRELOADED:
+    for name in (*PRELOADED, *modules_of(PRELOADED_PACKAGES)):
         try:
             importlib.import_module(name)
         except Exception as error:
             say(f"cannot import {name}: {error}")
+    gc.collect()
+    gc.disable()  # a collection would touch, and so copy, the pages that all share
+    gc.freeze()
     say(f"ready after {time.monotonic() - began:.2f} s")
     keep(plan)
 

@@ -18,7 +18,7 @@ from clusterip.cluster.folder import Folder, write_whole
 from clusterip.cluster.topology import Machine
 from clusterip.kernel import uml
 
-MEMORY = "128M"
+MEMORY = "256M"  # a limit: pages are taken when they are used; kubectl alone is 60 MB of them
 INIT = "/usr/local/lib/clusterip/guest-init"
 TOKEN_FILE = "/etc/clusterip/gate.token"
 FOLDER = Path("/run/clusterip/uml")

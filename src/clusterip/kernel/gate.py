@@ -135,6 +135,11 @@ class Connection:
             self._writer.write(frame(kind, content))
             await self._writer.drain()
 
+    def send_soon(self, kind: int, content: bytes = b"") -> None:
+        """Send something small without waiting."""
+        if not self._writer.is_closing():
+            self._writer.write(frame(kind, content))
+
     def close(self) -> None:
         self._writer.close()
 

@@ -205,6 +205,7 @@ class Agent:
             runtime=self._runtime.command if by_runtime and self._runtime else (),
             bundle=bundle,
             exit_code=newest.exit_code if newest else None,
+            gate=self.settings.gate if newest and newest.boot else None,
         )
 
     async def ended(self, ref: ContainerRef) -> int | None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from clusterip.api.meta import Tree
+from clusterip.kernel.gate import Gate
 
 
 class NoSuchContainer(Exception):
@@ -43,6 +44,7 @@ class ContainerRef:
     runtime: Sequence[str]  # e.g. ("/usr/sbin/runc", "--root", "/run/clusterip/runc"); empty for a system part
     bundle: Path | None  # holds config.json (process: cwd, env, user); None for a system part
     exit_code: int | None = None
+    gate: Gate | None = None  # the pid is one of this gate's guest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

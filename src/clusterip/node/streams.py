@@ -23,6 +23,7 @@ from typing import Any, Protocol
 
 from clusterip.kernel.seqpacket import Seqpacket
 from clusterip.kernel.terminal import Terminal, set_size
+from clusterip.node import beside
 from clusterip.node import channels as remote
 from clusterip.node.channels import Channels
 from clusterip.node.logs import Follower, Splitter
@@ -78,6 +79,8 @@ def process_of(bundle_process: dict[str, Any], options: StreamOptions) -> dict[s
 
 def start_of(ref: ContainerRef, options: StreamOptions, folder: Path) -> Start:
     """The command line that runs the options' command in a container."""
+    if ref.gate is not None:
+        return Start(options.command, {**SYSTEM_ENVIRONMENT, "TERM": "xterm"}, folder, by_runtime=False)
     if not ref.runtime:
         enter = ("nsenter", "--target", str(ref.pid), "--all", "--", *options.command)
         terminal = ("setsid", "-c") if options.tty else ()
@@ -203,12 +206,21 @@ async def _started(start: Start, options: StreamOptions) -> AsyncIterator[Runnin
             terminal.close()
 
 
+def _running(
+    ref: ContainerRef, start: Start, options: StreamOptions
+) -> contextlib.AbstractAsyncContextManager[Running]:
+    """The command, in this kernel or in a guest's."""
+    if ref.gate is not None:
+        return beside.started(ref.gate, ref.pid or 0, start.argv, start.env, tty=options.tty, stdin=options.stdin)
+    return _started(start, options)
+
+
 async def run_exec(ref: ContainerRef, options: StreamOptions, client: Channels) -> None:
     """Run one command for one client, from its first byte to its Status."""
     with tempfile.TemporaryDirectory(prefix="clusterip-exec-") as name:
         start = start_of(ref, options, Path(name))
         try:
-            async with _started(start, options) as running:
+            async with _running(ref, start, options) as running:
                 await client.send(_first_channel(options), b"")  # says that the connection stands
                 code = await _relay(running, start, options, client)
         except OSError as error:
