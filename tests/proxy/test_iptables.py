@@ -17,6 +17,7 @@ from clusterip.proxy.backends import iptables as mode
 from clusterip.proxy.backends.iptables import Iptables
 from clusterip.proxy.backends.iptables_chains import CANARIES, JUMPS, Options, chain_hash, is_ours
 from clusterip.proxy.backends.iptables_service import chance
+from clusterip.proxy.backends.iptables_tally import Tally
 from clusterip.proxy.config import default
 from clusterip.proxy.model import Family, Node, PodTraffic
 from clusterip.proxy.runner import Runner
@@ -208,6 +209,36 @@ def test_a_service_among_many_adds_one_line_to_the_chain_of_all() -> None:
     fresh.sync()
     assert fresh.rules("nat", "KUBE-SERVICES") == lines
     assert lines[-1].endswith("-j KUBE-NODEPORTS")
+
+
+def test_rules_are_counted_as_they_change() -> None:
+    proxy = programmed("10.244.1.5", "10.244.2.5")
+    tally = proxy.backend.tally
+
+    def there(table: str) -> int:
+        own = {chain: rules for chain, rules in proxy.tables.tables[table].items() if is_ours(table, chain)}
+        return sum(map(len, own.values()))
+
+    assert {table: tally.total[table] for table in ("filter", "nat")} == {
+        "filter": there("filter"),
+        "nat": there("nat"),
+    }
+    proxy.web("10.244.1.5", "10.244.2.6")
+    proxy.sync()
+    assert (tally.last["nat"], tally.total["nat"]) == (5, there("nat"))
+    proxy.web()
+    proxy.sync()
+    assert (tally.total["filter"], tally.total["nat"]) == (there("filter"), there("nat"))
+
+
+def test_failures_of_changes_are_told_apart_from_those_of_first_loads() -> None:
+    tally = Tally()
+    tally.was_read({})
+    tally.was_refused()
+    assert (tally.failures, tally.partial_failures) == (1, 0)
+    tally.was_made([Changes({ChainKey("nat", "KUBE-SERVICES"): ("-j ACCEPT",)})])
+    tally.was_refused()
+    assert (tally.failures, tally.partial_failures) == (2, 1)
 
 
 # -- in which order ----------------------------------------------------------------------------------------------------
