@@ -24,55 +24,81 @@ from clusterip.kernel.nft import (
     element_key,
     set_key,
 )
+from clusterip.kernel.nft_expression import rule
 from clusterip.kernel.nft_fake import FakeNft
+from clusterip.kernel.nft_field import Field, pack
 from clusterip.kernel.nft_statement import (
     Dispatch,
     Drop,
-    Field,
+    FlipMark,
     Goto,
-    InNetworks,
     InSet,
     Is,
+    IsLocal,
     Jump,
+    LacksMark,
+    Masquerade,
     NewConnection,
     Reject,
     Remember,
+    Return,
+    SetMark,
     Spread,
     Translate,
     TranslateByMap,
-    rule,
+    Translated,
 )
-from kernel.nft_places import own_nft
+from kernel.nft_places import nft_in, own_namespace, text_nft_in
 
 OURS = Table("ip", "contract")
 KEY = (Field.DESTINATION, Field.PROTOCOL, Field.PORT)
-TYPE = "ip daddr . meta l4proto . th dport"
+SLOT_KEY = (*KEY, Field.NUMBER)
+VALUE = (Field.DESTINATION, Field.TCP_PORT)
+
+
+def element(name: str, text: str) -> Key:
+    fields = {"verdicts": KEY, "targets": SLOT_KEY, "addresses": KEY[:1], "choices": SLOT_KEY[-1:]}
+    return element_key(name, pack(text, fields.get(name, KEY[:1]), "ip"))
+
+
+def values(*texts: str, comment: str = "") -> Element:
+    """A run of addresses and ports."""
+    return Element(b"".join(pack(text, VALUE, "ip") for text in texts), comment)
+
+
 START: Mapping[Key, Value] = {
     TABLE: TableSpec("of a test"),
-    set_key("verdicts"): SetSpec(TYPE, "verdict", comment="where to"),
-    set_key("targets"): SetSpec(f"{TYPE} . numgen random mod 2", "ip daddr . tcp dport"),
-    set_key("clients"): SetSpec("ip saddr", timeout_seconds=5400, is_dynamic=True, comment="who came"),
-    set_key("addresses"): SetSpec("ip daddr"),
+    set_key("verdicts"): SetSpec(KEY, has_verdicts=True, counts=True, comment="where to"),
+    set_key("targets"): SetSpec(SLOT_KEY, VALUE),
+    set_key("choices"): SetSpec((Field.NUMBER,), has_verdicts=True),
+    set_key("clients"): SetSpec((Field.SOURCE,), timeout_seconds=5400, is_dynamic=True, comment="who came"),
+    set_key("addresses"): SetSpec((Field.DESTINATION,)),
     chain_key("entry"): Chain((rule(NewConnection(), Jump("services")),), Hook("nat", "prerouting", -100)),
     chain_key("services"): Chain((rule(Dispatch(KEY, "verdicts")), rule(InSet((Field.DESTINATION,), "addresses")))),
     chain_key("two"): Chain((rule(TranslateByMap(KEY, 2, 0, "targets")), rule(TranslateByMap(KEY, 1, 0, "targets")))),
     chain_key("known"): Chain(
-        (rule(Remember("clients")), rule(Is(Field.PROTOCOL, "tcp"), Translate("10.0.0.1", 80), comment="to one"))
+        (rule(Remember("clients")), rule(Is(Field.PROTOCOL, "tcp"), Translate("10.0.0.1", 80), comment="to one")),
+        comment="of one client",
     ),
-    element_key("verdicts", "10.96.0.1 . tcp . 443"): Element("goto two", "default/kubernetes:https"),
-    element_key("targets", "10.96.0.1 . tcp . 443 . 0"): Element("10.0.0.1 . 6443", "default/kubernetes:https"),
-    element_key("targets", "10.96.0.1 . tcp . 443 . 65536"): Element("10.0.0.2 . 6443"),
-    element_key("addresses", "10.96.0.1"): Element(),
+    element("verdicts", "10.96.0.1 . tcp . 443"): Element("goto two", "default/kubernetes:https"),
+    element("targets", "10.96.0.1 . tcp . 443 . 0"): values("10.0.0.1 . 6443", "10.0.0.3 . 6443", comment="a/b:c"),
+    element("targets", "10.96.0.1 . tcp . 443 . 65536"): values("10.0.0.2 . 6443"),
+    element("addresses", "10.96.0.1"): Element(),
 }
 
 
-@pytest.fixture(params=["fake", pytest.param("kernel", marks=pytest.mark.root)])
+@pytest.fixture(
+    params=["fake", pytest.param(nft_in, marks=pytest.mark.root), pytest.param(text_nft_in, marks=pytest.mark.root)],
+    ids=["fake", "netlink", "text"],
+)
 def nft(request: pytest.FixtureRequest) -> Iterator[Nft]:
     if request.param == "fake":
         yield FakeNft()
         return
-    with own_nft() as kernel:
+    with own_namespace() as fd:
+        kernel = request.param(fd)
         yield kernel
+        kernel.close()
 
 
 def make(nft: Nft, changes: Changes[Key, Value]) -> Mapping[Key, Value]:
@@ -103,7 +129,8 @@ def test_a_value_changes_in_one_transaction(nft: Nft) -> None:
     make(nft, Changes(put=START))
     after = {
         **START,
-        element_key("targets", "10.96.0.1 . tcp . 443 . 0"): Element("10.0.0.9 . 6443", "default/kubernetes:https"),
+        element("targets", "10.96.0.1 . tcp . 443 . 0"): values("10.0.0.9 . 6443", "10.0.0.3 . 6443", comment="a/b:c"),
+        element("verdicts", "10.96.0.1 . tcp . 443"): Element("drop", "default/kubernetes:https"),
         chain_key("services"): Chain((rule(Dispatch(KEY, "verdicts")), rule(Reject()))),
     }
     assert make(nft, diff(START, after)) == after
@@ -115,18 +142,44 @@ def test_rules_that_translate_can_be_added_to_a_map_that_exists(nft: Nft) -> Non
     assert make(nft, three) == patched(START, three)
 
 
+def test_a_run_grows_and_shrinks(nft: Nft) -> None:
+    make(nft, Changes(put=START))
+    key = element("targets", "10.96.0.1 . tcp . 443 . 0")
+    run = ["10.0.0.1 . 6443", "10.0.0.4 . 6443", "10.0.0.5 . 1"]
+    for count in (3, 1, 2):
+        before = asyncio.run(nft.read(OURS))
+        after = {**before, key: values(*run[:count], comment="a/b:c")}
+        assert make(nft, diff(before, after)) == after
+
+
+def test_the_tail_of_a_run_can_go_alone(nft: Nft) -> None:
+    make(nft, Changes(put=START))
+    tail = element("targets", "10.96.0.1 . tcp . 443 . 1")
+    after = make(nft, Changes(remove={tail: values("10.0.0.3 . 6443", comment="a/b:c")}))
+    assert after[element("targets", "10.96.0.1 . tcp . 443 . 0")] == values("10.0.0.1 . 6443", comment="a/b:c")
+
+
 def test_all_kinds_of_rules_read_back_as_written(nft: Nft) -> None:
-    chains = tuple(f"slot-{number}" for number in range(12))
-    ranges = ("10.0.0.0/8", "192.0.2.1", "198.51.100.0/24")
-    put: dict[Key, Value] = {chain_key(name): Chain((rule(Drop()),)) for name in chains}
-    put[chain_key("spread")] = Chain(
+    names = tuple(f"slot-{number}" for number in range(12))
+    put: dict[Key, Value] = {chain_key(name): Chain((rule(Drop()),)) for name in names}
+    put |= {element("choices", str(number)): Element(f"goto {name}") for number, name in enumerate(names)}
+    put[chain_key("every")] = Chain(
         (
-            rule(InSet((Field.SOURCE,), "clients"), Goto(chains[0])),
-            rule(InNetworks(Field.SOURCE, ranges, negate=True), Drop(), comment="outside"),
-            rule(Is(Field.INTERFACE, "veth*", negate=True), Goto(chains[1])),
-            rule(Spread(chains)),
+            rule(InSet((Field.SOURCE,), "clients"), Goto(names[0])),
+            rule(Is(Field.SOURCE, "10.0.0.0/8"), Return(), comment="inside"),
+            rule(Is(Field.SOURCE, "10.0.0.0/31", negate=True), Return()),
+            rule(Is(Field.SOURCE, "10.0.0.1"), Drop()),
+            rule(Is(Field.INTERFACE, "veth*", negate=True), Goto(names[1])),
+            rule(Is(Field.INTERFACE, "eth0"), Jump(names[1])),
+            rule(IsLocal(Field.SOURCE), SetMark(0x4000)),
+            rule(IsLocal(Field.DESTINATION), Is(Field.DESTINATION, "127.0.0.0/8", negate=True), Return()),
+            rule(LacksMark(0x4000), Return()),
+            rule(FlipMark(0x4000)),
+            rule(Spread(len(names), "choices")),
+            rule(Reject()),
         )
     )
+    put[chain_key("hide")] = Chain((rule(Translated(), Masquerade()),))
     make(nft, Changes(put=START))
     assert make(nft, Changes(put=put)) == {**START, **put}
 
@@ -152,11 +205,11 @@ def test_everything_can_be_removed_at_once(nft: Nft) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        Changes(put={element_key("verdicts", "10.96.0.2 . tcp . 1"): Element("goto nowhere")}),
-        Changes(put={element_key("nothing", "10.96.0.2"): Element()}),
+        Changes(put={element("verdicts", "10.96.0.2 . tcp . 1"): Element("goto nowhere")}),
+        Changes(put={element("nothing", "10.96.0.2"): Element()}),
         Changes(put={chain_key("lost"): Chain((rule(Goto("nowhere")),))}),
-        Changes(put={element_key("verdicts", "10.96.0.1 . tcp . 443"): Element("drop")}),
-        Changes(remove={element_key("addresses", "10.96.0.77"): Element()}),
+        Changes(put={element("verdicts", "10.96.0.1 . tcp . 443"): Element("drop")}),
+        Changes(remove={element("addresses", "10.96.0.77"): Element()}),
         Changes(remove={chain_key("two"): START[chain_key("two")]}),
         Changes(remove={set_key("clients"): START[set_key("clients")]}),
         Changes(remove={chain_key("unknown"): Chain(())}),
@@ -174,7 +227,7 @@ def test_everything_can_be_removed_at_once(nft: Nft) -> None:
 )
 def test_a_refused_transaction_changes_nothing(nft: Nft, changes: Changes[Key, Value]) -> None:
     make(nft, Changes(put=START))
-    good: dict[Key, Value] = {element_key("addresses", "10.96.0.55"): Element()}
+    good: dict[Key, Value] = {element("addresses", "10.96.0.55"): Element()}
     assert refused(nft, Changes({**changes.put, **good}, changes.remove))
     assert asyncio.run(nft.read(OURS)) == START
 

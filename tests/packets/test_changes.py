@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from clusterip.kernel import sysctl
-from kernel.nft_places import nft_in
+from kernel.nft_places import program_in
 from packets.lab import SILENCE_SECONDS, Lab
 from proxy.clusters import Cluster
 
@@ -42,7 +42,7 @@ def place(cluster: Cluster, *endpoints: str) -> None:
 
 
 def nft(lab: Lab, *arguments: str) -> str:
-    command = [*nft_in(lab.nodes["node-1"].fd)._command, *arguments]
+    command = [*program_in(lab.nodes["node-1"].fd), *arguments]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
@@ -224,8 +224,8 @@ def test_the_whole_ruleset_can_be_listed_and_names_each_service(lab: Lab) -> Non
     cluster.endpoints("local", "http 8080/tcp", HERE, "10.244.2.5")
     lab.proxy("node-1", cluster.plan).sync()
     listing = nft(lab, "list", "ruleset")
-    assert '10.96.0.21 . tcp . 80 comment "default/local:http" : goto endpoints-2' in listing
-    assert '10.96.0.20 . udp . 53 comment "default/web:dns"' in listing
+    assert '10.96.0.21 . tcp . 80 counter packets 0 bytes 0 comment "default/local:http" : goto endpoints-2' in listing
+    assert '10.96.0.20 . udp . 53 counter packets 0 bytes 0 comment "default/web:dns"' in listing
     assert nft(lab, "-j", "list", "ruleset").startswith("{")
 
 

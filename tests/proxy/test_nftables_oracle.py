@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from clusterip.clock import ManualClock
-from clusterip.kernel.nft import KernelNft
 from clusterip.kernel.nft_fake import FakeNft
+from clusterip.kernel.nft_kernel import KernelNft
 from clusterip.proxy.backends.nftables import Nftables
 from clusterip.proxy.backends.nftables_table import KUBE_PROXY
 from clusterip.proxy.model import Node, Packet, PodTraffic
@@ -114,7 +114,7 @@ def test_changes_lead_where_a_new_start_leads(steps: list[dict[str, Any]]) -> No
             await runner.sync()
         while (await runner.sync()).changes:
             pass
-        assert nft.tables[KUBE_PROXY] == state_of(cluster.plan())
+        assert await nft.read(KUBE_PROXY) == state_of(cluster.plan())
 
     asyncio.run(play())
 

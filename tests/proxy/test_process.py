@@ -23,7 +23,7 @@ from clusterip.client.rest import Client
 from clusterip.store.memory import MemoryStore
 from clusterip.transport.kubeconfig import kubeconfig
 from clusterip.transport.listening import bind, url_of
-from kernel.nft_places import nft_in
+from kernel.nft_places import program_in
 from packets.lab import Lab
 
 pytestmark = pytest.mark.root
@@ -169,7 +169,7 @@ async def _life(folder: Path) -> None:
         second = await found.start()
         assert await found.ask(vip) == f"{HERE}:8080 saw {CLIENT}", "what was missed is made up for"
 
-        damage = await asyncio.create_subprocess_exec(*nft_in(node)._command, "delete", "table", "ip", "kube-proxy")
+        damage = await asyncio.create_subprocess_exec(*program_in(node), "delete", "table", "ip", "kube-proxy")
         assert await damage.wait() == 0
         await found.said(second, "Somebody else changed our rules")
         await found.until(second, vip, f"{HERE}:8080 saw {CLIENT}")

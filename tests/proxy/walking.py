@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from clusterip.diff import flat
 from clusterip.kernel import nft_walk
 from clusterip.kernel.nft import State
 from clusterip.proxy.backends.nftables import Compiler
@@ -11,7 +12,7 @@ MARK = 1 << 14
 
 
 def state_of(plan: Plan) -> State:
-    return {key: value for part in Compiler(MARK).compile(plan).values() for key, value in part.items()}
+    return flat(Compiler(MARK).compile(plan).parts)
 
 
 def verdict_of(state: State, plan: Plan, packet: Packet) -> Verdict:

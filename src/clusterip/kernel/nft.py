@@ -1,30 +1,33 @@
-"""nftables: tables as flat mappings, changes as one transaction, the `nft` program as the way in.
+"""nftables as values: a table is a flat mapping of keys to values, a transaction is the Changes of one.
 
-Stage: commit.  In: Changes of a State.  Out: kernel tables, all of the changes or none; read: the State of one table.
-Rules: text is made here and nowhere else; no Service is known.  nft_fake.py obeys the same Protocol, nft_listing.py
-reads.  Order inside a transaction: sets, chains, rules out, elements out, elements in, rules in, sets and chains out:
-each object exists before it is named and is named nowhere when it goes.
-Truth: nft(8) 1.0.6.
+Stage: none; values, and the Protocol of those who commit and read.  Rules: no Service is known.  Keys and values of
+elements are bytes, as the kernel has them.  In a map whose key ends in a number and whose values are data, one Element
+holds a run: its values lie at consecutive numbers, the first at the key itself.
+Writers: nft_kernel.py (netlink), nft_text.py (the program nft, held against the other), nft_fake.py (in memory).
+Truth: nft(8) 1.0.6; linux/netfilter/nf_tables.h.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum
 from typing import NamedTuple, Protocol, TypeAlias
 
 from clusterip.diff import Changes
-from clusterip.kernel.nft_statement import Rule, TranslateByMap
+from clusterip.kernel.nft_expression import Rule
+from clusterip.kernel.nft_field import NUMBER, Field, Fields, concatenated
 
-CHUNK = 500  # elements in one command
-SCRATCH = "scratch"  # a chain that lives within a transaction
+VALUE_BYTES = {"ip": 8, "ip6": 20}  # data is an address and a port
+NUMBER_BYTES = NUMBER.size
 
 
 class NftError(Exception):
-    """nft refused a transaction or could not run; nothing of it was done."""
+    """The kernel refused a transaction or could not be asked; nothing of it was done."""
+
+    def __init__(self, reason: str, *, too_long: bool = False) -> None:
+        super().__init__(reason)
+        self.too_long = too_long  # the transaction can be made in pieces
 
 
 class Table(NamedTuple):
@@ -37,11 +40,13 @@ class Table(NamedTuple):
         return f"{self.family} {self.name}"
 
 
-class Kind(StrEnum):
+class Kind(Enum):
     TABLE = "table"
     SET = "set"
     CHAIN = "chain"
     ELEMENT = "element"
+
+    __hash__ = object.__hash__  # keys are hashed often, and Enum's own is slow
 
 
 class Key(NamedTuple):
@@ -49,7 +54,7 @@ class Key(NamedTuple):
 
     kind: Kind
     name: str
-    element: str = ""
+    element: bytes = b""
 
 
 TABLE = Key(Kind.TABLE, "")
@@ -63,8 +68,7 @@ def set_key(name: str) -> Key:
     return Key(Kind.SET, name)
 
 
-def element_key(name: str, element: str) -> Key:
-    """An element by its text, as nft prints it: `10.96.0.1 . tcp . 443`."""
+def element_key(name: str, element: bytes) -> Key:
     return Key(Kind.ELEMENT, name, element)
 
 
@@ -84,9 +88,6 @@ class Hook:
     priority: int
     policy: str = "accept"
 
-    def render(self) -> str:
-        return f"type {self.type} hook {self.hook} priority {self.priority}; policy {self.policy};"
-
 
 @dataclass(frozen=True, slots=True)
 class Chain:
@@ -101,22 +102,31 @@ class Chain:
 class SetSpec:
     """A named set, or a map when it has a value. A dynamic one is filled by packets: its elements are the kernel's."""
 
-    typeof: str
-    value: str = ""
+    key: Fields
+    value: Fields = ()
+    has_verdicts: bool = False
     timeout_seconds: int = 0
     is_dynamic: bool = False
+    counts: bool = False  # each element counts packets and bytes
     comment: str = ""
 
     @property
     def word(self) -> str:
-        return "map" if self.value else "set"
+        return "map" if self.value or self.has_verdicts else "set"
+
+    @property
+    def has_runs(self) -> bool:
+        return bool(self.value) and self.key[-1] is Field.NUMBER
+
+    def typeof(self, family: str) -> str:
+        value = "verdict" if self.has_verdicts else concatenated(self.value, family)
+        return f"{concatenated(self.key, family)}{f' : {value}' if value else ''}"
 
 
-@dataclass(frozen=True, slots=True)
-class Element:
-    """What an element holds: nothing in a set, a verdict or a value in a map."""
+class Element(NamedTuple):
+    """What an element holds: nothing in a set, a verdict's text or data in a map; data may be a run."""
 
-    value: str = ""
+    value: str | bytes = b""
     comment: str = ""
 
 
@@ -127,6 +137,11 @@ State: TypeAlias = Mapping[Key, Value]
 class Nft(Protocol):
     """What the kernel offers, and what the fake does too."""
 
+    @property
+    def ports(self) -> Collection[int]:
+        """The netlink ports that changes were asked for by, for a monitor to know them."""
+        ...
+
     async def commit(self, table: Table, changes: Changes[Key, Value]) -> None:
         """Make all of the changes in one transaction, or raise NftError and make none."""
         ...
@@ -136,175 +151,89 @@ class Nft(Protocol):
         ...
 
 
-def _of(values: Mapping[Key, Value], kind: Kind) -> Iterator[tuple[str, Value]]:
-    return ((key.name, value) for key, value in values.items() if key.kind is kind)
+def split(key: Key, element: Element, width: int) -> Iterator[tuple[Key, Element]]:
+    """The single elements of a run; `width` is the length of one value."""
+    value = element.value
+    if isinstance(value, str) or len(value) <= width:
+        yield key, element
+        return
+    head, first = key.element[:-NUMBER_BYTES], NUMBER.unpack(key.element[-NUMBER_BYTES:])[0]
+    for place in range(len(value) // width):
+        part = Element(value[place * width : place * width + width], element.comment)
+        yield Key(key.kind, key.name, head + NUMBER.pack(first + place)), part
 
 
-def _elements(values: Mapping[Key, Value], without: Container[str]) -> dict[str, list[tuple[str, Element]]]:
-    """Elements by the name of their set."""
-    found: dict[str, list[tuple[str, Element]]] = {}
+def split_all(values: State, family: str) -> dict[Key, Element]:
+    """The elements of a state, runs as single ones."""
+    width = VALUE_BYTES[family]
+    found: dict[Key, Element] = {}
     for key, value in values.items():
-        if key.kind is Kind.ELEMENT and key.name not in without:
-            assert isinstance(value, Element)
-            found.setdefault(key.name, []).append((key.element, value))
+        if isinstance(value, Element):
+            found.update(split(key, value, width))
     return found
 
 
-def render(table: Table, changes: Changes[Key, Value]) -> str:
-    """The transaction as the text that nft reads. A table that goes takes all with it."""
-    lines: list[str] = []
-    replaced = TABLE in changes.remove
-    if replaced:
-        lines += [f"add table {table}", f"delete table {table}"]  # add first: the delete of a missing table is an error
-    removed: Mapping[Key, Value] = {} if replaced else changes.remove
-    if spec := changes.put.get(TABLE):
-        assert isinstance(spec, TableSpec)
-        lines.append(f'add table {table} {{ comment "{spec.comment}"; }}')
-    lines += _declarations(table, removed, changes.put)
-    lines += _element_lines(table, removed, changes.put)
-    lines += _rule_lines(table, changes.put)
-    lines += _departures(table, removed, changes.put)
-    return "\n".join(lines) + "\n"
+def joined(elements: Mapping[bytes, Element]) -> dict[bytes, Element]:
+    """The elements of one map as runs: those with consecutive numbers and one comment."""
+    found: dict[bytes, Element] = {}
+    by_head: dict[bytes, list[tuple[int, Element]]] = {}
+    for key, element in elements.items():
+        by_head.setdefault(key[:-NUMBER_BYTES], []).append((NUMBER.unpack(key[-NUMBER_BYTES:])[0], element))
+    for head, members in by_head.items():
+        members.sort()
+        for number, values, comment in _runs(members):
+            found[head + NUMBER.pack(number)] = Element(b"".join(values), comment)
+    return found
 
 
-def _declarations(table: Table, removed: State, put: State) -> Iterator[str]:
-    """Sets and chains come first, chains that change or go lose their rules."""
-    for name, value in _of(put, Kind.SET):
-        assert isinstance(value, SetSpec)
-        if set_key(name) in removed:
-            raise NftError(f"set {name} of table {table} cannot change its type in place")
-        yield f"add {value.word} {table} {name} {_set_body(value)}"
-    for name, value in _of(removed, Kind.CHAIN):
-        yield f"flush chain {table} {name}"
-        new = put.get(chain_key(name))
-        if new is not None and _head(new) != _head(value):
-            yield f"delete chain {table} {name}"  # hook and comment are fixed at birth
-    for name, value in _of(put, Kind.CHAIN):
-        yield f"add chain {table} {name} {_head(value)}".rstrip()
+def _runs(members: list[tuple[int, Element]]) -> Iterator[tuple[int, list[bytes], str]]:
+    start, comment, values = -1, "", list[bytes]()
+    for number, element in members:
+        assert isinstance(element.value, bytes)
+        if values and (number != start + len(values) or element.comment != comment):
+            yield start, values, comment
+            values = []
+        if not values:
+            start, comment = number, element.comment
+        values.append(element.value)
+    yield start, values, comment
 
 
-def _set_body(spec: SetSpec) -> str:
-    words = [f"typeof {spec.typeof}{f' : {spec.value}' if spec.value else ''};"]
-    if spec.is_dynamic:
-        words.append("size 65535; flags dynamic,timeout;")
-    if spec.timeout_seconds:
-        words.append(f"timeout {spec.timeout_seconds}s;")
-    if spec.comment:
-        words.append(f'comment "{spec.comment}";')
-    return "{ " + " ".join(words) + " }"
+ElementsByKey: TypeAlias = dict[bytes, Element]
 
 
-def _head(value: Value) -> str:
-    assert isinstance(value, Chain)
-    words = [value.hook.render()] if value.hook else []
-    if value.comment:
-        words.append(f'comment "{value.comment}";')
-    return "{ " + " ".join(words) + " }" if words else ""
+@dataclass(frozen=True, slots=True)
+class ElementChanges:
+    """The elements of one set that go and come; one that is in both is replaced. Runs are split, what stays is out."""
+
+    name: str
+    remove: ElementsByKey
+    put: ElementsByKey
 
 
-def _element_lines(table: Table, removed: State, put: State) -> Iterator[str]:
-    gone = {name for name, _ in _of(removed, Kind.SET)} - {name for name, _ in _of(put, Kind.SET)}
-    for name, pairs in _elements(removed, gone).items():
-        yield from _commands(f"delete element {table} {name}", (text for text, _ in pairs))
-    for name, pairs in _elements(put, ()).items():
-        yield from _commands(f"add element {table} {name}", (_element(text, element) for text, element in pairs))
+def element_changes(family: str, changes: Changes[Key, Value], gone: Collection[str] = ()) -> list[ElementChanges]:
+    """What happens to the elements of each set. Those of sets that go, go with them."""
+    width = VALUE_BYTES[family]
+    removed, put = _by_set(changes.remove, width), _by_set(changes.put, width)
+    found = []
+    for name in dict.fromkeys((*removed, *put)):
+        old, new = {} if name in gone else removed.get(name, {}), put.get(name, {})
+        for key in [key for key in old if key in new and old[key] == new[key]]:
+            del old[key], new[key]
+        if old or new:
+            found.append(ElementChanges(name, old, new))
+    return found
 
 
-def _element(text: str, element: Element) -> str:
-    comment = f' comment "{element.comment}"' if element.comment else ""
-    return f"{text}{comment} : {element.value}" if element.value else f"{text}{comment}"
-
-
-def _commands(command: str, elements: Iterable[str]) -> Iterator[str]:
-    chunk: list[str] = []
-    for element in elements:
-        chunk.append(element)
-        if len(chunk) == CHUNK:
-            yield f"{command} {{ {', '.join(chunk)} }}"
-            chunk = []
-    if chunk:
-        yield f"{command} {{ {', '.join(chunk)} }}"
-
-
-def _rule_lines(table: Table, put: State) -> Iterator[str]:
-    """The rules, after one per map that takes a flaw of nft 1.0.6 on itself and goes again.
-
-    The first rule of a run that translates by a map of `ip daddr . tcp dport` gets a hidden match of TCP (with a value
-    of `th dport` nft refuses rules for a map that exists already); the rules after it are as written.
-    """
-    lines: list[str] = []
-    used: dict[str, str] = {}
-    for name, value in _of(put, Kind.CHAIN):
-        assert isinstance(value, Chain)
-        for found in value.rules:
-            lines.append(f"add rule {table} {name} {found.shown or found.text}")
-            used |= {
-                statement.name: statement.render()
-                for statement in found.statements
-                if isinstance(statement, TranslateByMap)
-            }
-    if used:
-        yield f"add chain {table} {SCRATCH}"
-        yield from (f"add rule {table} {SCRATCH} meta l4proto tcp {text}" for text in used.values())
-    yield from lines
-    if used:
-        yield f"delete chain {table} {SCRATCH}"
-
-
-def _departures(table: Table, removed: State, put: State) -> Iterator[str]:
-    """Maps before chains: their elements may still name one."""
-    for name, value in _of(removed, Kind.SET):
-        assert isinstance(value, SetSpec)
-        yield f"delete {value.word} {table} {name}"
-    yield from (f"delete chain {table} {name}" for name, _ in _of(removed, Kind.CHAIN) if chain_key(name) not in put)
-
-
-class KernelNft:
-    """The kernel's tables, through `nft`. The ports are those of the last runs: a monitor knows our events by them."""
-
-    def __init__(self, command: tuple[str, ...] = ("nft",), timeout_seconds: float = 120.0) -> None:
-        self._command = command
-        self._timeout_seconds = timeout_seconds
-        self.ports: deque[int] = deque(maxlen=16)
-
-    async def commit(self, table: Table, changes: Changes[Key, Value]) -> None:
-        if changes:
-            await self._run("-f", "-", script=render(table, changes))
-
-    async def read(self, table: Table) -> State:
-        from clusterip.kernel.nft_listing import parse
-
-        try:
-            return parse(await self._run("list", "table", table.family, table.name), table)
-        except NftError as error:
-            if "No such file or directory" in str(error):
-                return {}
-            raise
-
-    async def _run(self, *arguments: str, script: str = "") -> str:
-        pipe = asyncio.subprocess.PIPE
-        stdin = pipe if script else asyncio.subprocess.DEVNULL  # a program that reads nothing may end before we write
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *self._command, *arguments, stdin=stdin, stdout=pipe, stderr=pipe
-            )
-        except OSError as error:
-            raise NftError(f"cannot run {self._command[0]}: {error.strerror}; install nftables") from error
-        self.ports.append(process.pid)
-        try:
-            async with asyncio.timeout(self._timeout_seconds):
-                output, trouble = await process.communicate(script.encode() if script else None)
-        except BaseException as error:
-            if process.returncode is None:
-                process.kill()
-            if isinstance(error, TimeoutError):
-                raise NftError(f"nft did not answer within {self._timeout_seconds:g} s") from error
-            raise
-        if process.returncode:
-            raise NftError(_reason(trouble.decode(errors="replace")) or f"nft ended with {process.returncode}")
-        return output.decode()
-
-
-def _reason(text: str) -> str:
-    """The first complaint and the line it is about, in one line."""
-    return " | ".join(line.strip()[:300] for line in text.splitlines()[:2])
+def _by_set(values: State, width: int) -> dict[str, ElementsByKey]:
+    found: dict[str, ElementsByKey] = {}
+    for key, value in values.items():
+        if isinstance(value, Element):
+            into = found.get(key.name)
+            if into is None:
+                into = found[key.name] = {}
+            if len(value.value) <= width or isinstance(value.value, str):
+                into[key.element] = value
+            else:
+                into.update((single.element, part) for single, part in split(key, value, width))
+    return found

@@ -16,10 +16,13 @@ from clusterip.kernel.nft import (
     Key,
     Kind,
     NftError,
+    SetSpec,
     State,
     Table,
     Value,
     chain_key,
+    element_changes,
+    joined,
     set_key,
 )
 from clusterip.kernel.nft_statement import Dispatch, Goto, InSet, Jump, Remember, Spread, Statement, TranslateByMap
@@ -32,6 +35,7 @@ class FakeNft:
 
     def __init__(self) -> None:
         self.tables: dict[Table, dict[Key, Value]] = {}
+        self.ports: tuple[int, ...] = ()
         self.refuse = ""
         self.limit = 0
         self.commits: list[Changes[Key, Value]] = []
@@ -41,9 +45,10 @@ class FakeNft:
             reason, self.refuse = self.refuse, ""
             raise NftError(reason)
         if self.limit and len(changes) > self.limit:
-            raise NftError("Error: Could not process rule: Message too long")
+            raise NftError("Message too long", too_long=True)
         if not changes:
             return
+        changes = _split(changes, table.family)
         after = _applied(self.tables.get(table), changes)
         self.commits.append(changes)
         if after is None:
@@ -52,7 +57,29 @@ class FakeNft:
             self.tables[table] = after
 
     async def read(self, table: Table) -> State:
-        return dict(self.tables.get(table, {}))
+        return joined_all(self.tables.get(table, {}))
+
+
+def joined_all(state: State) -> dict[Key, Value]:
+    """A state with its elements as runs."""
+    found = dict(state)
+    for key, spec in state.items():
+        if isinstance(spec, SetSpec) and spec.has_runs:
+            mine = {each: found.pop(each) for each in state if each.kind is Kind.ELEMENT and each.name == key.name}
+            elements = {each.element: value for each, value in mine.items() if isinstance(value, Element)}
+            found |= {Key(Kind.ELEMENT, key.name, each): value for each, value in joined(elements).items()}
+    return found
+
+
+def _split(changes: Changes[Key, Value], family: str) -> Changes[Key, Value]:
+    """The changes with single elements, those that stay left out."""
+    gone = {key.name for key in changes.remove if key.kind is Kind.SET}
+    put: dict[Key, Value] = {key: value for key, value in changes.put.items() if not isinstance(value, Element)}
+    remove: dict[Key, Value] = {key: value for key, value in changes.remove.items() if not isinstance(value, Element)}
+    for found in element_changes(family, changes, gone):
+        put |= {Key(Kind.ELEMENT, found.name, key): value for key, value in found.put.items()}
+        remove |= {Key(Kind.ELEMENT, found.name, key): value for key, value in found.remove.items()}
+    return Changes(put, remove)
 
 
 def _applied(old: dict[Key, Value] | None, changes: Changes[Key, Value]) -> dict[Key, Value] | None:
@@ -94,7 +121,7 @@ def _check_references(state: State) -> None:
 def _references(key: Key, value: Value) -> Iterator[Key]:
     if isinstance(value, Element):
         yield set_key(key.name)
-        verdict, _, chain = value.value.partition(" ")
+        verdict, _, chain = str(value.value).partition(" ")
         if verdict in ("goto", "jump"):
             yield chain_key(chain)
     elif isinstance(value, Chain):
@@ -107,7 +134,5 @@ def _named(statement: Statement) -> Iterator[Key]:
     match statement:
         case Goto(chain) | Jump(chain):
             yield chain_key(chain)
-        case Spread(chains):
-            yield from map(chain_key, chains)
-        case InSet(name=name) | Dispatch(name=name) | Remember(name) | TranslateByMap(name=name):
+        case InSet(name=name) | Dispatch(name=name) | Remember(name) | TranslateByMap(name=name) | Spread(name=name):
             yield set_key(name)

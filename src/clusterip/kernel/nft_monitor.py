@@ -13,7 +13,7 @@ import socket
 from collections.abc import Callable, Container
 
 from clusterip.kernel.netlink import attributes, messages, netfilter_socket
-from clusterip.kernel.nft import Table
+from clusterip.kernel.nft import Nft, Table
 
 SOL_NETLINK, NETLINK_ADD_MEMBERSHIP = 270, 1
 GROUP_NFTABLES = 7
@@ -45,8 +45,8 @@ def _table_of(body: bytes) -> Table | None:
 class Monitor:
     """A socket for a loop's reader: `fileno`, and `drain` when it is readable."""
 
-    def __init__(self, table: Table, own_ports: Container[int], on_change: Callable[[], None]) -> None:
-        self._table, self._own_ports, self._on_change = table, own_ports, on_change
+    def __init__(self, table: Table, ours: Nft, on_change: Callable[[], None]) -> None:
+        self._table, self._ours, self._on_change = table, ours, on_change
         self._socket = netfilter_socket(RECEIVE_BUFFER, socket.SOCK_NONBLOCK)
         self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, GROUP_NFTABLES)
 
@@ -58,7 +58,7 @@ class Monitor:
         changed = False
         while True:
             try:
-                changed |= foreign(self._socket.recv(RECEIVE_BYTES), self._table, self._own_ports)
+                changed |= foreign(self._socket.recv(RECEIVE_BYTES), self._table, self._ours.ports)
             except BlockingIOError:
                 break
             except OSError as error:

@@ -1,41 +1,24 @@
 """nftables rules as values: statements that render to the text that `nft list` prints back.
 
-Stage: compile.  In: what a rule should do.  Out: Rule; its text is canonical: a rule read back compares equal.
-Rules: pure; no statement knows a Service.  nft_walk.py gives each statement its meaning.
+Stage: compile.  In: what a rule should do.  Out: statements; nft_expression.py makes a rule of them.
+Rules: pure; no statement knows a Service.  nft_walk.py gives each statement its meaning.  There is none for an
+anonymous set: the kernel looks each up among all others by name, and nobody can tell what is in it without asking.
 Truth: nft(8) 1.0.6, statements and expressions; shapes that this nft cannot list are not offered.
 """
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, field
-from enum import StrEnum
+from dataclasses import dataclass
 from typing import TypeAlias
 
-
-class Field(StrEnum):
-    """What a rule may read of a packet."""
-
-    SOURCE = "ip saddr"
-    DESTINATION = "ip daddr"
-    PROTOCOL = "meta l4proto"
-    PORT = "th dport"
-    INTERFACE = "iifname"
-
-
-Fields: TypeAlias = tuple[Field, ...]
-
-
-def concatenated(fields: Fields) -> str:
-    """The key of a set or map: `ip daddr . meta l4proto . th dport`."""
-    return " . ".join(fields)
+from clusterip.kernel.nft_field import Field, Fields, concatenated, text_of
 
 
 @dataclass(frozen=True, slots=True)
 class NewConnection:
     """The first packet of a connection."""
 
-    def render(self) -> str:
+    def render(self, family: str) -> str:
         return "ct state new"
 
 
@@ -43,7 +26,7 @@ class NewConnection:
 class Translated:
     """The connection's destination was rewritten."""
 
-    def render(self) -> str:
+    def render(self, family: str) -> str:
         return "ct status dnat"
 
 
@@ -55,21 +38,9 @@ class Is:
     value: str
     negate: bool = False
 
-    def render(self) -> str:
+    def render(self, family: str) -> str:
         value = f'"{self.value}"' if self.field is Field.INTERFACE else self.value
-        return f"{self.field} {'!= ' if self.negate else ''}{value}"
-
-
-@dataclass(frozen=True, slots=True)
-class InNetworks:
-    """A field lies in one of several networks, which must not overlap."""
-
-    field: Field
-    networks: tuple[str, ...]
-    negate: bool = False
-
-    def render(self) -> str:
-        return f"{self.field} {'!= ' if self.negate else ''}{{ {', '.join(self.networks)} }}"
+        return f"{text_of(self.field, family)} {'!= ' if self.negate else ''}{value}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +50,8 @@ class InSet:
     fields: Fields
     name: str
 
-    def render(self) -> str:
-        return f"{concatenated(self.fields)} @{self.name}"
+    def render(self, family: str) -> str:
+        return f"{concatenated(self.fields, family)} @{self.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +60,7 @@ class IsLocal:
 
     field: Field
 
-    def render(self) -> str:
+    def render(self, family: str) -> str:
         return f"fib {self.field.removeprefix('ip ')} type local"
 
 
@@ -99,7 +70,7 @@ class LacksMark:
 
     mark: int
 
-    def render(self) -> str:
+    def render(self, family: str) -> str:
         return f"meta mark & {self.mark:#010x} != {self.mark:#010x}"
 
 
@@ -109,7 +80,7 @@ class SetMark:
 
     mark: int
 
-    def render(self) -> str:
+    def render(self, family: str) -> str:
         return f"meta mark set meta mark | {self.mark:#010x}"
 
 
@@ -119,7 +90,7 @@ class FlipMark:
 
     mark: int
 
-    def render(self) -> str:
+    def render(self, family: str) -> str:
         return f"meta mark set meta mark ^ {self.mark:#010x}"
 
 
@@ -130,8 +101,8 @@ class Dispatch:
     fields: Fields
     name: str
 
-    def render(self) -> str:
-        return f"{concatenated(self.fields)} vmap @{self.name}"
+    def render(self, family: str) -> str:
+        return f"{concatenated(self.fields, family)} vmap @{self.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +111,7 @@ class Goto:
 
     chain: str
 
-    def render(self) -> str:
+    def render(self, family: str) -> str:
         return f"goto {self.chain}"
 
 
@@ -150,7 +121,7 @@ class Jump:
 
     chain: str
 
-    def render(self) -> str:
+    def render(self, family: str) -> str:
         return f"jump {self.chain}"
 
 
@@ -158,7 +129,7 @@ class Jump:
 class Return:
     """Leave this chain."""
 
-    def render(self) -> str:
+    def render(self, family: str) -> str:
         return "return"
 
 
@@ -166,7 +137,7 @@ class Return:
 class Drop:
     """No answer."""
 
-    def render(self) -> str:
+    def render(self, family: str) -> str:
         return "drop"
 
 
@@ -174,7 +145,7 @@ class Drop:
 class Reject:
     """ICMP port unreachable: a TCP client sees "connection refused"."""
 
-    def render(self) -> str:
+    def render(self, family: str) -> str:
         return "reject"
 
 
@@ -182,7 +153,7 @@ class Reject:
 class Masquerade:
     """Send on with this machine's address and a random port."""
 
-    def render(self) -> str:
+    def render(self, family: str) -> str:
         return "masquerade fully-random"
 
 
@@ -195,9 +166,10 @@ class TranslateByMap:
     offset: int
     name: str
 
-    def render(self) -> str:
+    def render(self, family: str) -> str:
         offset = f" offset {self.offset}" if self.offset else ""
-        return f"dnat ip to {concatenated(self.fields)} . numgen random mod {self.count}{offset} map @{self.name}"
+        slot = f"numgen random mod {self.count}{offset}"
+        return f"dnat {family} to {concatenated(self.fields, family)} . {slot} map @{self.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,19 +179,20 @@ class Translate:
     address: str
     port: int
 
-    def render(self) -> str:
-        return f"dnat to {self.address}:{self.port}"
+    def render(self, family: str) -> str:
+        host = self.address if family == "ip" else f"[{self.address}]"
+        return f"dnat to {host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Go to one of several chains, at random."""
+    """Go where a map of numbers to verdicts says, at random."""
 
-    chains: tuple[str, ...]
+    count: int
+    name: str
 
-    def render(self) -> str:
-        choices = ", ".join(f"{slot} : goto {chain}" for slot, chain in enumerate(self.chains))
-        return f"numgen random mod {len(self.chains)} vmap {{ {choices} }}"
+    def render(self, family: str) -> str:
+        return f"numgen random mod {self.count} vmap @{self.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,34 +201,11 @@ class Remember:
 
     name: str
 
-    def render(self) -> str:
-        return f"update @{self.name} {{ {Field.SOURCE} }}"
+    def render(self, family: str) -> str:
+        return f"update @{self.name} {{ {text_of(Field.SOURCE, family)} }}"
 
 
 Statement: TypeAlias = (
-    NewConnection | Translated | Is | InNetworks | InSet | IsLocal | LacksMark | SetMark | FlipMark | Dispatch
+    NewConnection | Translated | Is | InSet | IsLocal | LacksMark | SetMark | FlipMark | Dispatch
     | Goto | Jump | Return | Drop | Reject | Masquerade | TranslateByMap | Translate | Spread | Remember
 )  # fmt: skip
-
-_BRACES = re.compile(r"\{ (.*?) \}")
-
-
-def canonical(text: str) -> str:
-    """Rule text with the elements of anonymous sets in order: the kernel lists a hash in its own order."""
-    return _BRACES.sub(lambda found: f"{{ {', '.join(sorted(found[1].split(', ')))} }}", text)
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """One rule. Rules are equal when their text is; one that was read back has no statements."""
-
-    text: str
-    statements: tuple[Statement, ...] = field(default=(), compare=False, repr=False)
-    shown: str = field(default="", compare=False, repr=False)
-
-
-def rule(*statements: Statement, comment: str = "") -> Rule:
-    """A rule that runs the statements from left to right until one does not match."""
-    text = " ".join(statement.render() for statement in statements)
-    shown = f'{text} comment "{comment}"' if comment else text
-    return Rule(canonical(shown), statements, shown)

@@ -11,16 +11,16 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import Enum
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from typing import TypeAlias
 
-from clusterip.kernel.nft import Chain, Element, State, chain_key, element_key
+from clusterip.kernel.nft import Chain, Element, State, chain_key, element_key, split_all
+from clusterip.kernel.nft_field import KINDS, NUMBER, PORT, Field
 from clusterip.kernel.nft_statement import (
     Dispatch,
     Drop,
-    Field,
     FlipMark,
     Goto,
-    InNetworks,
     InSet,
     Is,
     IsLocal,
@@ -39,13 +39,15 @@ from clusterip.kernel.nft_statement import (
     Translated,
 )
 
+Address: TypeAlias = IPv4Address | IPv6Address
+
 
 @dataclass(frozen=True, slots=True)
 class Packet:
     """A connection's first packet. One without an interface was made on this machine."""
 
-    source: IPv4Address
-    destination: IPv4Address
+    source: Address
+    destination: Address
     protocol: str
     port: int
     interface: str = ""
@@ -82,14 +84,16 @@ class _Accepted(Exception):
 def endings(
     state: State,
     packet: Packet,
-    local: Collection[IPv4Address],
-    remembered: Mapping[str, Collection[IPv4Address]] | None = None,
+    local: Collection[Address],
+    remembered: Mapping[str, Collection[Address]] | None = None,
 ) -> set[Ending]:
     """Every ending under every random choice. `remembered` holds the dynamic sets."""
     found: set[Ending] = set()
+    family = "ip" if packet.destination.version == 4 else "ip6"
+    state = dict(state) | split_all(state, family)
     choices: list[list[int]] = []  # [taken, of how many], deepest last
     while True:
-        walker = _Walk(state, packet, local, remembered or {}, _replay(choices))
+        walker = _Walk(family, state, packet, local, remembered or {}, _replay(choices))
         found.add(walker.ending())
         while choices and choices[-1][0] + 1 == choices[-1][1]:
             choices.pop()
@@ -113,10 +117,11 @@ def _replay(choices: list[list[int]]) -> Callable[[int], int]:
 
 @dataclass
 class _Walk:
+    family: str
     state: State
     packet: Packet
-    local: Collection[IPv4Address]
-    remembered: Mapping[str, Collection[IPv4Address]]
+    local: Collection[Address]
+    remembered: Mapping[str, Collection[Address]]
     pick: Callable[[int], int]
 
     def ending(self) -> Ending:
@@ -170,8 +175,8 @@ class _Walk:
                     return self._goto(chain)
                 case Jump(chain):
                     self._run(self._chain(chain))
-                case Spread(chains):
-                    return self._goto(chains[self.pick(len(chains))])
+                case Spread(count, name):
+                    return self._go_by(name, NUMBER.pack(self.pick(count)))
                 case _:
                     if not self._step(statement):
                         return True
@@ -182,11 +187,15 @@ class _Walk:
         return False
 
     def _dispatch(self, fields: tuple[Field, ...], name: str) -> bool:
-        element = self.state.get(element_key(name, self._key(fields)))
+        return self._go_by(name, self._key(fields))
+
+    def _go_by(self, name: str, key: bytes) -> bool:
+        """What the verdict map says; without an element, the next rule."""
+        element = self.state.get(element_key(name, key))
         if element is None:
             return True
         assert isinstance(element, Element)
-        verdict, _, chain = element.value.partition(" ")
+        verdict, _, chain = str(element.value).partition(" ")
         if verdict == "drop":
             raise _End(Fate.DROPPED)
         return self._goto(chain)
@@ -201,8 +210,6 @@ class _Walk:
                 return packet.translated
             case Is(field, value, negate):
                 return self._matches(field, value) is not negate
-            case InNetworks(field, networks, negate):
-                return any(self._matches(field, network) for network in networks) is not negate
             case InSet(fields, name):
                 return self._in_set(fields, name)
             case IsLocal(field):
@@ -229,19 +236,19 @@ class _Walk:
             case Masquerade():
                 self.packet = replace(self.packet, masqueraded=True)
             case Translate(address, port):
-                self._translate(address, port)
+                self._translate(ip_address(address), port)
             case TranslateByMap(fields, count, offset, name):
                 slot = offset + (self.pick(count) if count > 1 else 0)
-                element = self.state.get(element_key(name, f"{self._key(fields)} . {slot}"))
+                element = self.state.get(element_key(name, self._key(fields) + NUMBER.pack(slot)))
                 if element is None:
                     return False
                 assert isinstance(element, Element)
-                address, _, port_text = element.value.partition(" . ")
-                self._translate(address, int(port_text))
+                assert isinstance(element.value, bytes)
+                self._translate(ip_address(element.value[:-4]), PORT.unpack(element.value[-4:])[0])
         raise _Accepted
 
-    def _translate(self, address: str, port: int) -> None:
-        self.packet = replace(self.packet, destination=IPv4Address(address), port=port, translated=True)
+    def _translate(self, address: Address, port: int) -> None:
+        self.packet = replace(self.packet, destination=address, port=port, translated=True)
 
     def _in_set(self, fields: tuple[Field, ...], name: str) -> bool:
         if fields == (Field.SOURCE,) and name in self.remembered:
@@ -250,28 +257,26 @@ class _Walk:
 
     def _matches(self, field: Field, value: str) -> bool:
         if field in (Field.SOURCE, Field.DESTINATION):
-            return self._address(field) in IPv4Network(value)
-        actual = self._text(field)
+            return self._address(field) in ip_network(value)
+        actual = self.packet.protocol if field is Field.PROTOCOL else self.packet.interface
         return actual.startswith(value[:-1]) if value.endswith("*") else actual == value
 
-    def _address(self, field: Field) -> IPv4Address:
+    def _address(self, field: Field) -> Address:
         return self.packet.source if field is Field.SOURCE else self.packet.destination
 
-    def _text(self, field: Field) -> str:
+    def _key(self, fields: tuple[Field, ...]) -> bytes:
+        return b"".join(self._packed(field) for field in fields)
+
+    def _packed(self, field: Field) -> bytes:
         match field:
             case Field.PROTOCOL:
-                return self.packet.protocol
+                return KINDS[self.family][field].pack(self.packet.protocol)
             case Field.PORT:
-                return str(self.packet.port)
-            case Field.INTERFACE:
-                return self.packet.interface
+                return PORT.pack(self.packet.port)
             case _:
-                return str(self._address(field))
+                return self._address(field).packed
 
-    def _key(self, fields: tuple[Field, ...]) -> str:
-        return " . ".join(self._text(field) for field in fields)
-
-    def _is_local(self, address: IPv4Address) -> bool:
+    def _is_local(self, address: Address) -> bool:
         return address.is_loopback or address in self.local
 
     def _chain(self, name: str) -> Chain:

@@ -1,32 +1,26 @@
-"""nftables mode: compile a plan to the table `ip kube-proxy`, read it back, commit changes.
+"""nftables mode: compile a plan to the table `kube-proxy` of a family, read it back, commit changes.
 
 Stage: compile, read, commit.  In: Plan.  Out: kernel state.
-Rules: no policy: verdicts are the plan's.  The compiled parts are kept per Service, by identity of its plan.
-Two look-ups are not one atomic step: a slot goes one transaction after the count that could still name it, and a chain
-one transaction after the element that named it; commit returns both as still due.
+Rules: no policy: verdicts are the plan's.  The compiled parts are kept per Service, by identity of its plan, and only
+those that the plan names as changed are looked at.  What must wait for the next transaction is returned as still due.
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from zlib import crc32
 
 from clusterip.api.meta import ObjectKey
 from clusterip.diff import Changes
 from clusterip.failure import Failure
 from clusterip.kernel.nft import (
     TABLE,
-    Chain,
     Element,
-    KernelNft,
     Key,
-    Kind,
     Nft,
     NftError,
-    SetSpec,
     State,
     TableSpec,
     Value,
@@ -34,75 +28,106 @@ from clusterip.kernel.nft import (
     element_key,
     set_key,
 )
+from clusterip.kernel.nft_kernel import KernelNft
 from clusterip.kernel.nft_monitor import Monitor
 from clusterip.proxy.backends import BackendSettings, Compiled, Refused
 from clusterip.proxy.backends import nftables_table as table
+from clusterip.proxy.backends.nftables_order import in_order, pieces
 from clusterip.proxy.backends.nftables_service import Part, compile_service
 from clusterip.proxy.model import Family, Node, Plan, ServicePlan, Traits
 
 DEFAULT_MASQUERADE_BIT = 14
-FIXED, SHARED = "fixed", "shared"
+FIXED = "fixed"
+BUCKETS = 256  # parts of what Services share, so that one change looks at few of its keys
 Parts = Mapping[Hashable, Mapping[Key, Value]]
-FRONTENDS_OF = {table.ENDPOINTS: table.SERVICE_IPS, table.NODEPORT_ENDPOINTS: table.SERVICE_NODEPORTS}
-TOO_LONG = "Message too long"
-PIECE = 250  # elements in one transaction, when it must be short
-_WORD = re.compile(r"[^\s,@{}]+")
-
-
-@dataclass(slots=True)
-class _Shared:
-    """A key that several Services need, and how many do."""
-
-    value: Value
-    count: int = 0
 
 
 class Compiler:
-    """Plans to parts: one part a Service, one of what they share, one fixed. Unchanged parts are the same objects."""
+    """Plans to parts: one part a Service, some of what they share, one fixed. Unchanged parts are the same objects."""
 
     def __init__(self, mark: int) -> None:
         self._mark = mark
         self._node: Node | None = None
-        self._fixed: Mapping[Key, Value] = {}
+        self._revision = 0
+        self._parts: dict[Hashable, Mapping[Key, Value]] = {}
         self._made: dict[ObjectKey, tuple[ServicePlan, Part]] = {}
-        self._shared: dict[Key, _Shared] = {}
-        self._shared_part: dict[Key, Value] = {}
+        self._shared = _Shared()
 
-    def compile(self, plan: Plan) -> Parts:
+    def compile(self, plan: Plan) -> Compiled[Key, Value]:
+        known = plan.changed_since(self._revision) if plan.node == self._node else None
         if plan.node != self._node:
-            self._node, self._made, self._shared = plan.node, {}, {}
-            self._fixed = fixed_part(plan.node, self._mark)
-        changed = False
-        for key in [key for key in self._made if key not in plan.services]:
-            changed |= self._release(self._made.pop(key)[1])
+            self._node, self._made, self._shared = plan.node, {}, _Shared()
+            self._parts = {FIXED: fixed_part(plan.node, self._mark)}
+        self._revision = plan.revision
+        keys = self._differing(plan) if known is None else known
+        if not keys:
+            return Compiled(self._parts, None if known is None else frozenset())
+        self._parts = dict(self._parts)
+        changed: set[Hashable] = set(keys)
+        for key in keys:
+            self._make(key, plan)
+        for name, part in self._shared.renewed():
+            self._parts[name] = part
+            changed.add(name)
+        return Compiled(self._parts, None if known is None else frozenset(changed))
+
+    def _differing(self, plan: Plan) -> list[ObjectKey]:
+        """The Services that are another object than last time, or gone."""
+        made = self._made
+        found = [key for key in made if key not in plan.services]
         for key, service in plan.services.items():
-            known = self._made.get(key)
+            known = made.get(key)
             if known is None or known[0] is not service:
-                part = compile_service(service, plan.node, self._mark)
-                changed |= self._take(part)
-                if known:
-                    changed |= self._release(known[1])
-                self._made[key] = (service, part)
-        if changed or not plan.services:
-            self._shared_part = {key: shared.value for key, shared in self._shared.items()}
-        return {FIXED: self._fixed, SHARED: self._shared_part} | {
-            key: part.own for key, (_, part) in self._made.items()
-        }
+                found.append(key)
+        return found
 
-    def _take(self, part: Part) -> bool:
-        before = len(self._shared)
-        for key, value in part.shared.items():
-            self._shared.setdefault(key, _Shared(value)).count += 1
-        return len(self._shared) != before
+    def _make(self, key: ObjectKey, plan: Plan) -> None:
+        known, service = self._made.pop(key, None), plan.services.get(key)
+        if service is not None:
+            part = compile_service(service, plan.node, self._mark)
+            self._made[key] = (service, part)
+            self._parts[key] = part.own
+            self._shared.take(part.shared)
+        else:
+            self._parts.pop(key, None)
+        if known is not None:
+            self._shared.release(known[1].shared)
 
-    def _release(self, part: Part) -> bool:
-        before = len(self._shared)
-        for key in part.shared:
-            shared = self._shared[key]
-            shared.count -= 1
-            if not shared.count:
-                del self._shared[key]
-        return len(self._shared) != before
+
+class _Shared:
+    """Keys that several Services need, counted."""
+
+    def __init__(self) -> None:
+        self._counts: dict[Key, int] = {}
+        self._buckets: dict[int, dict[Key, Value]] = {}
+        self._stale: set[int] = set()
+
+    def take(self, wanted: Mapping[Key, Value]) -> None:
+        for key, value in wanted.items():
+            count = self._counts.get(key, 0)
+            self._counts[key] = count + 1
+            if not count:
+                bucket = _bucket(key)
+                self._buckets.setdefault(bucket, {})[key] = value
+                self._stale.add(bucket)
+
+    def release(self, wanted: Iterable[Key]) -> None:
+        for key in wanted:
+            self._counts[key] -= 1
+            if not self._counts[key]:
+                del self._counts[key]
+                bucket = _bucket(key)
+                del self._buckets[bucket][key]
+                self._stale.add(bucket)
+
+    def renewed(self) -> list[tuple[str, Mapping[Key, Value]]]:
+        """The parts that changed since this was asked."""
+        stale, self._stale = self._stale, set()
+        return [(f"shared-{bucket}", dict(self._buckets[bucket])) for bucket in sorted(stale)]
+
+
+def _bucket(key: Key) -> int:
+    return crc32(key.element, crc32(key.name.encode())) % BUCKETS
 
 
 def fixed_part(node: Node, mark: int) -> dict[Key, Value]:
@@ -111,7 +136,7 @@ def fixed_part(node: Node, mark: int) -> dict[Key, Value]:
     values |= {set_key(name): spec for name, spec in table.SETS.items()}
     values |= {chain_key(name): chain for name, chain in table.fixed_chains(node, mark).items()}
     for address in node.node_port_addresses or ():
-        values[element_key(table.NODEPORT_IPS, str(address))] = Element()
+        values[element_key(table.NODEPORT_IPS, address.packed)] = Element()
     return values
 
 
@@ -124,24 +149,28 @@ class Nftables:
     def __init__(self, nft: Nft, masquerade_bit: int = DEFAULT_MASQUERADE_BIT, family: Family = Family.IPV4) -> None:
         self.family = family
         self._nft = nft
+        self._table = table.kube_proxy(family)
         self._compiler = Compiler(1 << masquerade_bit)
 
     async def prepare(self) -> None:
-        """Whether the kernel and the program are there: the first read says what is wrong."""
-        if self.family is Family.IPV6:
-            raise Failure("nftables mode for IPv6 is not available yet")
+        """Whether the kernel has nf_tables: the first read says what is wrong."""
         try:
-            await self._nft.read(table.KUBE_PROXY)
+            await self._nft.read(self._table)
         except NftError as error:
             raise Failure(f"nftables mode cannot run here: {error}") from error
 
+    def close(self) -> None:
+        """Let go of the kernel; the table stays."""
+        if isinstance(self._nft, KernelNft):
+            self._nft.close()
+
     def compile(self, plan: Plan) -> Compiled[Key, Value]:
-        return Compiled(self._compiler.compile(plan))
+        return self._compiler.compile(plan)
 
     @asynccontextmanager
     async def watch(self, on_foreign: Callable[[], None]) -> AsyncIterator[None]:
         """Follow the kernel's events; those of our own transactions are known by their netlink port."""
-        monitor = Monitor(table.KUBE_PROXY, self._nft.ports if isinstance(self._nft, KernelNft) else (), on_foreign)
+        monitor = Monitor(self._table, self._nft, on_foreign)
         loop = asyncio.get_running_loop()
         loop.add_reader(monitor.fileno(), monitor.drain)
         try:
@@ -157,26 +186,24 @@ class Nftables:
     async def read(self) -> State:
         """What the kernel has. A table that is not of our shape counts as one thing, to be replaced in one step."""
         try:
-            found = await self._nft.read(table.KUBE_PROXY)
+            found = await self._nft.read(self._table)
         except NftError as error:
-            raise Refused(f"cannot read table {table.KUBE_PROXY}: {error}") from error
+            raise Refused(f"cannot read the rules: {error}") from error
         if not found:
             return found
         return found if is_compatible(found) else {TABLE: TableSpec("")}
 
     async def commit(self, changes: Changes[Key, Value]) -> Changes[Key, Value]:
         """Make the changes in one transaction; what must wait for the next one."""
-        later = held_back(changes)
-        now = {key: value for key, value in changes.remove.items() if key not in later}
-        wanted = Changes(changes.put, now)
+        now, later = in_order(changes, self.family)
         try:
             try:
-                await self._nft.commit(table.KUBE_PROXY, wanted)
+                await self._nft.commit(self._table, now)
             except NftError as error:
-                if TOO_LONG not in str(error):
+                if not error.too_long:
                     raise
-                for piece in pieces(wanted):
-                    await self._nft.commit(table.KUBE_PROXY, piece)
+                for piece in pieces(now, self.family):
+                    await self._nft.commit(self._table, piece)
         except NftError as error:
             raise Refused(f"nftables refused {len(changes)} changes: {error}") from error
         return Changes(remove=later)
@@ -187,16 +214,19 @@ def make(settings: BackendSettings) -> Nftables:
 
 
 async def cleanup(family: Family) -> None:
-    """Remove the table, when it is there."""
-    if family is not Family.IPV4:
-        return
-    nft = KernelNft()
+    """Remove the table, when it is there; silent where there is no nf_tables at all."""
+    nft, name = KernelNft(), table.kube_proxy(family)
     try:
-        if await nft.read(table.KUBE_PROXY):
-            await nft.commit(table.KUBE_PROXY, Changes(remove={TABLE: table.TABLE_SPEC}))
+        found = await nft.read(name)
+    except NftError:
+        return
+    try:
+        if found:
+            await nft.commit(name, Changes(remove={TABLE: table.TABLE_SPEC}))
     except NftError as error:
-        if "install nftables" not in str(error):
-            raise Refused(f"cannot remove table {table.KUBE_PROXY}: {error}") from error
+        raise Refused(f"cannot remove the rules: {error}") from error
+    finally:
+        nft.close()
 
 
 def is_compatible(found: State) -> bool:
@@ -204,53 +234,3 @@ def is_compatible(found: State) -> bool:
     if found.get(TABLE) != table.TABLE_SPEC:
         return False
     return all(found.get(set_key(name), spec) == spec for name, spec in table.SETS.items())
-
-
-def pieces(changes: Changes[Key, Value]) -> Iterator[Changes[Key, Value]]:
-    """The changes as several transactions, for a kernel that takes none so long (an ordinary user's socket is small).
-
-    Slots come before the frontends that lead to them, so that each Service appears whole.
-    """
-    is_slot = {key: key.name in FRONTENDS_OF for key in (*changes.put, *changes.remove) if key.kind is Kind.ELEMENT}
-    groups = (
-        [key for key in {**changes.remove, **changes.put} if key not in is_slot and key in changes.put],
-        [key for key, slot in is_slot.items() if slot],
-        [key for key, slot in is_slot.items() if not slot],
-        [key for key in changes.remove if key not in is_slot and key not in changes.put],
-    )
-    for number, group in enumerate(groups):
-        size = PIECE if number in (1, 2) else max(len(group), 1)
-        for start in range(0, len(group), size):
-            keys = group[start : start + size]
-            yield Changes(*({key: side[key] for key in keys if key in side} for side in (changes.put, changes.remove)))
-
-
-def held_back(changes: Changes[Key, Value]) -> dict[Key, Value]:
-    """The removals that must come one transaction later than these changes."""
-    touched = {key for key in (*changes.put, *changes.remove) if key.kind is Kind.ELEMENT}
-    gone = {key: value for key, value in changes.remove.items() if key not in changes.put}
-    held = {key: value for key, value in gone.items() if _frontend_of(key) in touched}
-    held |= _held_chains(changes.remove, gone)
-    return held
-
-
-def _frontend_of(key: Key) -> Key | None:
-    """The verdict map's element that leads to a slot."""
-    frontends = FRONTENDS_OF.get(key.name)
-    return element_key(frontends, key.element.rpartition(" . ")[0]) if frontends else None
-
-
-def _held_chains(removed: Mapping[Key, Value], gone: Mapping[Key, Value]) -> dict[Key, Value]:
-    """Chains that an element names which changes now, then all that these chains name in turn."""
-    held: dict[Key, Value] = {}
-    names = [value.value.partition(" ")[2] for value in removed.values() if isinstance(value, Element)]
-    while names:
-        name = names.pop()
-        for key in (chain_key(name), set_key(name)):
-            value = gone.get(key)
-            if value is None or key in held or (isinstance(value, SetSpec) and not value.is_dynamic):
-                continue
-            held[key] = value
-            if isinstance(value, Chain):
-                names += [word for found in value.rules for word in _WORD.findall(found.text)]
-    return held

@@ -1,8 +1,9 @@
 """One Service's part of the nftables table.
 
 Stage: compile.  In: ServicePlan, the node.  Out: Part: keys that only this Service has, and those that it shares.
-Rules: pure.  A frontend is one element of a verdict map that names a chain for its number of endpoints, and one element
-of an endpoint map per slot; Services with affinity have chains of their own, with a set of clients per endpoint.
+Rules: pure.  A frontend is one element of a verdict map that names a chain for its number of endpoints, and one run of
+an endpoint map; Services with affinity have chains of their own, with a set of clients per endpoint.  Targets are in
+the plan's order, so that a restarted proxy finds what it would write.
 Truth: verdicts are those of plan.decide.
 """
 
@@ -13,20 +14,12 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from ipaddress import collapse_addresses
 
-from clusterip.kernel.nft import Chain, Element, Key, SetSpec, Value, chain_key, element_key, set_key
+from clusterip.kernel.nft import Chain, Element, Key, Kind, SetSpec, Value, chain_key, set_key
+from clusterip.kernel.nft_expression import Rule as NftRule
+from clusterip.kernel.nft_expression import rule
+from clusterip.kernel.nft_field import NUMBER, PORT, PROTOCOLS, Field
 from clusterip.kernel.nft_statement import Drop as DropStatement
-from clusterip.kernel.nft_statement import (
-    Field,
-    Goto,
-    InNetworks,
-    InSet,
-    Is,
-    Remember,
-    SetMark,
-    Spread,
-    Translate,
-    rule,
-)
+from clusterip.kernel.nft_statement import Goto, InSet, Is, Remember, Return, SetMark, Spread, Statement, Translate
 from clusterip.proxy.backends import nftables_table as table
 from clusterip.proxy.model import (
     Drop,
@@ -59,8 +52,25 @@ def compile_service(plan: ServicePlan, node: Node, mark: int) -> Part:
     for frontend, found in plan.rules.items():
         _Frontend(part, frontend, found, node, mark).compile()
     for address in plan.cluster_ips:
-        part.shared[element_key(table.CLUSTER_IPS, str(address))] = Element()
+        part.shared[Key(Kind.ELEMENT, table.CLUSTER_IPS, address.packed)] = PRESENT
     return part
+
+
+PRESENT = Element()
+PROTOCOL_KEYS = {name: bytes((number, 0, 0, 0)) for name, number in PROTOCOLS.items()}
+FIRST_SLOT = {0: NUMBER.pack(0), table.LOCAL_SLOTS: NUMBER.pack(table.LOCAL_SLOTS)}
+
+
+def frontend_key(frontend: Frontend) -> bytes:
+    """The element's key, in the maps of addresses or in those of node ports."""
+    address, protocol, port = frontend
+    key = PROTOCOL_KEYS[protocol] + PORT.pack(port)
+    return key if address is None else address.packed + key
+
+
+def packed(targets: Iterable[Target]) -> bytes:
+    """Endpoints as a run."""
+    return b"".join([address.packed + PORT.pack(port) for address, port, _ in targets])
 
 
 @dataclass(slots=True)
@@ -72,16 +82,16 @@ class _Frontend:
     rule: Rule
     node: Node
     mark: int
+    key: bytes = b""
+    comment: str = ""
+
+    def __post_init__(self) -> None:
+        self.key = frontend_key(self.frontend)
+        self.comment = comment(str(self.rule.name))
 
     @property
     def is_node_port(self) -> bool:
         return self.frontend.address is None
-
-    @property
-    def key(self) -> str:
-        """The element's text, as nft prints it."""
-        address, protocol, port = self.frontend
-        return f"{protocol} . {port}" if address is None else f"{address} . {protocol} . {port}"
 
     def compile(self) -> None:
         wide, others = self.rule.from_pods, self.rule.from_others
@@ -95,8 +105,11 @@ class _Frontend:
             if isinstance(outcome, Forward):
                 self._hairpins(outcome.targets)
 
-    def _put(self, name: str, key: str, value: str) -> None:
-        self.part.own[element_key(name, key)] = Element(value, _comment(str(self.rule.name)))
+    def _put(self, name: str, key: bytes, value: str | bytes) -> None:
+        self.part.own[Key(Kind.ELEMENT, name, key)] = Element(value, self.comment)
+
+    def _rule(self, *statements: Statement) -> NftRule:
+        return rule(*statements, family=self.node.family.table)
 
     def _refuse(self, outcome: Outcome) -> None:
         """What is not translated is refused afterwards."""
@@ -108,12 +121,11 @@ class _Frontend:
 
     def _firewall(self) -> None:
         """Senders outside the ranges are dropped before translation."""
-        networks = tuple(table.network_text(network) for network in collapse_addresses(self.rule.source_ranges))  # type: ignore[type-var]
-        if networks == ("0.0.0.0/0",):
+        networks = tuple(collapse_addresses(self.rule.source_ranges))  # type: ignore[type-var]
+        if networks == (self.node.family.any,):
             return
-        one = Is(Field.SOURCE, networks[0], negate=True)
-        outside = one if len(networks) == 1 else InNetworks(Field.SOURCE, networks, negate=True)
-        chain = self._own_chain("firewall", Chain((rule(outside, DropStatement()),)))
+        inside = [self._rule(Is(Field.SOURCE, table.network_text(network)), Return()) for network in networks]
+        chain = self._own_chain("firewall", Chain((*inside, self._rule(DropStatement()))))
         self._put(table.FIREWALL_IPS, self.key, f"goto {chain}")
 
     def _dispatch(self, wide: Forward, others: Outcome) -> str:
@@ -139,7 +151,7 @@ class _Frontend:
         if isinstance(others, Forward):
             local = self._endpoints(others.targets, Scope.LOCAL, slots_from=table.LOCAL_SLOTS)
             count = len(others.targets)
-        rules = table.local_policy_rules(cluster, local, self.node.pod_traffic, self.mark)
+        rules = table.local_policy_rules(cluster, local, self.node, self.mark)
         if self.rule.affinity_seconds:
             return self._own_chain("external", Chain(rules))
         name = f"{'nodeport' if self.is_node_port else 'external'}-{len(wide.targets)}-local-{count}"
@@ -151,44 +163,50 @@ class _Frontend:
         if self.rule.affinity_seconds:
             return self._sticky(targets, scope)
         slots = table.NODEPORT_ENDPOINTS if self.is_node_port else table.ENDPOINTS
-        for slot, target in enumerate(targets, slots_from):
-            self._put(slots, f"{self.key} . {slot}", f"{target.address} . {target.port}")
-        name, chain = table.endpoints_chain(len(targets), node_port=self.is_node_port, local=bool(slots_from))
+        self._put(slots, self.key + FIRST_SLOT[slots_from], packed(targets))
+        name, chain = table.endpoints_chain(
+            len(targets), node_port=self.is_node_port, local=bool(slots_from), family=self.node.family.table
+        )
         self.part.shared[chain_key(name)] = chain
         return name
 
     def _sticky(self, targets: tuple[Target, ...], scope: Scope) -> str:
         """Known clients first, then one at random, who is remembered. Frontends of one port share the memory."""
         pairs = [self._sticky_endpoint(target) for target in targets]
-        rules = [rule(InSet((Field.SOURCE,), clients), Goto(chain)) for clients, chain in pairs]
-        chains = tuple(chain for _, chain in pairs)
-        rules.append(rule(Spread(chains) if len(chains) > 1 else Goto(chains[0])))
-        return self._own_chain("local" if scope is Scope.LOCAL else "service", Chain(tuple(rules)))
+        rules = [self._rule(InSet((Field.SOURCE,), clients), Goto(chain)) for clients, chain in pairs]
+        word, first = "local" if scope is Scope.LOCAL else "service", pairs[0][1]
+        if len(pairs) > 1:
+            choices = self._name(word)
+            self.part.own[set_key(choices)] = table.CHOICES
+            for slot, (_, chain) in enumerate(pairs):
+                self._put(choices, NUMBER.pack(slot), f"goto {chain}")
+            rules.append(self._rule(Spread(len(pairs), choices)))
+        return self._own_chain(word, Chain((*rules, self._rule(Goto(first)))))
 
     def _sticky_endpoint(self, target: Target) -> tuple[str, str]:
         seconds, name = self.rule.affinity_seconds, self.rule.name
-        place = f"{_path(self.rule)}__{target.address}/{target.port}"
+        place = f"{_path(self.rule)}__{target.address}/{target.port}".replace(":", ".")
         clients, chain = _name(f"affinity-{seconds}s-{place}"), _name(f"endpoint-{seconds}s-{place}")
+        words = comment(f"{name} clients of {target}")
         self.part.own[set_key(clients)] = SetSpec(
-            Field.SOURCE, timeout_seconds=seconds, is_dynamic=True, comment=_comment(f"{name} clients of {target}")
+            (Field.SOURCE,), timeout_seconds=seconds, is_dynamic=True, comment=words
         )
-        self.part.own[chain_key(chain)] = Chain(
-            (
-                rule(Remember(clients)),
-                rule(Is(Field.PROTOCOL, name.protocol), Translate(str(target.address), target.port)),
-            )
-        )
+        translate = self._rule(Is(Field.PROTOCOL, name.protocol), Translate(str(target.address), target.port))
+        self.part.own[chain_key(chain)] = Chain((self._rule(Remember(clients)), translate))
         return clients, chain
 
+    def _name(self, word: str) -> str:
+        return _name(f"{word}-{_path(self.rule)}")
+
     def _own_chain(self, word: str, chain: Chain) -> str:
-        name = _name(f"{word}-{_path(self.rule)}")
+        name = self._name(word)
         self.part.own[chain_key(name)] = chain
         return name
 
     def _hairpins(self, targets: Iterable[Target]) -> None:
         for target in targets:
             if target.is_local:
-                self.part.shared[element_key(table.HAIRPIN, f"{target.address} . {target.address}")] = Element()
+                self.part.shared[Key(Kind.ELEMENT, table.HAIRPIN, target.address.packed * 2)] = PRESENT
 
 
 def _path(found: Rule) -> str:
@@ -196,7 +214,7 @@ def _path(found: Rule) -> str:
     return f"{namespace}/{service}/{protocol}/{port}"
 
 
-def _comment(text: str) -> str:
+def comment(text: str) -> str:
     return text if len(text) <= MAXIMUM_COMMENT else f"{text[: MAXIMUM_COMMENT - 2]}.."
 
 

@@ -1,0 +1,153 @@
+"""What may not go in one transaction: what must wait for the next, and pieces for a kernel that takes none so long.
+
+Stage: commit.  In: Changes.  Out: Changes.
+Rules: pure.  Two look-ups are not one atomic step: a slot goes one transaction after the count that could still name
+it, and a chain one transaction after the element that named it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from clusterip.diff import Changes
+from clusterip.kernel.nft import (
+    NUMBER_BYTES,
+    VALUE_BYTES,
+    Chain,
+    Element,
+    Key,
+    Kind,
+    SetSpec,
+    Value,
+    chain_key,
+    element_key,
+    set_key,
+    split,
+)
+from clusterip.kernel.nft_expression import named
+from clusterip.proxy.backends import nftables_table as table
+from clusterip.proxy.model import Family
+
+FRONTENDS_OF = {table.ENDPOINTS: table.SERVICE_IPS, table.NODEPORT_ENDPOINTS: table.SERVICE_NODEPORTS}
+PIECE = 500  # single elements in one transaction, when it must be short
+Values = Mapping[Key, Value]
+
+
+def in_order(changes: Changes[Key, Value], family: Family) -> tuple[Changes[Key, Value], dict[Key, Value]]:
+    """The changes to make now, and the removals that must come one transaction later."""
+    if not changes.remove:
+        return changes, {}
+    changes = _with_single_slots(changes, VALUE_BYTES[family.table])
+    later = held_back(changes)
+    if not later:
+        return changes, {}
+    return Changes(changes.put, {key: value for key, value in changes.remove.items() if key not in later}), later
+
+
+def _with_single_slots(changes: Changes[Key, Value], width: int) -> Changes[Key, Value]:
+    """Runs that change, slot by slot; slots that stay are in neither side."""
+    if not any(key.name in FRONTENDS_OF and key.element for key in changes.remove):
+        return changes
+    put, remove = _single(changes.put, width), _single(changes.remove, width)
+    for key in [key for key in remove if key.name in FRONTENDS_OF and key.element and put.get(key) == remove[key]]:
+        del put[key], remove[key]
+    return Changes(put, remove)
+
+
+def _single(values: Values, width: int) -> dict[Key, Value]:
+    found: dict[Key, Value] = {}
+    for key, value in values.items():
+        if isinstance(value, Element) and key.name in FRONTENDS_OF:
+            found.update(split(key, value, width))
+        else:
+            found[key] = value
+    return found
+
+
+def held_back(changes: Changes[Key, Value]) -> dict[Key, Value]:
+    """The removals that must come one transaction later than these changes, in which slots are single."""
+    touched = {key for key in changes.remove if key.kind is Kind.ELEMENT} | changes.put.keys()
+    gone = {key: value for key, value in changes.remove.items() if key not in changes.put}
+    held = {key: value for key, value in gone.items() if _leading_to(key) in touched}
+    held |= _held_chains(changes.remove, gone)
+    return held
+
+
+def _leading_to(key: Key) -> Key | None:
+    """What leads to an element of a slot: the frontend's element; to a map of choices: the chain that it belongs to.
+
+    When that chain goes, the map goes with it, or waits with it.
+    """
+    if key.kind not in (Kind.ELEMENT, Kind.SET):
+        return None
+    if frontends := FRONTENDS_OF.get(key.name):
+        return element_key(frontends, key.element[:-NUMBER_BYTES])
+    return chain_key(key.name)
+
+
+def _held_chains(removed: Values, gone: Values) -> dict[Key, Value]:
+    """Chains that an element names which changes now, then all that these chains name in turn."""
+    held: dict[Key, Value] = {}
+    within: dict[str, list[Key]] | None = None
+    names = [_chain_of(value) for value in removed.values() if isinstance(value, Element)]
+    while names:
+        name = names.pop()
+        for key in (chain_key(name), set_key(name)):
+            value = gone.get(key)
+            if value is None or key in held:
+                continue
+            held[key] = value
+            if isinstance(value, Chain):
+                names += [found for rule in value.rules for found in named(rule.expressions)]
+            elif isinstance(value, SetSpec):
+                within = _by_set(gone) if within is None else within
+                elements = {each: gone[each] for each in within.get(name, ())}
+                held |= elements
+                names += [_chain_of(element) for element in elements.values() if isinstance(element, Element)]
+    return held
+
+
+def _chain_of(element: Element) -> str:
+    return element.value.partition(" ")[2] if isinstance(element.value, str) else ""
+
+
+def _by_set(values: Values) -> dict[str, list[Key]]:
+    found: dict[str, list[Key]] = {}
+    for key in values:
+        if key.kind is Kind.ELEMENT:
+            found.setdefault(key.name, []).append(key)
+    return found
+
+
+def pieces(changes: Changes[Key, Value], family: Family) -> Iterator[Changes[Key, Value]]:
+    """The changes as several transactions, for a kernel that takes none so long (an ordinary user's socket is small).
+
+    Slots come before the frontends that lead to them, so that each Service appears whole.
+    """
+    elements = [key for key in {**changes.put, **changes.remove} if key.kind is Kind.ELEMENT]
+    slots = [key for key in elements if key.name in FRONTENDS_OF or key.name not in table.SETS]
+    others = set(elements).difference(slots)
+    rest = [key for key in {**changes.remove, **changes.put} if key.kind is not Kind.ELEMENT]
+    stay, leave = [key for key in rest if key in changes.put], [key for key in rest if key not in changes.put]
+    yield from _cut(changes, stay, VALUE_BYTES[family.table])
+    yield from _cut(changes, slots, VALUE_BYTES[family.table])
+    yield from _cut(changes, [key for key in elements if key in others], VALUE_BYTES[family.table])
+    yield from _cut(changes, leave, VALUE_BYTES[family.table])
+
+
+def _cut(changes: Changes[Key, Value], keys: list[Key], width: int) -> Iterator[Changes[Key, Value]]:
+    chosen: list[Key] = []
+    weight = 0
+    for key in keys:
+        value = changes.put.get(key, changes.remove.get(key))
+        weight += max(1, len(value.value) // width) if isinstance(value, Element) else 1
+        chosen.append(key)
+        if weight >= PIECE:
+            yield _only(changes, chosen)
+            chosen, weight = [], 0
+    if chosen:
+        yield _only(changes, chosen)
+
+
+def _only(changes: Changes[Key, Value], keys: list[Key]) -> Changes[Key, Value]:
+    return Changes(*({key: side[key] for key in keys if key in side} for side in (changes.put, changes.remove)))
