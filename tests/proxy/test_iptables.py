@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from ipaddress import ip_address
 from typing import Any
 
 import pytest
@@ -366,7 +367,8 @@ def test_who_is_a_pod(traffic: PodTraffic, first: str) -> None:
 
 
 def test_node_ports_on_chosen_addresses_have_a_line_each() -> None:
-    proxy = Proxy(of=node(mode="iptables", localhost_node_ports=True))
+    chosen = frozenset(map(ip_address, ("192.168.4.101", "127.0.0.1")))
+    proxy = Proxy(of=node(mode="iptables", localhost_node_ports=True, node_port_addresses=chosen))
     proxy.web("10.244.1.5")
     proxy.sync()
     tail = [line for line in proxy.rules("nat", "KUBE-SERVICES") if line.endswith("-j KUBE-NODEPORTS")]

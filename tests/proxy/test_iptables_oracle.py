@@ -71,13 +71,14 @@ def services(draw: st.DrawFn, family: Family) -> dict[str, Any]:
 @st.composite
 def nodes(draw: st.DrawFn, family: Family) -> Node:
     own, other = (ip_address(of_family(family, text)) for text in (str(NODE_1), OTHER))
+    home = ip_address("127.0.0.1" if family is Family.IPV4 else "::1")
     return node(
         family=family,
         mode="iptables",
         addresses=(own, other),
         pod_traffic=draw(st.sampled_from([PodTraffic(PODS_OF[family]), PodTraffic(interface="veth*"), None])),
         masquerade_all=draw(st.booleans()),
-        node_port_addresses=draw(st.sampled_from([None, frozenset({own}), frozenset()])),
+        node_port_addresses=draw(st.sampled_from([None, frozenset({own}), frozenset({own, home}), frozenset()])),
         localhost_node_ports=family is Family.IPV4 and draw(st.booleans()),
         service_networks=draw(st.sampled_from([(), (SERVICES_OF[family],)])),
     )

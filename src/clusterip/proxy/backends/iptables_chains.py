@@ -163,10 +163,8 @@ def tail(node: Node) -> Rules:
     """What leads to the node ports: by any local address, or by those that were chosen."""
     note = comment("kubernetes service nodeports; NOTE: this must be the last rule in this chain")
     if node.node_port_addresses is not None:
-        addresses = {address for address in node.node_port_addresses if not address.is_loopback}
-        if node.localhost_node_ports:
-            addresses.add(IPv4Address("127.0.0.1"))
-        return tuple(f"{place('-d', address)}{note} -j {NODEPORTS}" for address in sorted(addresses))
+        addresses = sorted(address for address in node.node_port_addresses if node.takes_node_ports(address))
+        return tuple(f"{place('-d', address)}{note} -j {NODEPORTS}" for address in addresses)
     match = ""
     if node.family is Family.IPV6:
         match = "! -d ::1/128 "
