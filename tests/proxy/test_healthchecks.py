@@ -130,14 +130,14 @@ def test_a_port_that_is_taken_is_told_once_and_tried_again(monkeypatch: pytest.M
         thief = bind(f"{HERE}:{port}")
         running = asyncio.create_task(checks.run())
         checks.programmed(cluster(port).plan())
-        while not told.words:
+        while not told.words:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
         await asyncio.sleep(0.05)
         assert [(key, number) for key, number, _ in told.words] == [(WEB, port)]
         assert "in use" in told.words[0][2]
         thief.close()
         async with asyncio.timeout(5):
-            while await ask(port) is None:
+            while await ask(port) is None:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)

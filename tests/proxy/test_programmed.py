@@ -68,7 +68,7 @@ def test_the_lease() -> None:
             known.revision = "7"
             lease.programmed(FOUR, "7")
             async with asyncio.timeout(5):
-                while not (await client.list(LEASES, "kube-system"))["items"]:
+                while not (await client.list(LEASES, "kube-system"))["items"]:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
                 tree = await client.get(LEASES, "kube-proxy-node-1", "kube-system")
                 assert tree["metadata"]["ownerReferences"][0]["name"] == "node-1"
