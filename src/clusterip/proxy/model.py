@@ -195,13 +195,13 @@ class Node:
     service_networks: tuple[IPNetwork, ...] = ()
     family: Family = Family.IPV4
     traits: Traits = Traits()
-    localhost_node_ports: bool = False  # on the loopback network too, where `node_port_addresses` has it
+    localhost_node_ports: bool = False  # on the loopback network too, whatever those are
 
     def takes_node_ports(self, address: IPAddress) -> bool:
-        if address in self.family.loopback and not self.localhost_node_ports:
-            return False
+        if address in self.family.loopback:
+            return self.localhost_node_ports
         if self.node_port_addresses is None:
-            return address in self.addresses or address.is_loopback
+            return address in self.addresses
         return address in self.node_port_addresses
 
 
