@@ -140,6 +140,7 @@ class Iptables:
             _route_localnet()
 
     def compile(self, plan: Plan) -> Compiled[AnyKey, Value]:
+        self._localhost = plan.node.localhost_node_ports
         return self._compiler.compile(plan, self.options)
 
     async def read(self) -> Mapping[AnyKey, Value]:
