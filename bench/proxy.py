@@ -265,7 +265,7 @@ clientConnection:
 
 
 def whole() -> list[Figure]:
-    """The process on an API server over TLS: cold start, memory, changes as they come, CPU; kube-proxy's too if here."""
+    """The process on an API server over TLS: cold start, memory, changes as they come, CPU; kube-proxy's if here."""
     services = 500 if QUICK else 10_000
     with proxy_lab() as lab, tempfile.TemporaryDirectory(prefix="clusterip-bench-") as folder:
         words = ("apiserver", "--listen", "127.0.0.1:6443", "--store", "memory", "--state", folder, "-o", "json")

@@ -26,7 +26,7 @@ import uvloop
 
 from bench import proxyobjects as objects
 from bench.figure import percentile
-from bench.lines import serve
+from bench.lines import Answer, serve
 from clusterip.clock import SystemClock
 from clusterip.kernel.iptables import KernelIptables
 from clusterip.proxy.backends import BackendSettings
@@ -39,6 +39,7 @@ from clusterip.proxy.runner import Runner
 from clusterip.proxy.snapshot import Collector
 
 MASQUERADE_BIT = 14
+LEAST_CHANGES = 3
 HINT = "KUBE-IPTABLES-HINT"  # tells the proxy which variant the host uses
 _service, _slice = msgspec.json.Decoder(Service), msgspec.json.Decoder(EndpointSlice)
 
@@ -66,7 +67,7 @@ class Measured:
         self._chance = random.Random(1)
         self._shrunk: set[int] = set()
 
-    async def start(self, services: int, endpoints: int) -> dict[str, float]:
+    async def start(self, services: int, endpoints: int) -> Answer:
         self.services, self.endpoints = services, endpoints
         encode = msgspec.json.encode
         raw = [(encode(service), encode(part)) for service, part in objects.every(services, endpoints)]
@@ -109,19 +110,20 @@ class Measured:
         """Not the first and the last: they are asked."""
         return self._chance.randrange(1, self.services - 1)
 
-    async def change(self, count: int) -> dict[str, float]:
-        """The times of changes, each alone; what is due later is made in between."""
-        took = []
-        for _ in range(count):
+    async def change(self, count: int, seconds: float = 30) -> Answer:
+        """The times of changes, each alone, as many as the seconds allow; what is due later is made in between."""
+        took: list[float] = []
+        end = time.perf_counter() + seconds
+        while len(took) < count and (len(took) < LEAST_CHANGES or time.perf_counter() < end):
             raw = self._changed(self._any())
             began = time.perf_counter()
             self._take_slice(raw)
             await self.runner.sync()
             took.append(time.perf_counter() - began)
             await self._sync()
-        return {"p50": percentile(took, 0.5), "p99": percentile(took, 0.99), "count": count}
+        return {"p50": percentile(took, 0.5), "p99": percentile(took, 0.99), "count": len(took)}
 
-    async def burst(self, count: int) -> dict[str, float]:
+    async def burst(self, count: int) -> Answer:
         raws = [self._changed(number) for number in self._chance.sample(range(1, self.services - 1), count)]
         began = time.perf_counter()
         for raw in raws:
@@ -131,7 +133,7 @@ class Measured:
         await self._sync()
         return {"seconds": took}
 
-    async def rate(self, per_second: int, seconds: float) -> dict[str, float]:
+    async def rate(self, per_second: int, seconds: float) -> Answer:
         """CPU of this process and its children under changes that come one by one."""
         loop = asyncio.get_running_loop()
         used, began, made = _cpu(), loop.time(), 0
@@ -143,7 +145,7 @@ class Measured:
         elapsed = loop.time() - began
         return {"cpu": (_cpu() - used) / elapsed, "per_second": made / elapsed}
 
-    async def minimal(self, count: int) -> dict[str, float]:
+    async def minimal(self, count: int) -> Answer:
         """One chain of one rule by iptables-restore."""
         program = KernelIptables(4, self.variant or None).program("restore")
         script = b"*nat\n:KUBE-BENCH - [0:0]\n-A KUBE-BENCH -j RETURN\nCOMMIT\n"

@@ -115,8 +115,7 @@ class Userspace:
     async def read(self) -> Mapping[Key, Value]:
         """The relay's listeners (none, when it had to be started), and the chains with listeners named in them."""
         try:
-            listeners = await self._relay.read()
-            rules = await self._tables.read(owns)
+            listeners, rules = await asyncio.gather(self._relay.read(), self._tables.read(owns))
         except (RelayError, IptablesError) as error:
             raise Refused(f"cannot read what mode userspace left: {error}") from error
         self._relays.set()

@@ -190,11 +190,11 @@ def jumps(node: Node) -> dict[Key, Value]:
 
 def node_port_matches(node: Node) -> list[str]:
     """What a packet to a node port is sent to."""
+    loopback, local = node.family.loopback, "-m addrtype --dst-type LOCAL"
     if node.node_port_addresses is None:
-        local = "-m addrtype --dst-type LOCAL"
-        return [local if node.localhost_node_ports else f"! -d {node.family.loopback} {local}"]
-    taken = sorted(address for address in node.node_port_addresses if node.takes_node_ports(address))
-    return [f"-d {_host(node, str(address))}" for address in taken]
+        return [local if node.localhost_node_ports else f"! -d {loopback} {local}"]
+    addresses = sorted(str(address) for address in node.node_port_addresses if address not in loopback)
+    return [f"-d {_host(node, address)}" for address in addresses] + [f"-d {loopback}"] * node.localhost_node_ports
 
 
 def owns(table: str, chain: str) -> bool:
