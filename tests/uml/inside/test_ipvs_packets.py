@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import select
 import socket
 import subprocess
 import time
@@ -16,7 +18,9 @@ import pytest
 
 from clusterip.kernel import sysctl
 from clusterip.kernel.link import Netlink
+from clusterip.proxy.backends.ipvs import cleanup
 from clusterip.proxy.backends.ipvs_prepare import STRICT_ARP
+from clusterip.proxy.model import Family
 from packets.lab import LAN_MACHINE, SILENCE_SECONDS, Lab
 from packets.nodeproxy import NodeProxy
 from proxy.clusters import Cluster
@@ -107,17 +111,22 @@ def test_dh_keeps_a_destination_with_one_server(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("scheduler", ["lc", "wlc", "sed"])
-def test_least_connections_avoid_the_busy(lab: Lab, scheduler: str) -> None:
-    site = Site(lab, HERE, THERE).annotate(scheduler=scheduler).sync()
-    with Held(lab, site) as held:
-        busy = held.server
-        assert {busy, *site.answers(1)} == {HERE, THERE}
+def test_the_busy_one_is_avoided(lab: Lab, scheduler: str) -> None:
+    with Patient(lab, scheduler=scheduler) as site:
+        assert [site.connect() for _ in range(4)].count(HERE) == 2
 
 
-def test_nq_takes_the_idle_first(lab: Lab) -> None:
-    site = Site(lab, HERE, THERE).annotate(scheduler="nq", weights=f"{HERE}=100").sync()
-    with Held(lab, site) as first, Held(lab, site) as second:
-        assert {first.server, second.server} == {HERE, THERE}
+def test_weights_count_for_wlc_and_sed(lab: Lab) -> None:
+    for scheduler in ("wlc", "sed"):
+        with Patient(lab, scheduler=scheduler, weights=f"{HERE}=3") as site:
+            assert [site.connect() for _ in range(8)].count(HERE) == 6, scheduler
+
+
+def test_nq_takes_an_idle_one_first(lab: Lab) -> None:
+    """Even one of little weight, where sed would go on with the heavy one."""
+    with Patient(lab, scheduler="nq", weights=f"{HERE}=100") as site:
+        assert {site.connect(), site.connect()} == {HERE, THERE}
+        assert [site.connect() for _ in range(4)] == [HERE] * 4
 
 
 @pytest.mark.parametrize("scheduler", ["mh", "lblc", "lblcr", "fo", "ovf"])
@@ -127,22 +136,31 @@ def test_the_others_serve_too(lab: Lab, scheduler: str) -> None:
     assert f" {scheduler}" in output(lab, "ipvsadm", "-L", "-n")
 
 
-class Held:
-    """A connection that stays open."""
+class Patient:
+    """A Service of two servers that say nothing and close nothing, so that connections stay established."""
 
-    def __init__(self, lab: Lab, site: Site, source: str = CLIENT) -> None:
-        self._lab, self._site, self._source = lab, site, source
+    def __init__(self, lab: Lab, **annotations: str) -> None:
+        self._lab = lab
+        self._site = Site(lab, HERE, THERE).annotate(**annotations).sync()
+        self._servers = {address: listening(lab, address, 8081) for address in (HERE, THERE)}
+        self._open: list[socket.socket] = []
+        self._site.cluster.endpoints("web", "http 8081/tcp", HERE, THERE)
+        assert self._site.proxy
+        self._site.proxy.sync()
 
-    def __enter__(self) -> Held:
-        def connect() -> socket.socket:
-            return socket.create_connection((self._site.vip, 80), 5)
+    def connect(self) -> str:
+        """Connect once more; which server it is with."""
+        client = self._lab.machine(CLIENT).inside(lambda: socket.create_connection((self._site.vip, 80), 5))
+        ready, _, _ = select.select(list(self._servers.values()), [], [], 5)
+        self._open += [client, ready[0].accept()[0]]
+        return next(address for address, server in self._servers.items() if server is ready[0])
 
-        self.socket = self._lab.machine(self._source).inside(connect)
-        self.server = self.socket.recv(200).decode().split(":")[0]
+    def __enter__(self) -> Patient:
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self.socket.close()
+        for sock in (*self._open, *self._servers.values()):
+            sock.close()
 
 
 # -- affinity and servers that leave -----------------------------------------------------------------------------------
@@ -164,7 +182,7 @@ def test_a_server_that_leaves_keeps_its_connections(lab: Lab) -> None:
     """It gets weight 0, nothing new, and goes when its last connection has gone."""
     site = Site(lab, HERE, THERE).sync()
     assert site.proxy
-    served = serve_lines(lab, HERE, 8081)
+    served = listening(lab, HERE, 8081)
     site.cluster.endpoints("web", "http 8081/tcp", HERE)
     site.proxy.sync()
 
@@ -199,7 +217,7 @@ def until_forgotten(address: str) -> None:
         time.sleep(0.1)
 
 
-def serve_lines(lab: Lab, address: str, port: int) -> socket.socket:
+def listening(lab: Lab, address: str, port: int) -> socket.socket:
     def listen() -> socket.socket:
         return socket.create_server((address, port))
 
@@ -246,10 +264,10 @@ def test_the_lessons_commands_show_what_they_show(lab: Lab) -> None:
 def test_other_ports_of_an_address_are_refused_and_a_ping_too(lab: Lab) -> None:
     """The node has the address, and what listens there must not be reached by it: as kube-proxy since 1.27."""
     Site(lab, HERE).sync()
-    listening = serve_lines(lab, NODE_1, 9999)
+    server = listening(lab, NODE_1, 9999)
     assert lab.ask(CLIENT, "10.96.0.20:9999/tcp") == "refused"
     assert lab.ask(NODE_1, "10.96.0.20:9999/tcp") == "refused"
-    listening.close()
+    server.close()
     assert lab.machine(CLIENT).inside(lambda: pinged("10.96.0.20")) == (3, 3), "destination port unreachable"
     assert lab.machine(CLIENT).inside(lambda: pinged(NODE_1)) == (0, 0), "an echo"
 
@@ -275,3 +293,73 @@ def test_strict_arp_hides_the_addresses_from_the_lan(lab: Lab) -> None:
     lan.inside(lambda: subprocess.run(["ip", "neigh", "flush", "all"], check=True))
     assert lab.ask(LAN_MACHINE, asks, seconds=SILENCE_SECONDS) == "silence"
     assert lab.ask(LAN_MACHINE, "192.168.4.101:30080/tcp").startswith(HERE)
+
+
+# -- what others do, and what stays ------------------------------------------------------------------------------------
+
+
+def test_what_others_take_is_noticed_and_comes_back(lab: Lab) -> None:
+    site = Site(lab, HERE).sync()
+    assert site.proxy
+    with site.proxy.watch() as noticed:
+        output(lab, "ip", "addr", "del", "10.96.0.20/32", "dev", "kube-ipvs0")
+        assert noticed.wait(5)
+        site.proxy.repair()
+        assert set(site.answers(2)) == {HERE}
+    for command in (
+        "ipvsadm -D -t 10.96.0.20:80",
+        "ipvsadm -d -t 10.96.0.20:80 -r 10.244.1.5:8080",
+        "ipset flush KUBE-CLUSTER-IP",
+        "iptables-legacy -t nat -F KUBE-SERVICES",
+        "ip link del kube-ipvs0",
+    ):
+        assert site.proxy.call(site.proxy.backend.is_intact())
+        output(lab, *command.split())
+        assert not site.proxy.call(site.proxy.backend.is_intact()), command
+        site.proxy.repair()
+        assert set(site.answers(2)) == {HERE}, command
+
+
+def test_a_restart_changes_nothing_and_cuts_nothing(lab: Lab) -> None:
+    site = Site(lab, *PODS, sessionAffinity="ClientIP").sync()
+    first = set(site.answers(2))
+    assert lab.proxy("node-1", site.cluster.plan).sync() == 0
+    assert set(site.answers(4)) == first
+
+
+def test_cleanup_leaves_nothing_of_its_own_and_all_of_others(lab: Lab) -> None:
+    site = Site(lab, HERE, externalIPs=["192.168.4.50"]).sync()
+    assert site.proxy
+    output(lab, "ipset", "create", "theirs", "hash:ip")
+    output(lab, "iptables-legacy", "-A", "INPUT", "-s", "9.9.9.9", "-j", "DROP")
+    for _ in range(2):
+        for family in Family:
+            site.proxy.call(cleanup(family))
+    assert output(lab, "ipset", "list", "-n") == "theirs\n"
+    assert "->" not in output(lab, "ipvsadm", "-L", "-n").split("Conn\n")[-1]
+    saved = output(lab, "iptables-legacy-save")
+    assert "KUBE" not in saved
+    assert "-A INPUT -s 9.9.9.9/32 -j DROP" in saved
+    assert "kube-ipvs0" not in output(lab, "ip", "link")
+
+
+def test_cleanup_touches_no_virtual_server_where_ipvs_mode_never_was(lab: Lab) -> None:
+    def clean() -> None:
+        asyncio.run(cleanup(Family.IPV4))
+
+    output(lab, "ipvsadm", "-A", "-t", "192.168.4.101:99", "-s", "rr")
+    lab.nodes["node-1"].inside(clean)
+    assert "192.168.4.101:99" in output(lab, "ipvsadm", "-L", "-n")
+
+
+def test_settings_of_the_namespace(lab: Lab) -> None:
+    Site(lab, HERE).sync()
+    for name in ("conntrack", "expire_nodest_conn", "expire_quiescent_template"):
+        assert lab.nodes["node-1"].inside(lambda name=name: sysctl.read(f"net.ipv4.vs.{name}")) == "1"
+    assert "198.51.100.0" not in output(lab, "ipvsadm", "-L", "-n")
+
+
+def test_an_unknown_scheduler_is_replaced_by_the_configured_one(lab: Lab) -> None:
+    site = Site(lab, HERE).annotate(scheduler="best").sync()
+    assert set(site.answers(2)) == {HERE}
+    assert "10.96.0.20:80 rr" in output(lab, "ipvsadm", "-L", "-n")
