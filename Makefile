@@ -57,7 +57,7 @@ lessons: $(VENV)/.developing  ## the lessons' commands with a real kubectl, prin
 	$(BIN)/clusterip image build
 	$(BIN)/pytest -s -m kubectl tests/e2e
 
-bench: $(VENV)/.developing  ## figures as a table and JSON; ONLY=up|memory|pods|ready chooses
+bench: $(VENV)/.developing  ## figures as a table and JSON; ONLY=up|memory|pods|ready|proxy chooses, QUICK=1 is small
 	$(BIN)/clusterip image build
 	$(BIN)/python -m bench $(ONLY)
 
