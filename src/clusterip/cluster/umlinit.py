@@ -14,6 +14,7 @@ import importlib
 import json
 import os
 import pkgutil
+import shutil
 import signal
 import subprocess
 import sys
@@ -30,6 +31,7 @@ from clusterip.cluster.topology import PlannedRoute
 from clusterip.kernel import mount, process, sysctl
 
 PLAN = "/etc/clusterip/guest.json"
+UML_FOLDER = "/run/clusterip/uml"
 ZYGOTE_SOCKET = "/dev/shm/zygote.sock"
 MODULES = ("ipv6", "nf_conntrack", "iptable_nat", "iptable_filter", "iptable_mangle")
 PRELOADED = ("encodings.idna", "uvloop", "clusterip.main", "clusterip.cli.proxy", "clusterip.cluster.umlgate")
@@ -161,6 +163,9 @@ def main() -> None:
     """Be the guest's first process."""
     began = time.monotonic()
     mount_own()
+    shutil.rmtree(
+        UML_FOLDER, ignore_errors=True
+    )  # of this boot: one that is killed would leave it, in the next one's way
     plan = GuestPlan.from_json(Path(PLAN).read_text())
     become_node(plan)
     say(f"network after {time.monotonic() - began:.2f} s")

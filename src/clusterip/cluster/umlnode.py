@@ -21,7 +21,6 @@ from clusterip.kernel import uml
 MEMORY = "256M"  # a limit: pages are taken when they are used; kubectl alone is 60 MB of them
 INIT = "/usr/local/lib/clusterip/guest-init"
 TOKEN_FILE = "/etc/clusterip/gate.token"
-FOLDER = Path("/run/clusterip/uml")
 INIT_SCRIPT = """\
 #!/bin/sh
 export PATH={path} HOME=/root LANG=C.UTF-8 PYTHONPATH={source} PYTHONDONTWRITEBYTECODE=1
@@ -37,7 +36,7 @@ def guest(machine: Machine) -> uml.Guest:
     return uml.Guest(
         name=machine.name,
         init=INIT,
-        folder=FOLDER,
+        folder=Path(umlinit.UML_FOLDER),
         memory=MEMORY,
         writable=True,
         consoles={0: "null,fd:1"},

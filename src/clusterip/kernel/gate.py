@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
 import struct
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -149,6 +150,7 @@ async def asking(gate: Gate, do: str, request: dict[str, Any]) -> AsyncIterator[
     """A connection with its request sent; OSError when nobody listens."""
     async with asyncio.timeout(CONNECT_SECONDS):
         reader, writer = await asyncio.open_connection(gate.address, gate.port)
+    _notice_its_end(writer.get_extra_info("socket"))
     connection = Connection(reader, writer)
     try:
         writer.write(json_frame(REQUEST, {"token": gate.token, "do": do, **request}))
@@ -156,6 +158,13 @@ async def asking(gate: Gate, do: str, request: dict[str, Any]) -> AsyncIterator[
         yield connection
     finally:
         connection.close()
+
+
+def _notice_its_end(connection: socket.socket) -> None:
+    """A kernel that was killed closes nothing; the one that follows it refuses what it does not know."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in ((socket.TCP_KEEPIDLE, 1), (socket.TCP_KEEPINTVL, 1), (socket.TCP_KEEPCNT, 10)):
+        connection.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 async def start_part(gate: Gate, request: PartRequest) -> Distant:
