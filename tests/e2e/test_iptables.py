@@ -1,0 +1,34 @@
+"""A cluster in iptables mode: the lessons' commands, with a real kubectl and the machine's own iptables."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from e2e.conftest import Cluster
+from e2e.test_lessons import play
+
+pytestmark = [pytest.mark.cluster, pytest.mark.kubectl, pytest.mark.timeout(600)]
+TRANSCRIPTS = sorted((Path(__file__).parent / "transcripts" / "iptables").glob("*.txt"))
+
+
+@pytest.fixture(scope="module")
+def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Two nodes in iptables mode."""
+    if os.geteuid() != 0:
+        pytest.skip("a cluster needs root here")
+    cluster = Cluster(f"iptables-{os.getpid()}", tmp_path_factory.mktemp("clusterip-home"))
+    cluster.clusterip("up", "--name", cluster.name, "--nodes", "2", "--proxy-mode", "iptables")
+    try:
+        yield cluster
+    finally:
+        cluster.clusterip("down", "--name", cluster.name)
+
+
+@pytest.mark.parametrize("path", TRANSCRIPTS, ids=[path.stem for path in TRANSCRIPTS])
+def test_transcripts(path: Path, nodes: Cluster, tmp_path: Path) -> None:
+    failures = play(path.read_text(), nodes, tmp_path)
+    assert not failures, "\n".join(failures)
