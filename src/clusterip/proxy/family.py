@@ -18,13 +18,14 @@ from clusterip.clock import Clock
 from clusterip.kernel.conntrack import Conntrack
 from clusterip.proxy.backends import Backend
 from clusterip.proxy.conntrack import Settler
+from clusterip.proxy.endpoints import ADDRESS_TYPES
 from clusterip.proxy.model import Family, Node, Plan, Snapshot
-from clusterip.proxy.objects import TRIGGER_TIME, EndpointSlice, Service
+from clusterip.proxy.objects import EndpointSlice, Service
 from clusterip.proxy.pace import Periods
 from clusterip.proxy.plan import Planner
 from clusterip.proxy.repairs import Repairs
 from clusterip.proxy.runner import Runner, Synced
-from clusterip.proxy.snapshot import ADDRESS_TYPES, Collector
+from clusterip.proxy.snapshot import Collector
 
 logger = logging.getLogger(__name__)
 
@@ -177,6 +178,7 @@ class FamilyProxy:
 
 def trigger_time(found: EndpointSlice) -> float | None:
     """When the pod changed that made this slice change."""
+    annotations = found.metadata.annotations
     with contextlib.suppress(ValueError):
-        return datetime.fromisoformat((found.metadata.annotations or {}).get(TRIGGER_TIME, "")).timestamp()
+        return datetime.fromisoformat(annotations.trigger_time).timestamp() if annotations else None
     return None

@@ -9,7 +9,7 @@ Truth: a frontend claimed twice belongs to the older Service; endpoints are merg
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable
 from itertools import count
 
 from clusterip.api.meta import ObjectKey
@@ -90,7 +90,9 @@ class Collector:
         made = {key: self._view(key, service) for key in self._stale if (service := self._services.get(key))}
         self._views = self._views.changed(made, self._stale)
         conflicts = before.conflicts
-        lost = {key: found for key in made if (found := tuple(self._lost(key)))}
+        lost = {key: found for key in made if (found := self._lost(key))}
+        for key, found in lost.items():
+            _warn(key, set(found) - set(conflicts.get(key, ())))
         if lost or any(key in conflicts for key in self._stale):
             conflicts = {key: found for key, found in conflicts.items() if key not in self._stale} | lost
         changed, self._stale = frozenset(self._stale), set()
@@ -127,15 +129,20 @@ class Collector:
             else NO_WEIGHTS,
         )
 
-    def _lost(self, key: ObjectKey) -> Iterator[Conflict]:
+    def _lost(self, key: ObjectKey) -> tuple[Conflict, ...]:
+        """The frontends that a Service asks for and others have, each once."""
         service = self._services[key]
-        for port in service.spec.ports or ():
-            for _, frontend in claims_of(service, port, self.node.family):
-                owner = self._claims.owner(frontend)
-                if owner is not None and owner != key:
-                    values = {"service": key, "frontend": frontend, "owner": owner}
-                    logger.warning("Another Service has this frontend already", extra={"kv": values})
-                    yield Conflict(frontend, owner)
+        wanted = dict.fromkeys(
+            frontend for port in service.spec.ports or () for _, frontend in claims_of(service, port, self.node.family)
+        )
+        owners = ((frontend, self._claims.owner(frontend)) for frontend in wanted)
+        return tuple([Conflict(frontend, owner) for frontend, owner in owners if owner is not None and owner != key])
+
+
+def _warn(key: ObjectKey, conflicts: Iterable[Conflict]) -> None:
+    for frontend, owner in conflicts:
+        values = {"service": key, "frontend": frontend, "owner": owner}
+        logger.warning("Another Service has this frontend already", extra={"kv": values})
 
 
 def is_ours(service: Service) -> bool:
