@@ -80,3 +80,34 @@ def test_the_fake_does_the_same() -> None:
     fake = FakeConntrack([flow])
     assert fake.udp_flows() == [flow]
     assert (fake.delete([flow]), fake.delete([flow])) == (1, 0)
+
+
+@pytest.mark.parametrize(("one", "two"), [("127.0.0.1", "127.0.0.2"), ("fd00::1", "fd00::2")])
+def test_many_alike_go_and_nothing_else_of_their_port(one: str, two: str) -> None:
+    """Two servers on one port: the flows of one are forgotten, by one message where that is safe."""
+    fd = netns.create()
+    with Netlink(fd) as netlink:
+        netlink.set_up("lo")
+        if ":" in one:
+            for address in (one, two):
+                netlink.add_address("lo", f"{address}/128")
+    command = ["nsenter", f"--net=/proc/{os.getpid()}/fd/{fd}", "nft", TRACKING.replace(" ip ", " inet ")]
+    subprocess.run(command, check=True)
+    family = socket.AF_INET6 if ":" in one else socket.AF_INET
+
+    def play() -> None:
+        for number in range(200):
+            with socket.socket(family, socket.SOCK_DGRAM) as client:
+                client.bind(("", 20000 + number))
+                client.sendto(b"?", ((one, two)[number % 2], 53))
+        conntrack = KernelConntrack()
+        flows = conntrack.udp_flows(6 if ":" in one else 4)
+        gone = [flow for flow in flows if str(flow.original.destination) == one]
+        assert (len(flows), len(gone)) == (200, 100)
+        assert conntrack.delete(gone) == 100
+        left = conntrack.udp_flows(6 if ":" in one else 4)
+        assert {str(flow.original.destination) for flow in left} == {two}
+        assert len(left) == 100
+
+    netns.inside(fd, play)
+    os.close(fd)
