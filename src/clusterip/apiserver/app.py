@@ -15,7 +15,17 @@ import orjson
 
 from clusterip.api.errors import ApiError
 from clusterip.api.meta import Tree
-from clusterip.apiserver import deleting, discovery, indent, reading, reviews, subresources, watching, writing
+from clusterip.apiserver import (
+    deleting,
+    discovery,
+    healthchecks,
+    indent,
+    reading,
+    reviews,
+    subresources,
+    watching,
+    writing,
+)
 from clusterip.apiserver.access import ACCOUNT_PREFIX, Ask, User, refusal
 from clusterip.apiserver.authentication import Authenticator
 from clusterip.apiserver.core import Call, Core
@@ -28,7 +38,6 @@ from clusterip.transport.http import Answer, Request, Response
 log = logging.getLogger(__name__)
 
 TEXT = "text/plain; charset=utf-8"
-HEALTH = ("healthz", "livez", "readyz")
 NOT_FOUND = Response(404, b"404 page not found\n", TEXT, (("X-Content-Type-Options", "nosniff"),))
 
 Reader = Callable[[Core, Call], Answer]
@@ -149,8 +158,9 @@ class App:
         match request.segments():
             case ["version"]:
                 return answer(discovery.VERSION)
-            case [name, *_] if name in HEALTH:
-                return Response(200, b"ok", TEXT, (("X-Content-Type-Options", "nosniff"),))
+            case [name, *_] as segments if name in healthchecks.KINDS:
+                verbose, exclude = "verbose" in request.query, request.values("exclude")
+                return healthchecks.answer(self._core, segments, verbose, exclude) or NOT_FOUND
             case [] if request.method in ("GET", "HEAD"):
                 return answer({"paths": ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/readyz", "/version"]})
             case ["api" | "apis" as root]:
