@@ -208,3 +208,15 @@ def test_the_legacy_iptables_is_found() -> None:
     """This kernel's nf_tables has no family ip, and lists it as empty all the same."""
     with namespace() as fd:
         assert netns.inside(fd, lambda: asyncio.run(usable_variant(4))) == "legacy"
+
+
+def test_real_servers_need_an_interface_that_was_up() -> None:
+    """Until then the kernel has no table of routes, and takes every address for a broadcast's."""
+    fd = netns.create()
+    with closing(KernelIpvs()) as door:
+        with pytest.raises(IpvsError, match="Invalid argument"):
+            netns.inside(fd, lambda: door.commit(Changes(IPV4)))
+        with Netlink(fd) as netlink:
+            netlink.set_up("lo")
+        netns.inside(fd, lambda: door.commit(Changes(IPV4)))
+    os.close(fd)

@@ -363,3 +363,53 @@ def test_an_unknown_scheduler_is_replaced_by_the_configured_one(lab: Lab) -> Non
     site = Site(lab, HERE).annotate(scheduler="best").sync()
     assert set(site.answers(2)) == {HERE}
     assert "10.96.0.20:80 rr" in output(lab, "ipvsadm", "-L", "-n")
+
+
+# -- other protocols ---------------------------------------------------------------------------------------------------
+
+
+def test_a_udp_flow_leaves_a_server_with_it(lab: Lab) -> None:
+    """One port of the sender, so one flow: it goes on with another server at once."""
+    cluster = lab.cluster("node-1")
+    cluster.service("dns", "10.96.0.10", "dns 53/udp")
+    cluster.endpoints("dns", "dns 5353/udp", HERE, THERE)
+    for address in (HERE, THERE):
+        lab.serve(address, 5353, "udp")
+    proxy = lab.proxy("node-1", cluster.plan)
+    proxy.sync()
+    flow = ("10.96.0.10:53/udp", 5555)
+    first = lab.ask(CLIENT, flow[0], from_port=flow[1]).split(":")[0]
+    other = THERE if first == HERE else HERE
+    assert lab.ask(CLIENT, flow[0], from_port=flow[1]).startswith(first)
+    cluster.endpoints("dns", "dns 5353/udp", other)
+    proxy.sync()
+    assert first not in output(lab, "ipvsadm", "-L", "-n")
+    assert lab.ask(CLIENT, flow[0], from_port=flow[1]).startswith(other)
+
+
+def test_sctp(lab: Lab) -> None:
+    subprocess.run(["modprobe", "sctp"], check=True)
+    cluster = lab.cluster("node-1")
+    cluster.service("call", "10.96.0.30", "call 5000/sctp 30500")
+    cluster.endpoints("call", "call 5001/sctp", THERE)
+    lab.proxy("node-1", cluster.plan).sync()
+
+    def stream() -> socket.socket:
+        return socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_SCTP)
+
+    server = lab.machine(THERE).inside(stream)
+    server.bind((THERE, 5001))
+    server.listen()
+    for source, place, seen in (
+        (CLIENT, ("10.96.0.30", 5000), CLIENT),
+        (LAN_MACHINE, ("10.96.0.30", 5000), NODE_1),
+        (LAN_MACHINE, (NODE_1, 30500), NODE_1),
+    ):
+        client = lab.machine(source).inside(stream)
+        client.settimeout(10)
+        client.connect(place)
+        connection, peer = server.accept()
+        assert peer[0] == seen, (source, place)
+        client.close()
+        connection.close()
+    server.close()
