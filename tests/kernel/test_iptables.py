@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from clusterip.kernel.iptables_monitor import Monitor
 from clusterip.kernel.iptables_pieces import pieces
 from clusterip.kernel.iptables_state import edits, render
 from clusterip.kernel.iptables_variant import choose, detect_variant
+from clusterip.proxy.backends.iptables_chains import OUR_NAMES
 from kernel.iptables_places import Namespace, commit, is_test_chain, place, state
 
 A, B, C = (ChainKey("nat", f"TEST-{name}") for name in "ABC")
@@ -230,7 +232,7 @@ class Watching:
 
     async def of(self, iptables: KernelIptables, act: Callable[[], object]) -> bool:
         loop, noticed = asyncio.get_running_loop(), asyncio.Event()
-        monitor = Monitor(4, iptables.ports, lambda: iptables.running > 0, noticed.set, b"TEST-")
+        monitor = Monitor(4, iptables.ports, lambda: iptables.running > 0, noticed.set, re.compile(rb"TEST-"))
         loop.add_reader(monitor.fileno(), monitor.drain)
         try:
             if asyncio.iscoroutine(work := act()):
@@ -264,6 +266,12 @@ def test_what_others_change_is_told_when_it_is_ours(what: str) -> None:
         commit(found, Changes({A: ("-p tcp -j ACCEPT",), INTO: FIRST}))
         assert isinstance(found.iptables, KernelIptables)
         assert found.run(Watching().of(found.iptables, lambda: shell(command))) is expected
+
+
+def test_names_of_ours_are_told_from_those_of_others() -> None:
+    ours = ("KUBE-SERVICES", "KUBE-SVC-NPX46M4PTMTKRN6Y", "KUBE-FIREWALL", "KUBE-PROXY-CANARY")
+    others = ("KUBE-KUBELET-CANARY", "KUBE-ROUTER-SERVICES", "KUBE-SERVICES-X", "CNI-FORWARD", "KUBE-NODE-PORT")
+    assert [bool(OUR_NAMES.search(name.encode() + b"\0")) for name in (*ours, *others)] == [True] * 4 + [False] * 5
 
 
 @pytest.mark.root

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 from clusterip.proxy import resolve
-from clusterip.proxy.backends.iptables import TRAITS
+from clusterip.proxy.backends import BackendSettings
+from clusterip.proxy.backends.iptables import TRAITS, make
 from clusterip.proxy.backends.iptables_chains import INVALID_COUNTER, LOCALHOST_COUNTER, Options
 from clusterip.proxy.config import KubeProxyConfiguration, parse
 from clusterip.proxy.model import Family, Node, Plan
@@ -69,7 +71,9 @@ class Case:
         return plan_of((*API, *self.tree["objects"]), self.node(family))
 
     def options(self) -> Options:
-        return Options(mark=1 << self.config.iptables.masquerade_bit, counters=COUNTERS)
+        """As the mode is made, on a machine that has packet counters."""
+        settings = BackendSettings(Family.IPV4, self.config, resolve.masquerade_bit(self.config))
+        return replace(make(settings).options, counters=COUNTERS)
 
 
 def cases() -> Iterator[Case]:

@@ -11,20 +11,23 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import socket
 from collections.abc import Callable, Collection
 
 from clusterip.kernel.netlink import HEADER, netfilter_socket
-from clusterip.kernel.nft_monitor import GROUP_NFTABLES, NETLINK_ADD_MEMBERSHIP, SOL_NETLINK, SUBSYSTEM_NFTABLES
 
+SOL_NETLINK, NETLINK_ADD_MEMBERSHIP = 270, 1
+GROUP_NFTABLES, SUBSYSTEM_NFTABLES = 7, 10
 RECEIVE_BUFFER = 1 << 24
 RECEIVE_BYTES = 1 << 18
+ANY_OF_KUBERNETES = re.compile(rb"KUBE-")  # names end with a zero byte
 FAMILIES = {4: 2, 6: 10}  # AF_INET, AF_INET6
 
 
-def foreign(datagram: bytes, family: int, own_ports: Collection[int], mark: bytes) -> bool:
+def foreign(datagram: bytes, family: int, own_ports: Collection[int], ours: re.Pattern[bytes]) -> bool:
     """Whether a datagram tells of a change by somebody else that names a chain of ours. All of one has one sender."""
-    if len(datagram) <= HEADER.size or mark not in datagram:
+    if len(datagram) <= HEADER.size or not ours.search(datagram):
         return False
     _, kind, _, _, port = HEADER.unpack_from(datagram)
     return kind >> 8 == SUBSYSTEM_NFTABLES and port not in own_ports and datagram[HEADER.size] == FAMILIES[family]
@@ -39,9 +42,9 @@ class Monitor:
         own_ports: Collection[int],
         is_busy: Callable[[], bool],
         on_change: Callable[[], None],
-        mark: bytes = b"KUBE-",
+        ours: re.Pattern[bytes] = ANY_OF_KUBERNETES,
     ) -> None:
-        self._family, self._own_ports, self._mark = family, own_ports, mark
+        self._family, self._own_ports, self._ours = family, own_ports, ours
         self._is_busy, self._on_change = is_busy, on_change
         self._socket = netfilter_socket(RECEIVE_BUFFER, socket.SOCK_NONBLOCK)
         self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, GROUP_NFTABLES)
@@ -54,7 +57,7 @@ class Monitor:
         changed = False
         while True:
             try:
-                changed |= foreign(self._socket.recv(RECEIVE_BYTES), self._family, self._own_ports, self._mark)
+                changed |= foreign(self._socket.recv(RECEIVE_BYTES), self._family, self._own_ports, self._ours)
             except BlockingIOError:
                 break
             except OSError as error:

@@ -36,6 +36,7 @@ from clusterip.proxy.backends.iptables_chains import (
     MANGLE,
     NAT,
     NODEPORTS,
+    OUR_NAMES,
     SERVICES,
     Options,
     fixed_part,
@@ -180,7 +181,7 @@ class Iptables:
         if not isinstance(iptables, KernelIptables) or iptables.variant == kernel.LEGACY:
             yield
             return
-        monitor = Monitor(self.family.value, iptables.ports, lambda: iptables.running > 0, on_foreign)
+        monitor = Monitor(self.family.value, iptables.ports, lambda: iptables.running > 0, on_foreign, OUR_NAMES)
         loop = asyncio.get_running_loop()
         loop.add_reader(monitor.fileno(), monitor.drain)
         try:

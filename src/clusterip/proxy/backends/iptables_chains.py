@@ -8,6 +8,7 @@ Truth: kubernetes/kubernetes pkg/proxy/iptables (1.36), chain by chain.
 from __future__ import annotations
 
 import hashlib
+import re
 from base64 import b32encode
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -38,6 +39,8 @@ FIXED = (ChainKey(FILTER, FORWARD), ChainKey(FILTER, FIREWALL), ChainKey(NAT, PO
 # KUBE-XLB- was KUBE-EXT- until 1.23
 OF_SERVICES = (SVC, SVL, EXT, FW, SEP, "KUBE-XLB-")
 NAMED = frozenset((*CANARIES, *SHARED, *FIXED))
+
+OUR_NAMES = re.compile("|".join([*OF_SERVICES, *sorted({f"{key.chain}\0" for key in NAMED})]).encode())
 
 NEW = "-m conntrack --ctstate NEW "
 PORTALS, EXTERNAL_PORTALS = "kubernetes service portals", "kubernetes externally-visible service portals"
