@@ -1,188 +1,239 @@
-"""The proxy as a process on a node, following the true API server: start, kill, restart, end."""
+"""The proxy as a process on a node, following the true API server: start, kill, restart, switch, end."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-import socket
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from apiserver.serving import IDENTITY
-from clusterip.apiserver.core import Settings
-from clusterip.apiserver.server import NAMES, ApiServer, Identity
-from clusterip.client.config import ServerConfig
-from clusterip.client.names import ENDPOINT_SLICES, NODES, SERVICES
-from clusterip.client.rest import Client
-from clusterip.store.memory import MemoryStore
-from clusterip.transport.kubeconfig import kubeconfig
-from clusterip.transport.listening import bind, url_of
-from kernel.nft_places import program_in
-from packets.lab import Lab
+from clusterip.client.names import ENDPOINT_SLICES, LEASES, NODES, SERVICES
+from proxy.processes import ALSO, CLIENT, HERE, NODE_ADDRESS, WEB, Bench, bench, slice_of
 
 pytestmark = pytest.mark.root
-
-HERE, ALSO, CLIENT = "10.244.1.5", "10.244.1.6", "10.244.1.9"
-SOURCES = Path(__file__).parents[2] / "src"
-CONFIG = """\
-apiVersion: kubeproxy.config.k8s.io/v1alpha1
-kind: KubeProxyConfiguration
-mode: nftables
-clusterCIDR: 10.244.0.0/16
-clientConnection: {{kubeconfig: {kubeconfig}}}
-"""
-NODE = {
-    "apiVersion": "v1",
-    "kind": "Node",
-    "metadata": {"name": "node-1"},
-    "status": {"addresses": [{"type": "InternalIP", "address": "192.168.4.101"}]},
-}
-WEB = {
-    "apiVersion": "v1",
-    "kind": "Service",
-    "metadata": {"name": "web", "namespace": "default"},
-    "spec": {"type": "NodePort", "ports": [{"name": "http", "port": 80, "nodePort": 30080, "targetPort": 8080}]},
-}
+LAST_SECONDS = 60.0
 
 
-def slice_of(*addresses: str) -> dict[str, Any]:
-    return {
-        "apiVersion": "discovery.k8s.io/v1",
-        "kind": "EndpointSlice",
-        "metadata": {"name": "web-1", "namespace": "default", "labels": {"kubernetes.io/service-name": "web"}},
-        "addressType": "IPv4",
-        "endpoints": [
-            {"addresses": [address], "conditions": {"ready": True}, "nodeName": "node-1"} for address in addresses
-        ],
-        "ports": [{"name": "http", "port": 8080, "protocol": "TCP"}],
-    }
+def play(work: Coroutine[Any, Any, None]) -> None:
+    async def timed() -> None:
+        async with asyncio.timeout(LAST_SECONDS):
+            await work
 
-
-class Bench:
-    """An API that both the test and the node reach, and proxy processes on the node."""
-
-    def __init__(self, lab: Lab, client: Client, folder: Path) -> None:
-        self.lab, self.client, self.folder = lab, client, folder
-
-    async def start(self) -> asyncio.subprocess.Process:
-        """A proxy, once it has programmed the node."""
-        node = self.lab.nodes["node-1"].fd
-        process = await asyncio.create_subprocess_exec(
-            "nsenter",
-            f"--net=/proc/{os.getpid()}/fd/{node}",
-            sys.executable,
-            "-m",
-            "clusterip.main",
-            "proxy",
-            f"--config={self.folder / 'config.conf'}",
-            "--hostname-override=node-1",
-            "--v=4",
-            env={**os.environ, "PYTHONPATH": str(SOURCES)},
-            stderr=asyncio.subprocess.PIPE,
-        )
-        await self.said(process, "Using nftables Proxier")
-        await self.said(process, "Full sync")
-        return process
-
-    @staticmethod
-    async def said(process: asyncio.subprocess.Process, words: str) -> str:
-        """Wait for a line of the log."""
-        assert process.stderr is not None
-        seen = []
-        async with asyncio.timeout(20):
-            while line := (await process.stderr.readline()).decode():
-                seen.append(line)
-                if words in line:
-                    return line
-        raise AssertionError("".join(seen))
-
-    async def ask(self, frontend: str) -> str:
-        return await asyncio.to_thread(self.lab.ask, CLIENT, frontend)
-
-    async def until(self, process: asyncio.subprocess.Process, frontend: str, expected: str) -> None:
-        """Ask again after each sync until the answer is the one expected."""
-        while (answer := await self.ask(frontend)) != expected:
-            assert await self.said(process, "Synced"), answer
-
-    async def fetch(self, port: int, path: str) -> str:
-        """What one of the proxy's own pages says, seen on its node."""
-
-        def get() -> str:
-            with socket.create_connection(("127.0.0.1", port), timeout=5) as sock:
-                sock.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
-                return b"".join(iter(lambda: sock.recv(65536), b"")).decode()
-
-        return await asyncio.to_thread(self.lab.nodes["node-1"].inside, get)
-
-    async def place(self, *addresses: str) -> None:
-        await self.client.patch(
-            ENDPOINT_SLICES, "web-1", "default", {"endpoints": slice_of(*addresses)["endpoints"]}, type="merge"
-        )
-
-
-@asynccontextmanager
-async def bench(folder: Path) -> AsyncIterator[Bench]:
-    if not IDENTITY:
-        IDENTITY.append(Identity.fresh([*NAMES, "127.0.0.1", "10.96.0.1"]))
-    store = MemoryStore()
-    server = ApiServer(store, IDENTITY[0], Settings())
-    with Lab(["node-1"]) as lab:
-        for address in (HERE, ALSO):
-            lab.serve(address, 8080)
-        outer, inner = bind("127.0.0.1:0"), lab.nodes["node-1"].inside(lambda: bind("127.0.0.1:0"))
-        async with server.running([outer, inner]):
-            authority = server.identity.authority.certificate
-            (folder / "kubeconfig").write_bytes(kubeconfig(url_of(inner), authority, token=server.identity.token))
-            (folder / "config.conf").write_text(CONFIG.format(kubeconfig=folder / "kubeconfig"))
-            config = ServerConfig(url=url_of(outer), ca=authority, token=server.identity.token)
-            async with Client(config) as client:
-                await client.create(NODES, NODE)
-                yield Bench(lab, client, folder)
-        await store.close()
-
-
-async def _life(folder: Path) -> None:
-    async with bench(folder) as found:
-        service = await found.client.create(SERVICES, WEB, "default")
-        vip = f"{service['spec']['clusterIP']}:80/tcp"
-        await found.client.create(ENDPOINT_SLICES, slice_of(HERE), "default")
-
-        node = found.lab.nodes["node-1"].fd
-        first = await found.start()
-        assert await found.ask(vip) == f"{HERE}:8080 saw {CLIENT}"
-        assert await found.ask("192.168.4.101:30080/tcp") == f"{HERE}:8080 saw 192.168.4.101"
-
-        await found.place(ALSO)
-        await found.until(first, vip, f"{ALSO}:8080 saw {CLIENT}")
-
-        first.kill()
-        await first.wait()
-        assert await found.ask(vip) == f"{ALSO}:8080 saw {CLIENT}", "rules outlive the proxy"
-        await found.place(HERE)
-
-        second = await found.start()
-        assert await found.ask(vip) == f"{HERE}:8080 saw {CLIENT}", "what was missed is made up for"
-
-        damage = await asyncio.create_subprocess_exec(*program_in(node), "delete", "table", "ip", "kube-proxy")
-        assert await damage.wait() == 0
-        await found.said(second, "Somebody else changed our rules")
-        await found.until(second, vip, f"{HERE}:8080 saw {CLIENT}")
-        assert "200 OK" in await found.fetch(10256, "/healthz")
-        assert (await found.fetch(10249, "/proxyMode")).endswith("nftables")
-        assert "kubeproxy_sync_proxy_rules_duration_seconds_count" in await found.fetch(10249, "/metrics")
-
-        await found.client.delete(SERVICES, "web", "default")
-        await found.until(second, vip, "silence")
-        second.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(10):
-            assert await second.wait() == 0
+    asyncio.run(timed())
 
 
 def test_a_proxy_lives_dies_and_is_replaced(tmp_path: Path) -> None:
-    asyncio.run(_life(tmp_path))
+    async def life() -> None:
+        async with bench(tmp_path) as found:
+            vip = await found.serve_web(HERE)
+            first = await found.start()
+            assert await found.ask(vip) == f"{HERE}:8080 saw {CLIENT}"
+            assert await found.ask(f"{NODE_ADDRESS}:30080/tcp") == f"{HERE}:8080 saw {NODE_ADDRESS}"
+
+            await found.place(ALSO)
+            await found.until(first, vip, f"{ALSO}:8080 saw {CLIENT}")
+
+            await first.end(signal.SIGKILL)
+            assert await found.ask(vip) == f"{ALSO}:8080 saw {CLIENT}", "rules outlive the proxy"
+            await found.place(HERE)
+
+            second = await found.start()
+            assert await found.ask(vip) == f"{HERE}:8080 saw {CLIENT}", "what was missed is made up for"
+            await found.client.delete(SERVICES, "web", "default")
+            await found.until(second, vip, "silence")
+            assert await second.end() == 0
+
+    play(life())
+
+
+def test_what_others_take_away_comes_back(tmp_path: Path) -> None:
+    async def life() -> None:
+        async with bench(tmp_path) as found:
+            vip = await found.serve_web(HERE)
+            proxy = await found.start()
+            await found.run("nft", "add", "table", "ip", "others")
+            await found.run("nft", "delete", "table", "ip", "kube-proxy")
+            await proxy.said("Somebody else changed our rules")
+            await found.until(proxy, vip, f"{HERE}:8080 saw {CLIENT}")
+            assert "table ip others" in await found.run("nft", "list", "tables")
+            await proxy.end()
+
+    play(life())
+
+
+def test_it_tells_how_it_is(tmp_path: Path) -> None:
+    async def life() -> None:
+        async with bench(tmp_path) as found:
+            await found.serve_web(HERE)
+            proxy = await found.start()
+            assert "200 OK" in await found.fetch(10256, "/healthz")
+            assert (await found.fetch(10249, "/proxyMode")).endswith("nftables")
+            metrics = await found.fetch(10249, "/metrics")
+            assert 'kubeproxy_sync_proxy_rules_duration_seconds_count{ip_family="IPv4"}' in metrics
+            assert '"syncPeriod": "30s"' in await found.fetch(10249, "/configz")
+            lease = await _lease(found)
+            assert int(lease["metadata"]["annotations"]["clusterip.dev/programmed"]) > 0
+            await proxy.end()
+
+    play(life())
+
+
+async def _lease(found: Bench) -> dict[str, Any]:
+    listed = await found.client.list(LEASES, "kube-system")
+    for tree in listed["items"]:
+        return dict(tree)
+    async for _, tree in found.client.watch(
+        LEASES, "kube-system", resource_version=listed["metadata"]["resourceVersion"]
+    ):
+        return dict(tree)
+    raise AssertionError("the watch ended")
+
+
+def test_the_api_is_away_and_comes_back(tmp_path: Path) -> None:
+    async def life() -> None:
+        async with bench(tmp_path) as found:
+            vip = await found.serve_web(HERE)
+            proxy = await found.start()
+            await found.pause()
+            await proxy.said("Cannot follow the API, trying on")
+            assert await found.ask(vip) == f"{HERE}:8080 saw {CLIENT}"
+            assert "200 OK" in await found.fetch(10256, "/healthz")
+            await found.place(ALSO)
+            await found.go_on()
+            await found.until(proxy, vip, f"{ALSO}:8080 saw {CLIENT}")
+            await proxy.end()
+
+    play(life())
+
+
+def test_a_proxy_waits_for_its_node(tmp_path: Path) -> None:
+    async def life() -> None:
+        async with bench(tmp_path) as found:
+            vip = await found.serve_web(HERE)
+            node = await found.client.get(NODES, "node-1")
+            await found.client.delete(NODES, "node-1")
+            proxy = await found.launch()
+            await proxy.said("Waiting for the Node object")
+            assert await found.ask(vip) != f"{HERE}:8080 saw {CLIENT}"
+            fresh = {key: node["metadata"][key] for key in ("name", "labels") if key in node["metadata"]}
+            await found.client.create(NODES, {**node, "metadata": fresh})
+            await found.until(proxy, vip, f"{HERE}:8080 saw {CLIENT}")
+            await proxy.end()
+
+    play(life())
+
+
+def test_what_cannot_be_read_stops_nothing(tmp_path: Path) -> None:
+    strange: list[dict[str, Any]] = [
+        {**slice_of("10.244.1.5"), "addressType": "FQDN", "endpoints": [{"addresses": ["example.com"]}]},
+        {**slice_of(), "ports": [{"name": "http"}], "endpoints": [{"addresses": [ALSO]}]},
+        {**slice_of(), "ports": [], "endpoints": [{"addresses": [ALSO]}]},
+    ]
+
+    async def life() -> None:
+        async with bench(tmp_path) as found:
+            vip = await found.serve_web(HERE)
+            proxy = await found.start()
+            for number, tree in enumerate(strange):
+                tree["metadata"] = {**tree["metadata"], "name": f"strange-{number}"}
+                await found.client.create(ENDPOINT_SLICES, tree, "default")
+            ports = [{"name": "http", "port": 80, "targetPort": 8080}]
+            other = {**WEB, "metadata": {"name": "other", "namespace": "default"}, "spec": {"ports": ports}}
+            await found.client.create(SERVICES, other, "default")
+            await found.place(ALSO)
+            await found.until(proxy, vip, f"{ALSO}:8080 saw {CLIENT}")
+            assert "200 OK" in await found.fetch(10256, "/healthz")
+            await proxy.end()
+
+    play(life())
+
+
+def test_a_second_proxy_is_told_of_the_first(tmp_path: Path) -> None:
+    async def life() -> None:
+        async with bench(tmp_path) as found:
+            vip = await found.serve_web(HERE)
+            first = await found.start()
+            second = await found.launch("--proxy-mode=iptables")
+            async with asyncio.timeout(30):
+                assert await second.process.wait() == 1
+            await second.said("another proxy programs this network namespace already (process")
+            assert await found.ask(vip) == f"{HERE}:8080 saw {CLIENT}"
+            await first.end()
+
+    play(life())
+
+
+def test_a_port_that_is_taken_stops_nothing_unless_it_is_told_to(tmp_path: Path) -> None:
+    async def life() -> None:
+        async with bench(tmp_path) as found:
+            await found.serve_web(HERE)
+            taken = "--healthz-bind-address=127.0.0.1:10249"
+            first = await found.start(taken)
+            assert any("Going on without a port" in line for line in first.lines)
+            await first.end()
+            second = await found.launch(taken, "--bind-address-hard-fail")
+            async with asyncio.timeout(30):
+                assert await second.process.wait() == 1
+            await second.said("cannot listen on 127.0.0.1:10249")
+
+    play(life())
+
+
+async def _traces(found: Bench) -> set[str]:
+    """The modes that have rules on the node."""
+    tables = await found.run("nft", "list", "tables")
+    saved = await found.run("iptables-save") + await found.run("ip6tables-save")
+    marks = {
+        "nftables": "kube-proxy" in tables,
+        "iptables": ":KUBE-SERVICES" in saved,
+        "userspace": ":KUBE-PORTALS" in saved,
+    }
+    return {mode for mode, there in marks.items() if there}
+
+
+def test_a_switch_of_modes_loses_no_request_and_leaves_nothing(tmp_path: Path) -> None:
+    async def life() -> None:
+        async with bench(tmp_path) as found:
+            vip = await found.serve_web(HERE, ALSO)
+            proxy = await found.start()
+            async with found.traffic(CLIENT, vip) as traffic:
+                for mode in ("iptables", "iptables", "nftables", "iptables", "userspace"):
+                    await proxy.end()
+                    proxy = await found.start(mode=mode)
+                    await proxy.said("Other modes left nothing")
+                    assert await _traces(found) == {mode}
+                    assert ":8080 saw " in await found.ask(vip)
+            assert traffic.answers
+            assert not traffic.failures
+            await proxy.end()
+            # what userspace mode relays ends with its process, as ever
+            proxy = await found.start()
+            await proxy.said("Other modes left nothing")
+            assert await _traces(found) == {"nftables"}
+            assert (await found.ask(vip)).endswith(f":8080 saw {CLIENT}")
+            await proxy.end()
+
+    play(life())
+
+
+@pytest.mark.parametrize("mode", ["nftables", "iptables", "userspace"])
+def test_cleanup_leaves_nothing(tmp_path: Path, mode: str) -> None:
+    async def life() -> None:
+        async with bench(tmp_path) as found:
+            await found.serve_web(HERE)
+            proxy = await found.start(mode=mode)
+            assert mode in await _traces(found)
+            await proxy.end()
+            await found.run("nft", "add", "table", "ip", "others")
+            cleanup = await found.launch("--cleanup")
+            assert await cleanup.process.wait() == 0, "".join(cleanup.lines)
+            assert await _traces(found) == set()
+            assert "KUBE" not in await found.run("iptables-save")
+            assert "table ip others" in await found.run("nft", "list", "tables")
+            again = await found.launch("--cleanup")
+            assert await again.process.wait() == 0
+
+    play(life())

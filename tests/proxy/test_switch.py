@@ -19,8 +19,8 @@ def test_every_other_mode_goes_once(mode: str) -> None:
 
 def test_what_shares_no_chain_stays_until_the_new_rules_stand() -> None:
     assert switch.before("nftables") == ()
-    assert switch.after("iptables") == ("nftables",)
-    assert set(switch.before("ipvs")) == {"iptables", "userspace"}
+    assert switch.after("iptables") == ("nftables", "userspace")
+    assert switch.before("ipvs") == ("iptables",)
 
 
 def test_trouble_with_one_mode_does_not_keep_the_others(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,7 +52,7 @@ logger = logging.getLogger(__name__)
 SERVICES_DEVICE = "kube-ipvs0"
 
 ObjectName = tuple[str, str]
-IMPATIENT_SECONDS = 10.0  # then it is said that the Node object is waited for
+IMPATIENT_SECONDS = 3.0  # then it is said that the Node object is waited for
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +158,8 @@ class Proxy:
             for family in self.families:
                 group.create_task(family.run(), name=family.family.name)
             await asyncio.gather(*(family.programmed_once.wait() for family in self.families))
-            await switch.remove(switch.after(self._config.mode), backends)
+            if not await switch.remove(switch.after(self._config.mode), backends):
+                logger.info("Other modes left nothing", extra={"kv": {"mode": self._config.mode}})
 
     async def _wait_for_node(self) -> None:
         """Node ports and locality need the Node object; until it is there nothing is programmed."""
@@ -187,7 +188,7 @@ class Proxy:
             return found.metadata.uid if found else ""
 
         events = ServiceEvents(recorder, node_name, uid)
-        checks = HealthChecks(lambda: self.health.is_ready, events)
+        checks = HealthChecks(lambda: self.health.is_healthy, events)
         lease = ProgrammedLease(client, node_name, lambda: slices.resource_version, clock, owner=self._owner)
         slices.subscribe(lambda *_: lease.seen())
         for name, part in (("events", recorder.run()), ("health checks", checks.run()), ("lease", lease.run())):

@@ -15,7 +15,7 @@ from clusterip.failure import Failure
 from clusterip.kernel.claim import hold, holder
 
 NAME = "clusterip-kube-proxy"
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 5.0
 AGAIN_SECONDS = 0.1
 
 

@@ -17,7 +17,7 @@ from clusterip.proxy.modes import MODES
 
 logger = logging.getLogger(__name__)
 
-SAME_CHAINS = frozenset({"iptables", "ipvs", "userspace"})
+SAME_CHAINS = frozenset({"iptables", "ipvs"})
 
 
 def before(mode: str) -> tuple[str, ...]:

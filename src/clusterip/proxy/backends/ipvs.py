@@ -21,7 +21,7 @@ from clusterip.failure import Failure
 from clusterip.kernel import ipvs
 from clusterip.kernel.dummy import Dummy, DummyEvents, KernelDummy
 from clusterip.kernel.ipset import EntryKey, Ipset, IpsetError, KernelIpset, SetKey
-from clusterip.kernel.iptables import LEGACY, NFT, Iptables, IptablesError, KernelIptables
+from clusterip.kernel.iptables import LEGACY, NFT, ChainKey, Iptables, IptablesError, KernelIptables
 from clusterip.kernel.iptables_probe import usable_variant
 from clusterip.kernel.ipvs import Ipvs, IpvsError, KernelIpvs, RealKey
 from clusterip.proxy.backends import BackendSettings, Compiled, Refused
@@ -228,9 +228,10 @@ async def cleanup(family: Family) -> None:
 
 
 async def _remove_chains(chains: KernelIptables) -> None:
+    """Most names are iptables mode's too: without a chain that is this mode's alone there is nothing of it."""
     try:
         found = await chains.read(tables.owns)
-        if found:
+        if ChainKey("filter", "KUBE-IPVS-FILTER") in found:
             await chains.commit(Changes(remove=found))
     except IptablesError as error:
         logger.debug("No chains to remove", extra={"kv": {"err": error}})

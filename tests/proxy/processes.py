@@ -1,0 +1,281 @@
+"""Proxy processes on the node of a lab, with a true API server that both the test and the node reach.
+
+async with bench(tmp_path) as found:
+    async with found.proxy("--proxy-mode=iptables") as process: ...
+    async with found.traffic(CLIENT, "10.96.0.20:80/tcp") as traffic: ...
+    assert not traffic.failures
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from apiserver.serving import IDENTITY
+from clusterip.apiserver.core import Settings
+from clusterip.apiserver.server import NAMES, ApiServer, Identity
+from clusterip.client.config import ServerConfig
+from clusterip.client.names import ENDPOINT_SLICES, NODES, SERVICES
+from clusterip.client.rest import Client
+from clusterip.store.memory import MemoryStore
+from clusterip.transport.kubeconfig import kubeconfig
+from clusterip.transport.listening import bind, url_of
+from packets.lab import Lab
+from packets.machines import Machine
+
+HERE, ALSO, CLIENT = "10.244.1.5", "10.244.1.6", "10.244.1.9"
+NODE_ADDRESS = "192.168.4.101"
+SOURCES = Path(__file__).parents[2] / "src"
+CONFIG = """\
+apiVersion: kubeproxy.config.k8s.io/v1alpha1
+kind: KubeProxyConfiguration
+mode: nftables
+clusterCIDR: 10.244.0.0/16
+clientConnection: {{kubeconfig: {kubeconfig}}}
+"""
+NODE = {
+    "apiVersion": "v1",
+    "kind": "Node",
+    "metadata": {"name": "node-1"},
+    "status": {"addresses": [{"type": "InternalIP", "address": NODE_ADDRESS}]},
+}
+WEB = {
+    "apiVersion": "v1",
+    "kind": "Service",
+    "metadata": {"name": "web", "namespace": "default"},
+    "spec": {"type": "NodePort", "ports": [{"name": "http", "port": 80, "nodePort": 30080, "targetPort": 8080}]},
+}
+
+
+def slice_of(*addresses: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {"name": "web-1", "namespace": "default", "labels": {"kubernetes.io/service-name": "web"}},
+        "addressType": "IPv4",
+        "endpoints": [
+            {"addresses": [address], "conditions": {"ready": True}, "nodeName": "node-1"} for address in addresses
+        ],
+        "ports": [{"name": "http", "port": 8080, "protocol": "TCP"}],
+    }
+
+
+class Process:
+    """A proxy, and what it says; its log is read all the time."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.lines: list[str] = []
+        self._read = 0
+        self._more = asyncio.Event()
+        self._reader = asyncio.create_task(self._follow())
+
+    async def _follow(self) -> None:
+        assert self.process.stderr is not None
+        while line := (await self.process.stderr.readline()).decode():
+            self.lines.append(line)
+            self._more.set()
+        self.lines.append("")
+        self._more.set()
+
+    async def said(self, words: str, seconds: float = 20.0) -> str:
+        """Wait for a line of the log that was not waited for before."""
+        try:
+            async with asyncio.timeout(seconds):
+                while True:
+                    while self._read < len(self.lines):
+                        line = self.lines[self._read]
+                        self._read += 1
+                        if words in line:
+                            return line
+                        assert line, "".join(self.lines)
+                    self._more.clear()
+                    await self._more.wait()
+        except TimeoutError:
+            raise AssertionError(f"not said: {words}\n{''.join(self.lines)}") from None
+
+    async def end(self, number: int = signal.SIGTERM) -> int:
+        with suppress(ProcessLookupError):
+            self.process.send_signal(number)
+        async with asyncio.timeout(20):
+            code = await self.process.wait()
+            await self._reader
+        return code
+
+
+@dataclass(slots=True)
+class Traffic:
+    """New connections, one after another, and those that did not get an answer."""
+
+    answers: int = 0
+    failures: list[tuple[float, str]] = field(default_factory=list)
+    senders: set[str] = field(default_factory=set)
+
+
+class Bench:
+    """An API that both the test and the node reach, and proxy processes on the node."""
+
+    def __init__(self, lab: Lab, client: Client, folder: Path, inner: Door) -> None:
+        self.lab, self.client, self.folder, self._inner = lab, client, folder, inner
+
+    async def pause(self) -> None:
+        """Take the API away from the node; the test keeps it."""
+        await self._inner.close()
+
+    async def go_on(self) -> None:
+        await self._inner.open()
+
+    def command(self, *flags: str) -> list[str]:
+        """A proxy on the node, by the file unless flags say otherwise."""
+        node = self.lab.nodes["node-1"].fd
+        inside = ["nsenter", f"--net=/proc/{os.getpid()}/fd/{node}", sys.executable, "-m", "clusterip.main", "proxy"]
+        return [*inside, f"--config={self.folder / 'config.conf'}", "--hostname-override=node-1", "--v=4", *flags]
+
+    async def launch(self, *flags: str) -> Process:
+        """A proxy, whatever becomes of it."""
+        environment = {**os.environ, "PYTHONPATH": str(SOURCES)}
+        pipe = asyncio.subprocess.PIPE
+        return Process(await asyncio.create_subprocess_exec(*self.command(*flags), env=environment, stderr=pipe))
+
+    async def start(self, *flags: str, mode: str = "nftables") -> Process:
+        """A proxy, once it has programmed the node."""
+        process = await self.launch(f"--proxy-mode={mode}", *flags)
+        await process.said(f"Using {mode} Proxier")
+        await process.said("Full sync")
+        return process
+
+    async def run(self, *command: str) -> str:
+        """A program on the node, to its end."""
+        node = self.lab.nodes["node-1"].fd
+        inside = ["nsenter", f"--net=/proc/{os.getpid()}/fd/{node}", *command]
+        pipe = asyncio.subprocess.PIPE
+        process = await asyncio.create_subprocess_exec(*inside, stdout=pipe, stderr=asyncio.subprocess.STDOUT)
+        output, _ = await process.communicate()
+        return output.decode()
+
+    async def ask(self, frontend: str, source: str = CLIENT) -> str:
+        return await asyncio.to_thread(self.lab.ask, source, frontend)
+
+    async def until(self, process: Process, frontend: str, expected: str) -> None:
+        """Ask again after each sync until the answer is the one expected."""
+        while (answer := await self.ask(frontend)) != expected:
+            assert await process.said("Synced"), answer
+
+    async def fetch(self, port: int, path: str) -> str:
+        """What one of the proxy's own pages says, seen on its node."""
+
+        def get() -> str:
+            with socket.create_connection(("127.0.0.1", port), timeout=5) as sock:
+                sock.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+                return b"".join(iter(lambda: sock.recv(65536), b"")).decode()
+
+        return await asyncio.to_thread(self.lab.nodes["node-1"].inside, get)
+
+    async def place(self, *addresses: str) -> None:
+        await self.client.patch(
+            ENDPOINT_SLICES, "web-1", "default", {"endpoints": slice_of(*addresses)["endpoints"]}, type="merge"
+        )
+
+    async def serve_web(self, *addresses: str) -> str:
+        """Service web with these endpoints; where it is reached."""
+        service = await self.client.create(SERVICES, WEB, "default")
+        await self.client.create(ENDPOINT_SLICES, slice_of(*addresses), "default")
+        return f"{service['spec']['clusterIP']}:80/tcp"
+
+    @asynccontextmanager
+    async def traffic(self, source: str, frontend: str) -> AsyncIterator[Traffic]:
+        """New connections all the time."""
+        found, ended = Traffic(), threading.Event()
+
+        def send() -> None:
+            while not ended.is_set():
+                answer = self.lab.ask(source, frontend)
+                place, _, sender = answer.partition(" saw ")
+                if sender:
+                    found.answers += 1
+                    found.senders.add(sender)
+                else:
+                    found.failures.append((time.monotonic(), place))
+
+        thread = threading.Thread(target=send, daemon=True)
+        thread.start()
+        try:
+            yield found
+        finally:
+            ended.set()
+            await asyncio.to_thread(thread.join)
+
+
+class Door:
+    """The node's way to the API: a relay that can be shut."""
+
+    def __init__(self, machine: Machine, port: int) -> None:
+        self._machine, self._port = machine, port
+        self._place = 0
+        self._server: asyncio.Server | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
+
+    async def open(self) -> str:
+        sock = self._machine.inside(lambda: bind(f"127.0.0.1:{self._place}"))
+        self._place = sock.getsockname()[1]
+        self._server = await asyncio.start_server(self._serve, sock=sock)
+        return url_of(sock)
+
+    async def close(self) -> None:
+        if self._server:
+            self._server.close()
+        for writer in [*self._writers]:
+            writer.transport.abort()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._port)
+        both = {writer, far_writer}
+        self._writers |= both
+        try:
+            await asyncio.gather(_copy(reader, far_writer), _copy(far_reader, writer))
+        finally:
+            self._writers -= both
+            for each in both:
+                each.close()
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(ConnectionError):
+        while piece := await reader.read(1 << 16):
+            writer.write(piece)
+            await writer.drain()
+        writer.close()
+
+
+@asynccontextmanager
+async def bench(folder: Path) -> AsyncIterator[Bench]:
+    if not IDENTITY:
+        IDENTITY.append(Identity.fresh([*NAMES, "127.0.0.1", "10.96.0.1"]))
+    store = MemoryStore()
+    server = ApiServer(store, IDENTITY[0], Settings())
+    with Lab(nodes=["node-1"]) as lab:
+        for address in (HERE, ALSO):
+            lab.serve(address, 8080)
+        outer = bind("127.0.0.1:0")
+        door = Door(lab.nodes["node-1"], outer.getsockname()[1])
+        async with server.running([outer]):
+            authority = server.identity.authority.certificate
+            inner = await door.open()
+            (folder / "kubeconfig").write_bytes(kubeconfig(inner, authority, token=server.identity.token))
+            (folder / "config.conf").write_text(CONFIG.format(kubeconfig=folder / "kubeconfig"))
+            config = ServerConfig(url=url_of(outer), ca=authority, token=server.identity.token)
+            async with Client(config) as client:
+                await client.create(NODES, NODE)
+                yield Bench(lab, client, folder, door)
+            await door.close()
+        await store.close()
