@@ -382,3 +382,28 @@ def test_node_ports_are_on_every_address_that_takes_them() -> None:
         "192.168.4.101",
         "10.9.9.9",
     }
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+@pytest.mark.parametrize("door", ["sets", "chains", "servers", "dummy"])
+def test_an_end_in_the_middle_is_made_good_by_the_next_start(door: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def end(*_: object) -> None:
+        raise Killed
+
+    async def work() -> None:
+        world = await World().web(HERE, THERE, externalIPs=["172.16.0.1"]).synced()
+        world.cluster.delete("web")
+        world.cluster.service("other", "10.96.0.21", "http 80/tcp", status=[{"ip": "172.16.0.2"}])
+        world.cluster.endpoints("other", "http 8080/tcp", HERE)
+        with monkeypatch.context() as patch:
+            patch.setattr(getattr(world, door), "change" if door == "dummy" else "commit", end)
+            with pytest.raises(Killed):
+                await world.runner.sync()
+        again = world.started()
+        await Runner(again, world.cluster.plan, ManualClock()).sync()
+        assert await again.read() == state_of(world.cluster.plan()).flat()
+
+    play(work)
