@@ -11,9 +11,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
+from itertools import chain
 from typing import NamedTuple
 
-from clusterip.proxy.model import NO_HINTS, NO_WEIGHTS, Endpoint, Family, IPAddress, Node, PortName, Target
+from clusterip.proxy.model import NO_HINTS, NO_WEIGHTS, Endpoint, Family, Node, PortName, Target
 from clusterip.proxy.objects import EndpointSlice, Hint, SliceEndpoint
 from clusterip.proxy.texts import parse
 
@@ -38,7 +39,7 @@ def read_slice(source: EndpointSlice, node: Node) -> ReadSlice:
         for port in source.ports or ():
             if port.port:
                 key = (port.name or "", (port.protocol or "TCP").lower())
-                ports[key] = _merged((ports.get(key, ()), tuple(_endpoints(source, port.port, node))))
+                ports[key] = _merged((*ports.get(key, ()), *_endpoints(source, port.port, node)))
     return ReadSlice(source, ports)
 
 
@@ -67,17 +68,16 @@ def _names(hints: tuple[Hint, ...] | None) -> frozenset[str]:
 def endpoints_of(name: PortName, slices: Iterable[ReadSlice]) -> tuple[Endpoint, ...]:
     """The endpoints of one port, over all slices."""
     key = (name.port, name.protocol)
-    return _merged(tuple(found for read in slices if (found := read.ports.get(key))))
+    parts = tuple([found for read in slices if (found := read.ports.get(key))])
+    return parts[0] if len(parts) == 1 else _merged(chain.from_iterable(parts))
 
 
-def _merged(parts: tuple[tuple[Endpoint, ...], ...]) -> tuple[Endpoint, ...]:
-    """All of them, each place once."""
-    parts = tuple(part for part in parts if part)
-    if len(parts) == 1 and len({endpoint.target[:2] for endpoint in parts[0]}) == len(parts[0]):
-        return parts[0]
-    found: dict[tuple[IPAddress, int], Endpoint] = {}
-    for new in (endpoint for part in parts for endpoint in part):
-        place = (new.target.address, new.target.port)
+def _merged(endpoints: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
+    """Each place once."""
+    found: dict[tuple[int, int], Endpoint] = {}
+    for new in endpoints:
+        target = new[0]
+        place = (int(target[0]), target[1])
         old = found.get(place)
         found[place] = new if old is None else _better(old, new)
     return tuple(found.values())

@@ -9,7 +9,6 @@ then translation, then what was not translated is refused or dropped.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cached_property
 from ipaddress import ip_network
 from itertools import count
 from types import MappingProxyType
@@ -38,6 +37,7 @@ from clusterip.proxy.model import (
     ServiceView,
     Snapshot,
     Target,
+    Traits,
     Verdict,
 )
 from clusterip.proxy.shards import Shards
@@ -94,17 +94,28 @@ def plan_service(view: ServiceView, node: Node) -> ServicePlan:
     rules: dict[Frontend, Rule] = {}
     flows: dict[Frontend, frozenset[tuple[object, int]]] = {}
     for port in view.ports:
-        if not port.frontends:
-            continue
-        chosen = choose(port, node)
-        outcomes = _Outcomes(port, chosen, node)
+        if port.frontends:
+            rules |= _rules(port, choose(port, node), node)
         if port.name.protocol == "udp":
             flows |= dict.fromkeys((frontend for _, frontend in port.frontends), _serving(port))
-        for kind, frontend in port.frontends:
-            rules[frontend] = _rule(port, kind, frontend, outcomes, node)
-    addresses = (frontend.address for frontend, rule in rules.items() if rule.kind is FrontendKind.CLUSTER_IP)
-    cluster_ips = frozenset(address for address in addresses if address is not None)
-    return ServicePlan(rules, cluster_ips, flows or NO_FLOWS, _health(view))
+    cluster_ips = [frontend[0] for frontend, rule in rules.items() if rule.kind is FrontendKind.CLUSTER_IP]
+    addresses = frozenset(address for address in cluster_ips if address is not None)
+    return ServicePlan(rules, addresses, flows or NO_FLOWS, _health(view))
+
+
+def _rules(port: ServicePort, chosen: Chosen, node: Node) -> dict[Frontend, Rule]:
+    """The rules of one port. All frontends but cluster IPs have the same outcomes."""
+    rules: dict[Frontend, Rule] = {}
+    outcomes: dict[bool, tuple[Outcome, Outcome, Outcome]] = {}
+    for kind, frontend in port.frontends:
+        internal = kind is FrontendKind.CLUSTER_IP
+        if internal not in outcomes:
+            outcomes[internal] = _internal(port, chosen, node) if internal else _external(port, chosen, node)
+        ranges = allowed_sources(port, frontend, node) if kind is FrontendKind.LOAD_BALANCER_IP else ()
+        rules[frontend] = Rule(
+            port.name, kind, *outcomes[internal], port.affinity_seconds, ranges, port.scheduler, port.weights
+        )
+    return rules
 
 
 def _health(view: ServiceView) -> HealthCheck | None:
@@ -122,12 +133,6 @@ def _serving(port: ServicePort) -> frozenset[tuple[object, int]]:
     return frozenset((endpoint.target.address, endpoint.target.port) for endpoint in usable)
 
 
-def _rule(port: ServicePort, kind: FrontendKind, frontend: Frontend, outcomes: _Outcomes, node: Node) -> Rule:
-    ranges = allowed_sources(port, frontend, node) if kind is FrontendKind.LOAD_BALANCER_IP else ()
-    pods, here, others = outcomes.internal if kind is FrontendKind.CLUSTER_IP else outcomes.external
-    return Rule(port.name, kind, pods, here, others, port.affinity_seconds, ranges, port.scheduler, port.weights)
-
-
 def allowed_sources(port: ServicePort, frontend: Frontend, node: Node) -> tuple[IPNetwork, ...]:
     """Who may reach a load balancer IP; none: everybody.
 
@@ -140,44 +145,43 @@ def allowed_sources(port: ServicePort, frontend: Frontend, node: Node) -> tuple[
     return ranges
 
 
-class _Outcomes:
-    """What becomes of packets of pods, of this node and of others: at a cluster IP, and at all other frontends."""
+def _internal(port: ServicePort, chosen: Chosen, node: Node) -> tuple[Outcome, Outcome, Outcome]:
+    """What becomes at a cluster IP of packets of pods, of this node and of others.
 
-    def __init__(self, port: ServicePort, chosen: Chosen, node: Node) -> None:
-        self._port, self._chosen, self._node = port, chosen, node
+    Pods keep their address; others too when nobody said which traffic is the pods'.
+    """
+    hide_all = node.masquerade_all or node.traits.hides_sender
+    hide_others = hide_all or node.pod_traffic is not None
+    scope = Scope.LOCAL if port.internal_policy_local else Scope.CLUSTER
+    others = _forward(chosen, scope, hide_others, node.traits)
+    return (others if hide_all == hide_others else _forward(chosen, scope, hide_all, node.traits)), others, others
 
-    @cached_property
-    def internal(self) -> tuple[Outcome, Outcome, Outcome]:
-        """At a cluster IP pods keep their address; others too when nobody said which traffic is the pods'."""
-        node = self._node
-        hide_all = node.masquerade_all or node.traits.hides_sender
-        hide_others = hide_all or node.pod_traffic is not None
-        scope = Scope.LOCAL if self._port.internal_policy_local else Scope.CLUSTER
-        others = self._forward(scope, hide_others)
-        return (others if hide_all == hide_others else self._forward(scope, hide_all)), others, others
 
-    @cached_property
-    def external(self) -> tuple[Outcome, Outcome, Outcome]:
-        """Policy Local binds traffic from outside to this node; the node's and the pods' own goes as if by a detour."""
-        traits = self._node.traits
-        if not self._port.external_policy_local:
-            same = self._forward(Scope.CLUSTER, True)
-            return same, same, same
-        if not traits.short_circuits:
-            scope = Scope.LOCAL if self._chosen.local else Scope.CLUSTER
-            same = self._forward(scope, traits.hides_sender)
-            return same, same, same
-        return (
-            self._forward(Scope.CLUSTER, traits.hides_sender),
-            self._forward(Scope.CLUSTER, True),
-            self._forward(Scope.LOCAL, traits.hides_sender),
-        )
+def _external(port: ServicePort, chosen: Chosen, node: Node) -> tuple[Outcome, Outcome, Outcome]:
+    """The same at every other frontend.
 
-    def _forward(self, scope: Scope, masquerade: bool) -> Outcome:
-        targets = self._chosen.local if scope is Scope.LOCAL else self._chosen.cluster
-        if targets:
-            return Forward(targets, masquerade, scope)
-        return DROP if self._chosen.has_any and self._node.traits.drops_without_local else REJECT
+    Policy Local binds traffic from outside to this node; the node's and the pods' own goes as if by a detour.
+    """
+    traits = node.traits
+    if not port.external_policy_local:
+        same = _forward(chosen, Scope.CLUSTER, True, traits)
+        return same, same, same
+    if not traits.short_circuits:
+        scope = Scope.LOCAL if chosen.local else Scope.CLUSTER
+        same = _forward(chosen, scope, traits.hides_sender, traits)
+        return same, same, same
+    return (
+        _forward(chosen, Scope.CLUSTER, traits.hides_sender, traits),
+        _forward(chosen, Scope.CLUSTER, True, traits),
+        _forward(chosen, Scope.LOCAL, traits.hides_sender, traits),
+    )
+
+
+def _forward(chosen: Chosen, scope: Scope, masquerade: bool, traits: Traits) -> Outcome:
+    targets = chosen.local if scope is Scope.LOCAL else chosen.cluster
+    if targets:
+        return Forward(targets, masquerade, scope)
+    return DROP if chosen.has_any and traits.drops_without_local else REJECT
 
 
 def find_rule(plan: Plan, packet: Packet) -> Rule | None:

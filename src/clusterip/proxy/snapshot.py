@@ -9,16 +9,17 @@ Truth: a frontend claimed twice belongs to the older Service; endpoints are merg
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import count
 
 from clusterip.api.meta import ObjectKey
-from clusterip.proxy.claims import Claims, claims_of
+from clusterip.proxy.claims import Claim, Claims, claims_of
 from clusterip.proxy.endpoints import ReadSlice, endpoints_of, read_slice, weights_of
 from clusterip.proxy.model import (
     NO_WEIGHTS,
     Conflict,
     Family,
+    Frontend,
     IPAddress,
     Node,
     PortName,
@@ -87,21 +88,25 @@ class Collector:
         before = self._latest
         if not self._stale and before.node == self.node:
             return before
-        made = {key: self._view(key, service) for key in self._stale if (service := self._services.get(key))}
-        self._views = self._views.changed(made, self._stale)
-        conflicts = before.conflicts
-        lost = {key: found for key in made if (found := self._lost(key))}
-        for key, found in lost.items():
-            _warn(key, set(found) - set(conflicts.get(key, ())))
-        if lost or any(key in conflicts for key in self._stale):
-            conflicts = {key: found for key, found in conflicts.items() if key not in self._stale} | lost
+        views: dict[ObjectKey, ServiceView] = {}
+        lost: dict[ObjectKey, tuple[Conflict, ...]] = {}
+        for key in self._stale:
+            if service := self._services.get(key):
+                conflicts: dict[Frontend, ObjectKey] = {}
+                views[key] = self._view(key, service, conflicts)
+                if conflicts:
+                    lost[key] = tuple([Conflict(*found) for found in conflicts.items()])
+        self._views = self._views.changed(views, self._stale)
         changed, self._stale = frozenset(self._stale), set()
-        self._latest = Snapshot(self.node, self._views, conflicts, changed, next(_revisions), before.revision)
+        conflicting = _conflicts(before.conflicts, changed, lost)
+        self._latest = Snapshot(self.node, self._views, conflicting, changed, next(_revisions), before.revision)
         return self._latest
 
-    def _view(self, key: ObjectKey, service: Service) -> ServiceView:
+    def _view(self, key: ObjectKey, service: Service, lost: dict[Frontend, ObjectKey]) -> ServiceView:
+        """A Service's ports; what others have of what they ask for is put into `lost`."""
         slices = self._read_slices(key)
-        return ServiceView(key, tuple([self._port(key, service, port, slices) for port in service.spec.ports or ()]))
+        ports = service.spec.ports or ()
+        return ServiceView(key, tuple([self._port(key, service, port, slices, lost) for port in ports]))
 
     def _read_slices(self, key: ObjectKey) -> tuple[ReadSlice, ...]:
         slices = self._slices.get(key, ())
@@ -110,13 +115,19 @@ class Collector:
             self._slices[key] = read
         return read
 
-    def _port(self, key: ObjectKey, service: Service, port: Port, slices: tuple[ReadSlice, ...]) -> ServicePort:
+    def _port(
+        self,
+        key: ObjectKey,
+        service: Service,
+        port: Port,
+        slices: tuple[ReadSlice, ...],
+        lost: dict[Frontend, ObjectKey],
+    ) -> ServicePort:
         spec, annotations, family = service.spec, service.metadata.annotations, self.node.family
         name = PortName(key.namespace, key.name, port.name or "", port.protocol.lower())
-        claims = claims_of(service, port, family)
         return ServicePort(
             name,
-            tuple([claim for claim in claims if self._claims.owner(claim[1]) == key]),
+            self._won(key, claims_of(service, port, family), lost),
             endpoints_of(name, slices),
             internal_policy_local=spec.internal_traffic_policy == "Local",
             external_policy_local=spec.external_traffic_policy == "Local",
@@ -129,14 +140,28 @@ class Collector:
             else NO_WEIGHTS,
         )
 
-    def _lost(self, key: ObjectKey) -> tuple[Conflict, ...]:
-        """The frontends that a Service asks for and others have, each once."""
-        service = self._services[key]
-        wanted = dict.fromkeys(
-            frontend for port in service.spec.ports or () for _, frontend in claims_of(service, port, self.node.family)
-        )
-        owners = ((frontend, self._claims.owner(frontend)) for frontend in wanted)
-        return tuple([Conflict(frontend, owner) for frontend, owner in owners if owner is not None and owner != key])
+    def _won(self, key: ObjectKey, claims: Iterable[Claim], lost: dict[Frontend, ObjectKey]) -> tuple[Claim, ...]:
+        won = []
+        for claim in claims:
+            owner = self._claims.owner(claim[1])
+            if owner == key:
+                won.append(claim)
+            elif owner is not None:
+                lost[claim[1]] = owner
+        return tuple(won)
+
+
+def _conflicts(
+    before: Mapping[ObjectKey, tuple[Conflict, ...]],
+    changed: frozenset[ObjectKey],
+    lost: Mapping[ObjectKey, tuple[Conflict, ...]],
+) -> Mapping[ObjectKey, tuple[Conflict, ...]]:
+    """All conflicts, those of changed Services anew; each is told when it is news."""
+    if not lost and not any(key in before for key in changed):
+        return before
+    for key, found in lost.items():
+        _warn(key, set(found) - set(before.get(key, ())))
+    return {key: found for key, found in before.items() if key not in changed} | dict(lost)
 
 
 def _warn(key: ObjectKey, conflicts: Iterable[Conflict]) -> None:

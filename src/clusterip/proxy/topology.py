@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from itertools import pairwise
 
 from clusterip.proxy.model import Endpoint, Node, ServicePort, Target
 
@@ -46,24 +45,21 @@ def _usable(
 
 def _hinted(ready: list[Endpoint], node: Node) -> list[Endpoint]:
     """Those hinted for this node, else for its zone; all of them as soon as one has no hint or none is for us."""
-    by_node = [(endpoint, endpoint.node_hints) for endpoint in ready]
-    by_zone = [(endpoint, endpoint.zone_hints) for endpoint in ready]
-    for hinted, here in ((by_node, node.name), (by_zone, node.zone)):
-        near = [endpoint for endpoint, hints in hinted if here in hints]
-        if near and all(hints for _, hints in hinted):
-            return near
+    by_node = [endpoint for endpoint in ready if node.name in endpoint.node_hints]
+    if by_node and all(endpoint.node_hints for endpoint in ready):
+        return by_node
+    by_zone = [endpoint for endpoint in ready if node.zone in endpoint.zone_hints]
+    if by_zone and all(endpoint.zone_hints for endpoint in ready):
+        return by_zone
     return ready
 
 
 def _targets(endpoints: Iterable[Endpoint]) -> tuple[Target, ...]:
     """In the order of their addresses; two with one address and port are one, which is local when either is."""
-    targets = sorted([endpoint.target for endpoint in endpoints], key=_place)
-    if any(_place(one) == _place(other) for one, other in pairwise(targets)):
-        by_place = {_place(target): target for target in sorted(targets, key=lambda target: target.is_local)}
-        targets = sorted(by_place.values(), key=_place)
-    return tuple(targets)
-
-
-def _place(target: Target) -> tuple[int, int]:
-    """Numbers, which compare faster than addresses."""
-    return int(target.address), target.port
+    found: dict[tuple[int, int], Target] = {}
+    for endpoint in endpoints:
+        target = endpoint[0]
+        place = (int(target[0]), target[1])  # numbers, which compare faster than addresses
+        if place not in found or target[2]:
+            found[place] = target
+    return tuple([found[place] for place in sorted(found)])
