@@ -113,12 +113,11 @@ class Userspace:
         return self._compiler.compile(plan)
 
     async def read(self) -> Mapping[Key, Value]:
-        """The relay's listeners (none, when it had to be started), and the chains with listeners named in them."""
+        """The relay's listeners (none, when it has ended), and the chains with listeners named in them."""
         try:
             listeners, rules = await asyncio.gather(self._relay.read(), self._tables.read(owns))
         except (RelayError, IptablesError) as error:
             raise Refused(f"cannot read what mode userspace left: {error}") from error
-        self._relays.set()
         state: dict[Key, Value] = {ListenerKey(name): listener for name, listener in listeners.items()}
         return state | _named(rules, self._opened)
 
@@ -146,6 +145,7 @@ class Userspace:
     async def _open(self, listeners: Mapping[str, Listener]) -> bool:
         """Whether one of them listens elsewhere than before."""
         self._failed = await self._relay.put(listeners)
+        self._relays.set()
         moved = False
         for name, listener in listeners.items():
             known = self._opened.pop(name, None)
@@ -205,7 +205,7 @@ class Userspace:
 
     async def is_intact(self) -> bool:
         """Whether the relay runs, all its listeners could be opened, and the jumps are where they were put."""
-        if self._failed or not self._relay.is_running():
+        if self._failed or self._relay.is_lost():
             return False
         try:
             return not await self._tables.missing(key for key in self._jumps if not isinstance(key, ListenerKey))

@@ -19,6 +19,7 @@ class FakeRelay:
 
     def __init__(self) -> None:
         self.listeners: dict[str, Listener] | None = None
+        self._is_lost = False
         self.refused: set[str] = set()
         self.taken: set[int] = set()
         self._ports: dict[str, int] = {}
@@ -30,12 +31,13 @@ class FakeRelay:
         return self._ports
 
     async def read(self) -> Mapping[str, Listener]:
-        if self.listeners is None:
-            self.listeners = {}
-            self._end.clear()
-        return dict(self.listeners)
+        self._is_lost = False
+        return dict(self.listeners or {})
 
     async def put(self, listeners: Mapping[str, Listener]) -> Mapping[str, str]:
+        if self.listeners is None and not self._is_lost:
+            self.listeners = {}
+            self._end.clear()
         known = self._known()
         good = [name for name in listeners if name not in self.refused]
         for name in good:
@@ -57,6 +59,7 @@ class FakeRelay:
 
     def die(self) -> None:
         """As by kill -9."""
+        self._is_lost = self.listeners is not None
         self.listeners = None
         self._end.set()
 
@@ -64,8 +67,9 @@ class FakeRelay:
         if self.listeners is not None:
             await self._end.wait()
 
-    def is_running(self) -> bool:
-        return self.listeners is not None
+    def is_lost(self) -> bool:
+        return self._is_lost
 
     async def close(self) -> None:
         self.die()
+        self._is_lost = False

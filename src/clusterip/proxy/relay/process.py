@@ -1,4 +1,4 @@
-"""The relay as the proxy sees it: a process that is started when it is needed and told what has changed.
+"""The relay as the proxy sees it: a process that is started with its first listener and told what has changed.
 
 Stage: commit.  In: listeners to put and to remove.  Out: their ports.
 Rules: one request at a time, each with a clock; a relay that does not answer is ended; the relay ends with whoever
@@ -41,11 +41,12 @@ class Relay(Protocol):
         ...
 
     async def read(self) -> Mapping[str, Listener]:
-        """The listeners that are open; a relay that has ended is started again, with none."""
+        """The listeners that are open: none, where no relay runs."""
         ...
 
     async def put(self, listeners: Mapping[str, Listener]) -> Mapping[str, str]:
-        """Open or change listeners; why some could not be opened."""
+        """Open or change listeners; why some could not be opened. The first ones, or those after the end of a relay
+        that `read` has seen, start a relay."""
         ...
 
     async def remove(self, names: Sequence[str]) -> None: ...
@@ -54,7 +55,9 @@ class Relay(Protocol):
         """Return when the relay that runs now has ended; at once when none does."""
         ...
 
-    def is_running(self) -> bool: ...
+    def is_lost(self) -> bool:
+        """Whether a relay that had listeners has ended, and nobody has read since."""
+        ...
 
     async def close(self) -> None:
         """End it, and with it every connection."""
@@ -107,20 +110,27 @@ class ProcessRelay:
 
     def _read(self) -> Mapping[str, Listener]:
         with self._lock:
-            if self._child is None or self._child.process.poll() is not None:
+            if self.is_lost():
                 self._drop()
-                try:
-                    self._child = _Child()
-                except OSError as error:
-                    raise RelayError(f"cannot start the relay: {error}") from error
+                self._child = None
+            if self._child is None:
+                return {}
             self._ask(Request())  # it is there when it answers
             return dict(self._child.listeners)
+
+    def _start(self) -> None:
+        try:
+            self._child = _Child()
+        except OSError as error:
+            raise RelayError(f"cannot start the relay: {error}") from error
 
     async def put(self, listeners: Mapping[str, Listener]) -> Mapping[str, str]:
         return await asyncio.to_thread(self._put, listeners)
 
     def _put(self, listeners: Mapping[str, Listener]) -> Mapping[str, str]:
         with self._lock:
+            if self._child is None:
+                self._start()
             wanted = {name: self._ports[name] for name in listeners if name in self._ports}
             answer = self._ask(Request(put=listeners, ports=wanted))
             self._ports |= answer.ports
@@ -156,13 +166,13 @@ class ProcessRelay:
             raise RelayError(f"the relay does not answer: {error}") from error
 
     def _drop(self) -> None:
+        """End it; it stays known as one that was lost."""
         if self._child is not None:
-            child, self._child = self._child, None
-            child.process.kill()
-            child.finish()
+            self._child.process.kill()
+            self._child.finish()
 
-    def is_running(self) -> bool:
-        return self._child is not None and self._child.process.poll() is None
+    def is_lost(self) -> bool:
+        return self._child is not None and self._child.process.poll() is not None
 
     @property
     def pid(self) -> int | None:
@@ -171,7 +181,7 @@ class ProcessRelay:
 
     async def ended(self) -> None:
         pid = self.pid
-        if pid is None or not self.is_running():
+        if pid is None or self.is_lost():
             return
         try:
             pidfd = kernel_process.pidfd_open(pid)
