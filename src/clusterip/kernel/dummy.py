@@ -120,10 +120,11 @@ def _call(kind: int, flags: int, index: int, text: str) -> Call:
 
 
 class DummyEvents:
-    """Tells when somebody else takes addresses off a device, or the device away."""
+    """Tells when somebody else takes addresses of an IP version off a device, or the device away."""
 
-    def __init__(self, dummy: KernelDummy, on_foreign: Callable[[], None]) -> None:
+    def __init__(self, dummy: KernelDummy, version: int, on_foreign: Callable[[], None]) -> None:
         self._dummy, self._on_foreign = dummy, on_foreign
+        self._family = socket.AF_INET if version == 4 else socket.AF_INET6
         self._index = dummy.index()
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_ROUTE)
         self._socket.setblocking(False)
@@ -153,8 +154,10 @@ class DummyEvents:
         for event in messages(datagram):
             if event.port == self._dummy.port:
                 continue
-            if event.kind == rt.RTM_DELADDR and rt.IFADDR.unpack_from(event.body)[4] == self._index:
-                return True
+            if event.kind == rt.RTM_DELADDR:
+                family, _, _, _, index = rt.IFADDR.unpack_from(event.body)
+                if (family, index) == (self._family, self._index):
+                    return True
             if event.kind == rt.RTM_DELLINK and rt.IFINFO.unpack_from(event.body)[2] == self._index:
                 return True
         return False

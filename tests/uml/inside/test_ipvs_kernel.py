@@ -187,11 +187,14 @@ def test_events_tell_what_others_take() -> None:
 
     def work() -> None:
         dummy.ensure()
-        dummy.change(["10.96.0.1", "10.96.0.2", "10.96.0.3"], [])
-        events = DummyEvents(dummy, lambda: told.append(1))
+        dummy.change(["10.96.0.1", "10.96.0.2", "10.96.0.3", "fd00:10:96::a"], [])
+        events = DummyEvents(dummy, 4, lambda: told.append(1))
         dummy.change([], ["10.96.0.3"])
         events.drain()
         assert told == [], "our own changes are no news"
+        subprocess.run(["ip", "addr", "del", "fd00:10:96::a/128", "dev", "kube-ipvs0"], check=True)
+        events.drain()
+        assert told == [], "nor are those of the other IP version"
         subprocess.run(["ip", "addr", "del", "10.96.0.2/32", "dev", "kube-ipvs0"], check=True)
         events.drain()
         assert told == [1]

@@ -162,7 +162,7 @@ class IpvsMode:
         if not isinstance(self._dummy, KernelDummy):
             yield
             return
-        events = DummyEvents(self._dummy, on_foreign)
+        events = DummyEvents(self._dummy, self.family, on_foreign)
         loop = asyncio.get_running_loop()
         loop.add_reader(events.fileno(), events.drain)
         try:
