@@ -11,13 +11,21 @@ Truth: k8s.io/kubernetes pkg/proxy/conntrack/cleanup.go.
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Callable, Iterable, Mapping
+from typing import NoReturn
 
 from clusterip.api.meta import ObjectKey
+from clusterip.clock import Clock
 from clusterip.kernel.conntrack import Conntrack, Flow
 from clusterip.proxy.model import Flows, Frontend, Node, Plan, ServicePlan
 
+logger = logging.getLogger(__name__)
+
 FEW_PORTS = 3  # so many dumps of one port are cheaper than one of all
+AGAIN_SECONDS = 0.5  # a packet that was on its way through the old rules is tracked a moment after the new ones
+RETRY_SECONDS = (0.2, 1.0, 5.0, 30.0)
 
 
 class Settler:
@@ -26,6 +34,7 @@ class Settler:
     def __init__(self, conntrack: Conntrack) -> None:
         self._conntrack = conntrack
         self._settled: Plan | None = None
+        self._recent: Flows = {}
 
     def prepare(self, plan: Plan) -> Callable[[], int] | None:
         """The work that a new plan brings, to be run in any thread; None when there is none."""
@@ -37,27 +46,92 @@ class Settler:
             return None
         return lambda: self._settle(plan, allowed)
 
+    @property
+    def is_recent(self) -> bool:
+        """Whether there is something to look at again."""
+        return bool(self._recent)
+
+    def again(self) -> Callable[[], int] | None:
+        """What was settled since the last time that this was asked, once more; None when there is nothing."""
+        plan, recent = self._settled, self._recent
+        self._recent = {}
+        return (lambda: self._look(plan, recent)) if plan and recent else None
+
     @staticmethod
     def _changed(before: Plan, plan: Plan) -> Flows:
         keys = plan.changed_since(before.revision) if before.revision else None
         return changed_flows(before.services, plan.services, keys)
 
     def _settle(self, plan: Plan, allowed: Flows) -> int:
+        deleted = self._look(plan, allowed)
+        self._settled, self._recent = plan, {**self._recent, **allowed}
+        return deleted
+
+    def _look(self, plan: Plan, allowed: Flows) -> int:
         ports = {frontend.port for frontend in allowed}
         wanted = ports if len(ports) <= FEW_PORTS else {0}
         flows = [flow for port in wanted for flow in self._conntrack.udp_flows(plan.node.family, port)]
-        return self._forget(plan, stale(allowed, plan.node, flows))
+        return self._forget(stale(allowed, plan.node, flows))
 
     def _settle_all(self, plan: Plan) -> int:
         """The first time nobody knows what was before: another mode, or Services that are gone by now."""
         allowed = changed_flows({}, plan.services)
         flows = self._conntrack.udp_flows(plan.node.family)
-        return self._forget(plan, [*stale(allowed, plan.node, flows), *orphans(allowed, plan.node, flows)])
-
-    def _forget(self, plan: Plan, flows: list[Flow]) -> int:
-        deleted = self._conntrack.delete(flows) if flows else 0
-        self._settled = plan
+        deleted = self._forget([*stale(allowed, plan.node, flows), *orphans(allowed, plan.node, flows)])
+        self._settled, self._recent = plan, allowed
         return deleted
+
+    def _forget(self, flows: list[Flow]) -> int:
+        return self._conntrack.delete(flows) if flows else 0
+
+
+class Settling:
+    """Settles after each plan, beside the next sync; `programmed` may be called at any time from the loop.
+
+    What fails is tried again, whether or not there is a next sync; in a burst half of the time is left to others.
+    """
+
+    def __init__(self, conntrack: Conntrack, clock: Clock, told: Callable[[int, float], None]) -> None:
+        self._settler, self._clock, self._told = Settler(conntrack), clock, told
+        self._plan: Plan | None = None
+        self._news = asyncio.Event()
+
+    def programmed(self, plan: Plan) -> None:
+        """The kernel has this plan now."""
+        self._plan = plan
+        self._news.set()
+
+    async def run(self) -> NoReturn:
+        failures = 0
+        while True:
+            is_new = await self._wait(RETRY_SECONDS[min(failures, len(RETRY_SECONDS)) - 1] if failures else None)
+            wants_all = is_new or failures
+            work = self._settler.prepare(self._plan) if wants_all and self._plan else self._settler.again()
+            if work is None:
+                failures = 0
+                continue
+            started = self._clock.monotonic()
+            try:
+                deleted = await asyncio.to_thread(work)
+            except OSError as error:
+                failures += 1
+                logger.error("Cannot settle conntrack entries, trying again", extra={"kv": {"err": error}})
+                continue
+            failures = 0
+            seconds = self._clock.monotonic() - started
+            self._told(deleted, seconds)
+            await asyncio.sleep(seconds)
+
+    async def _wait(self, retry_seconds: float | None) -> bool:
+        """Whether there is a new plan; else it is time to look again."""
+        seconds = retry_seconds or (AGAIN_SECONDS if self._settler.is_recent else None)
+        try:
+            async with asyncio.timeout(seconds):
+                await self._news.wait()
+        except TimeoutError:
+            return False
+        self._news.clear()
+        return True
 
 
 def changed_flows(

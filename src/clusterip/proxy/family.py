@@ -12,12 +12,13 @@ import logging
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, Protocol
 
 from clusterip.clock import Clock
 from clusterip.kernel.conntrack import Conntrack
 from clusterip.proxy.backends import Backend
-from clusterip.proxy.conntrack import Settler
+from clusterip.proxy.conntrack import Settling
 from clusterip.proxy.endpoints import ADDRESS_TYPES
 from clusterip.proxy.model import Family, Node, Plan, Snapshot
 from clusterip.proxy.objects import EndpointSlice, Service
@@ -89,9 +90,7 @@ class FamilyProxy:
             on_refused=reports.refused,
         )
         self._repairs = Repairs(backend.mode, self._repair)
-        self._settler = Settler(conntrack)
-        self._to_settle: Plan | None = None
-        self._settle_wanted = asyncio.Event()
+        self._settling = Settling(conntrack, clock, partial(reports.settled, self.family))
         self._started = False
         self._triggers: list[float] = []
         self._planned_revision = ""
@@ -146,34 +145,16 @@ class FamilyProxy:
         self._reports.programmed(
             Programmed(self.family, synced, self._snapshot, self._planned_revision, triggers, more)
         )
-        self._to_settle = synced.plan
-        self._settle_wanted.set()
+        self._settling.programmed(synced.plan)
         self.programmed_once.set()
 
     async def run(self) -> None:
         """Program and settle until cancelled; all that was collected so far is the first plan."""
         async with self.backend.watch(self._repairs.on_foreign), asyncio.TaskGroup() as group:
-            group.create_task(self._settle(), name=f"conntrack {self.family.name}")
+            group.create_task(self._settling.run(), name=f"conntrack {self.family.name}")
             self._started = True
             self.runner.wake()
             await self.runner.run()
-
-    async def _settle(self) -> None:
-        """Settle conntrack entries after each plan, beside the next sync."""
-        while True:
-            await self._settle_wanted.wait()
-            self._settle_wanted.clear()
-            assert self._to_settle is not None
-            work = self._settler.prepare(self._to_settle)
-            if work is None:
-                continue
-            started = self._clock.monotonic()
-            try:
-                deleted = await asyncio.to_thread(work)
-            except OSError as error:
-                logger.error("Cannot settle conntrack entries", extra={"kv": {"err": error}})
-                continue
-            self._reports.settled(self.family, deleted, self._clock.monotonic() - started)
 
 
 def trigger_time(found: EndpointSlice) -> float | None:
