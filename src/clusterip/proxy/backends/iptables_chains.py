@@ -12,7 +12,7 @@ import re
 from base64 import b32encode
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
 from clusterip.kernel.iptables import FIRST, ChainKey, JumpKey, Key, Rules, Value
@@ -47,6 +47,7 @@ PORTALS, EXTERNAL_PORTALS = "kubernetes service portals", "kubernetes externally
 LOAD_BALANCER_FIREWALL = "kubernetes load balancer firewall"
 INVALID_COUNTER, LOCALHOST_COUNTER = "ct_state_invalid_dropped_pkts", "localhost_nps_accepted_pkts"
 LOCALNET = "127.0.0.0/8"
+LOOPBACK = {Family.IPV4: IPv4Address("127.0.0.1"), Family.IPV6: IPv6Address("::1")}
 TAIL = "~"  # sorts behind every Service
 
 
@@ -166,8 +167,9 @@ def tail(node: Node) -> Rules:
     """What leads to the node ports: by any local address, or by those that were chosen."""
     note = comment("kubernetes service nodeports; NOTE: this must be the last rule in this chain")
     if node.node_port_addresses is not None:
-        addresses = sorted(address for address in node.node_port_addresses if node.takes_node_ports(address))
-        return tuple(f"{place('-d', address)}{note} -j {NODEPORTS}" for address in addresses)
+        addresses = {*node.node_port_addresses, LOOPBACK[node.family]}
+        taken = sorted(address for address in addresses if node.takes_node_ports(address))
+        return tuple(f"{place('-d', address)}{note} -j {NODEPORTS}" for address in taken)
     match = ""
     if node.family is Family.IPV6:
         match = "! -d ::1/128 "
