@@ -47,7 +47,7 @@ PORTALS, EXTERNAL_PORTALS = "kubernetes service portals", "kubernetes externally
 LOAD_BALANCER_FIREWALL = "kubernetes load balancer firewall"
 INVALID_COUNTER, LOCALHOST_COUNTER = "ct_state_invalid_dropped_pkts", "localhost_nps_accepted_pkts"
 LOCALNET = "127.0.0.0/8"
-LOOPBACK = {Family.IPV4: IPv4Address("127.0.0.1"), Family.IPV6: IPv6Address("::1")}
+LOOPBACK: Mapping[Family, IPAddress] = {Family.IPV4: IPv4Address("127.0.0.1"), Family.IPV6: IPv6Address("::1")}
 TAIL = "~"  # sorts behind every Service
 
 
