@@ -37,7 +37,7 @@ import yaml
 from clusterip.clock import ManualClock
 from clusterip.kernel.nft_fake import FakeNft
 from clusterip.proxy.backends.nftables import Nftables
-from clusterip.proxy.backends.nftables_table import KUBE_PROXY
+from clusterip.proxy.backends.nftables_table import kube_proxy
 from clusterip.proxy.model import (
     Deliver,
     Delivery,
@@ -56,8 +56,8 @@ from clusterip.proxy.runner import Runner
 from packets.fates import fate
 from packets.lab import Lab
 from packets.machines import Where
+from proxy import iptables_walking, ipvs_walking, userspace_walking, walking
 from proxy.clusters import Cluster, node, packet
-from proxy.walking import verdict_of
 
 _SECTION = re.compile(r"^-- (\S+) --$", re.MULTILINE)
 _LINE = re.compile(r"(?P<packet>\S+ -> \S+(?: by \S+)?)\s+(?P<expected>.+?)(?:\s+only in (?P<modes>[a-z, ]+))?")
@@ -106,15 +106,15 @@ class Decided:
 
 
 @dataclass
-class Walked:
-    """The tables that the nftables backend leaves in the fake, after every due change."""
+class Changed:
+    """The tables that the nftables backend leaves in the fake, change by change, after every due one."""
 
     mode: str = "nftables"
     nft: FakeNft = field(default_factory=FakeNft)
     runner: Runner[Any, Any] | None = None
 
     def sync(self, plan: Callable[[], Plan]) -> str:
-        self.runner = self.runner or Runner(Nftables(self.nft), plan, ManualClock())
+        self.runner = self.runner or Runner(Nftables(self.nft, family=plan().node.family), plan, ManualClock())
         self.nft.commits.clear()
         while asyncio.run(self.runner.sync()).changes:
             pass
@@ -122,7 +122,28 @@ class Walked:
         return f"put {put} remove {sum(len(changes.remove) for changes in self.nft.commits)}"
 
     def fate(self, plan: Plan, sent: Packet, expected: Verdict, sticks: bool) -> Verdict:
-        return verdict_of(self.nft.tables[KUBE_PROXY], plan, sent)
+        return walking.verdict_of(self.nft.tables[kube_proxy(plan.node.family)], plan, sent)
+
+
+WALKS: Mapping[str, Callable[[Plan, Packet], Verdict]] = {
+    "nftables": lambda plan, sent: walking.verdict_of(walking.state_of(plan), plan, sent),
+    "iptables": lambda plan, sent: iptables_walking.verdict_of(iptables_walking.programmed(plan), plan, sent),
+    "ipvs": lambda plan, sent: ipvs_walking.Walk(ipvs_walking.state_of(plan), plan).verdict(sent),
+    "userspace": lambda plan, sent: userspace_walking.verdict_of(userspace_walking.Programmed(plan), sent),
+}
+
+
+@dataclass
+class Walked:
+    """What the backend of a mode compiles, walked through as the kernel would."""
+
+    mode: str
+
+    def sync(self, plan: Callable[[], Plan]) -> str:
+        return ""
+
+    def fate(self, plan: Plan, sent: Packet, expected: Verdict, sticks: bool) -> Verdict:
+        return WALKS[self.mode](plan, sent)
 
 
 @dataclass
