@@ -23,7 +23,7 @@ from clusterip.kernel import iptables_counters, sysctl
 from clusterip.kernel.iptables import ChainKey, IptablesError, JumpKey, KernelIptables, Key, Value
 from clusterip.kernel.iptables_listing import target
 from clusterip.kernel.iptables_monitor import Monitor
-from clusterip.kernel.iptables_variant import detect_variant
+from clusterip.kernel.iptables_probe import usable_variant
 from clusterip.proxy.backends import BackendSettings, Compiled, Refused
 from clusterip.proxy.backends.iptables_chains import (
     CANARIES,
@@ -127,8 +127,7 @@ class Iptables:
     async def prepare(self) -> None:
         """Find out which iptables is in use, and what it can do."""
         if isinstance(self._iptables, KernelIptables):
-            self._iptables.variant = await detect_variant()
-            version = await _version(self._iptables)
+            version = await _found(self._iptables)
             self.options = replace(
                 self.options,
                 random_fully=version >= RANDOM_FULLY_SINCE,
@@ -191,11 +190,11 @@ class Iptables:
             monitor.close()
 
 
-async def _version(iptables: KernelIptables) -> tuple[int, ...]:
-    """`iptables v1.8.9 (nf_tables)`; asking for the nat table as well, so that what is missing is told now."""
+async def _found(iptables: KernelIptables) -> tuple[int, ...]:
+    """Settle on a variant that works here; its version, as in `iptables v1.8.9 (nf_tables)`."""
     try:
+        iptables.variant = await usable_variant(iptables.family)
         text = await iptables.ask("--version")
-        await iptables.ask("--table", "nat", "--list-rules", "OUTPUT")
     except IptablesError as error:
         raise Failure(f"iptables mode cannot run here: {error}") from error
     numbers = text.partition(" v")[2].partition(" ")[0].split(".")
