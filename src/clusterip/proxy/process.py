@@ -12,8 +12,8 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Callable
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,13 +22,12 @@ from clusterip.api.meta import ObjectKey, Tree
 from clusterip.client.config import ServerConfig
 from clusterip.client.events import NORMAL, EventRecorder, Involved
 from clusterip.client.informer import Informer
-from clusterip.client.names import ENDPOINT_SLICES, NODES, SERVICES
+from clusterip.client.names import ENDPOINT_SLICES, NODES, SERVICES, ResourceRef
 from clusterip.client.rest import Client
 from clusterip.clock import Clock, SystemClock
 from clusterip.failure import Failure, told
 from clusterip.kernel import sysctl
 from clusterip.kernel.conntrack import Conntrack, KernelConntrack
-from clusterip.kernel.link import Netlink
 from clusterip.proxy import resolve, switch
 from clusterip.proxy.backends import Backend, BackendSettings
 from clusterip.proxy.config import KubeProxyConfiguration, to_tree
@@ -36,22 +35,23 @@ from clusterip.proxy.events import ServiceEvents
 from clusterip.proxy.family import FamilyProxy
 from clusterip.proxy.health import Health, probes
 from clusterip.proxy.healthchecks import HealthChecks
-from clusterip.proxy.model import Family, IPAddress, IPNetwork, Node
+from clusterip.proxy.model import Family, IPAddress, IPNetwork
 from clusterip.proxy.modes import MODES
-from clusterip.proxy.objects import FOREIGN, LEAVING_TAINT, EndpointSlice, NodeObject, Service, decoder
+from clusterip.proxy.objects import FOREIGN, EndpointSlice, NodeObject, Service, decoder
 from clusterip.proxy.pages import Answer, insights, listener
 from clusterip.proxy.programmed import ProgrammedLease, node_owner
-from clusterip.proxy.snapshot import zone_of
 from clusterip.proxy.sole import claim
+from clusterip.proxy.surroundings import Surroundings, service_networks_of
 from clusterip.proxy.telling import Telling
 from clusterip.transport.http import Listener
 from clusterip.transport.listening import bind
 
 logger = logging.getLogger(__name__)
 
-SERVICES_DEVICE = "kube-ipvs0"
+SERVICE_CIDRS = ResourceRef("networking.k8s.io", "v1", "servicecidrs", "ServiceCIDR", namespaced=False)
 
 ObjectName = tuple[str, str]
+PATIENT_SECONDS = 1.0
 IMPATIENT_SECONDS = 3.0  # then it is said that the Node object is waited for
 
 
@@ -79,46 +79,24 @@ class Proxy:
         self._settings, self._config = settings, settings.config
         self._clock = clock or SystemClock()
         self._conntrack = conntrack or KernelConntrack()
-        self._local_addresses = local_addresses or interface_addresses
+        self._around = Surroundings(
+            self._config, settings.service_networks, on_change=self.look_around, local_addresses=local_addresses
+        )
         self.health = Health(self._clock, patience_seconds=2 * resolve.periods(self._config).sync_seconds)
-        self._node: NodeObject | None = None
-        self._node_known = asyncio.Event()
         self.families: list[FamilyProxy] = []
 
     # -- the node ------------------------------------------------------------------------------------------------------
 
-    def on_node(self, key: ObjectName, old: NodeObject | None, new: NodeObject | None) -> None:
-        if new is None:
-            logger.warning("The Node object was deleted", extra={"kv": {"node": key[1]}})
-            self.health.is_node_eligible = False
-            return
-        leaving = any(taint.key == LEAVING_TAINT for taint in new.spec.taints or ())
-        self.health.is_node_eligible = not leaving and not new.metadata.deletion_timestamp
-        self._node = new
-        self.look_around()
-        if self._is_complete(new):
-            self._node_known.set()
-
-    def _is_complete(self, found: NodeObject) -> bool:
-        """Whether the Node says what is needed: its addresses, and its pods' network where that tells pods apart."""
-        needs_network = self._config.detect_local_mode == "NodeCIDR"
-        return bool(resolve.host_addresses(found)) and bool(resolve.pod_networks(found) or not needs_network)
-
     def look_around(self) -> None:
         """The node's addresses, labels or networks may have changed."""
+        self.health.is_node_eligible = self._around.is_eligible
         for family in self.families:
-            family.on_node(self._as_seen(family.node))
+            family.on_node(self._around.as_seen(family.node))
 
-    def _as_seen(self, node: Node) -> Node:
-        assert self._node is not None
-        return resolve.node_as_seen(
-            node,
-            self._config,
-            reported=resolve.host_addresses(self._node),
-            local=self._local_addresses(),
-            pod_networks=resolve.pod_networks(self._node),
-            zone=zone_of(self._node),
-        )
+    def on_node(self, key: ObjectName, old: NodeObject | None, new: NodeObject | None) -> None:
+        self._around.on_node(key, old, new)
+        if new is None:
+            self.health.is_node_eligible = False
 
     # -- life ----------------------------------------------------------------------------------------------------------
 
@@ -133,24 +111,32 @@ class Proxy:
             stack.callback(held.close)
             for listening in await self._listen():
                 stack.push_async_callback(listening.close)
-            client = await stack.enter_async_context(Client(self._settings.server, user_agent="kube-proxy/clusterip"))
+            client = await stack.enter_async_context(self._client())
             await self._follow(client, backends)
+
+    def _client(self) -> Client:
+        return Client(self._settings.server, user_agent="kube-proxy/clusterip", asked=self.health.metrics.asked)
 
     async def _follow(self, client: Client, backends: dict[Family, Backend[Any, Any]]) -> None:
         services = Informer(client, SERVICES, decoder(Service), labels=FOREIGN)
         slices = Informer(client, ENDPOINT_SLICES, decoder(EndpointSlice), labels=FOREIGN)
         nodes = Informer(client, NODES, decoder(NodeObject), fields=f"metadata.name={self._settings.node_name}")
+        networks = Informer(client, SERVICE_CIDRS, service_networks_of)
         nodes.subscribe(self.on_node)
-        services.subscribe(lambda *_: self.health.metrics.count("sync_proxy_rules_service_changes_total"))
-        slices.subscribe(lambda *_: self.health.metrics.count("sync_proxy_rules_endpoint_changes_total"))
+        networks.subscribe(self._around.on_networks)
         async with asyncio.TaskGroup() as group:
-            for informer in (services, slices, nodes):
+            followed: list[Informer[Any]] = [services, slices, nodes]
+            if not self._settings.service_networks:
+                followed.append(networks)
+            for informer in followed:
                 group.create_task(informer.run(), name=f"informer {informer.ref.plural}")
             await self._wait_for_node()
             await services.synced()
             await slices.synced()
+            await _patiently(followed[-1].synced())  # an old API has no ServiceCIDRs
             self.families = self._make_families(backends, slices, self._telling(client, services, slices, group))
             self.look_around()
+            group.create_task(self._follow_addresses(), name="addresses")
             for family in self.families:
                 services.subscribe(family.on_service)
                 slices.subscribe(family.on_slice)
@@ -165,11 +151,22 @@ class Proxy:
         """Node ports and locality need the Node object; until it is there nothing is programmed."""
         try:
             async with asyncio.timeout(IMPATIENT_SECONDS):
-                await self._node_known.wait()
+                await self._around.known.wait()
         except TimeoutError:
             values = {"node": self._settings.node_name}
             logger.warning("Waiting for the Node object and its addresses", extra={"kv": values})
-            await self._node_known.wait()
+            await self._around.known.wait()
+
+    async def _follow_addresses(self) -> None:
+        """Take the machine's addresses as they come and go."""
+        loop, monitor = asyncio.get_running_loop(), self._around.monitor()
+        loop.add_reader(monitor.fileno(), monitor.drain)
+        try:
+            self.look_around()
+            await asyncio.Event().wait()
+        finally:
+            loop.remove_reader(monitor.fileno())
+            monitor.close()
 
     def _telling(
         self,
@@ -191,20 +188,23 @@ class Proxy:
         checks = HealthChecks(lambda: self.health.is_healthy, events)
         lease = ProgrammedLease(client, node_name, lambda: slices.resource_version, clock, owner=self._owner)
         slices.subscribe(lambda *_: lease.seen())
+        telling = Telling(self._config.mode, clock, self.health, events, checks, lease)
+        services.subscribe(lambda *_: telling.census.changed("service"))
+        slices.subscribe(lambda *_: telling.census.changed("endpoint"))
         for name, part in (("events", recorder.run()), ("health checks", checks.run()), ("lease", lease.run())):
             group.create_task(part, name=name)
-        return Telling(self._config.mode, clock, self.health, events, checks, lease)
+        return telling
 
     def _owner(self) -> Tree | None:
         """Whose the Lease is."""
-        return node_owner(self._node.metadata.name, self._node.metadata.uid) if self._node else None
+        node = self._around.node
+        return node_owner(node.metadata.name, node.metadata.uid) if node else None
 
     def _make_families(
         self, backends: dict[Family, Backend[Any, Any]], slices: Informer[EndpointSlice], telling: Telling
     ) -> list[FamilyProxy]:
         """One for each family that can be had; the node's own must be."""
-        assert self._node is not None
-        primary = resolve.primary_family(self._config, resolve.host_addresses(self._node))
+        primary = self._around.primary_family
         if primary not in backends:
             raise Failure(f"{self._config.mode} mode cannot run here for IPv{primary.value}, the node's own IP family")
         stacks = "dual-stack" if len(backends) > 1 else "single-stack"
@@ -212,6 +212,7 @@ class Proxy:
         for text in resolve.warnings(self._config, primary):
             logger.warning(text)
         self.health.expect(backends)
+        telling.census.follow(backends.values())
         order = sorted(backends, key=lambda family: family is not primary)
         return [self._make_family(backends[family], slices, telling) for family in order]
 
@@ -303,10 +304,11 @@ async def prepared(config: KubeProxyConfiguration) -> dict[Family, Backend[Any, 
     return found
 
 
-def interface_addresses() -> tuple[IPAddress, ...]:
-    """The addresses of this network namespace; those that ipvs mode keeps there are Services'."""
-    with Netlink() as netlink:
-        return tuple(address.address.ip for address in netlink.addresses() if address.dev != SERVICES_DEVICE)
+async def _patiently(wanted: Awaitable[None]) -> None:
+    """Wait a moment for what may never come."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(PATIENT_SECONDS):
+            await wanted
 
 
 async def serve(settings: Settings) -> None:

@@ -127,18 +127,19 @@ def pod_traffic(config: KubeProxyConfiguration, family: Family, pod_networks: It
         return PodTraffic(interface=detect.bridge_interface)
     if mode == "InterfaceNamePrefix":
         return PodTraffic(interface=detect.interface_name_prefix + "*")
-    networks = pod_networks if mode == "NodeCIDR" else _networks(config.cluster_cidr.split(","))
+    networks = pod_networks if mode == "NodeCIDR" else networks_of(config.cluster_cidr.split(","))
     return next((PodTraffic(network=network) for network in networks if Family.of(network) is family), None)
 
 
-def _networks(texts: Iterable[str]) -> list[IPNetwork]:
+def networks_of(texts: Iterable[str]) -> list[IPNetwork]:
+    """The networks that texts name; ValueError when one names none."""
     return [ip_network(text.strip(), strict=False) for text in texts if text.strip()]
 
 
 def node_port_networks(config: KubeProxyConfiguration, family: Family) -> list[IPNetwork]:
     """Where node ports are taken; empty: not limited."""
     texts = [text for text in config.node_port_addresses if text != PRIMARY]
-    found = [network for network in _networks(texts) if Family.of(network) is family]
+    found = [network for network in networks_of(texts) if Family.of(network) is family]
     return [] if any(network.prefixlen == 0 for network in found) else found
 
 
@@ -184,7 +185,7 @@ def conntrack_sysctls(config: KubeProxyConfiguration, cores: int) -> dict[str, i
 def service_networks(text: str) -> tuple[IPNetwork, ...]:
     """The ranges of which unallocated addresses are dropped."""
     try:
-        return tuple(_networks(text.split(",")))
+        return tuple(networks_of(text.split(",")))
     except ValueError as error:
         raise Failure(f"--service-cluster-ip-range: {error}") from error
 
@@ -195,7 +196,7 @@ def warnings(config: KubeProxyConfiguration, primary: Family) -> list[str]:
     if not config.node_port_addresses:
         found.append("nodePortAddresses is unset: node ports are taken on all local addresses; consider [primary]")
     elif config.node_port_addresses != (PRIMARY,):
-        named = {Family.of(network) for network in _networks(config.node_port_addresses)}
+        named = {Family.of(network) for network in networks_of(config.node_port_addresses)}
         others = [_name(family) for family in Family if family not in named]
         found += [f"nodePortAddresses names no {name} network: all local {name} addresses are taken" for name in others]
     if config.detect_local_mode == "ClusterCIDR" and pod_traffic(config, primary, ()) is None:
