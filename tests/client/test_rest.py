@@ -151,3 +151,26 @@ def test_an_error_event_is_raised():
 
     with pytest.raises(ApiError, match="too old"):
         asyncio.run(go())
+
+
+def test_who_counts_requests_hears_of_each():
+    heard = []
+
+    async def answer(request: web.Request) -> web.Response:
+        return json({"kind": "Pod"}, status=404 if request.path.endswith("gone") else 200)
+
+    def asked(method, host, code, seconds):
+        assert seconds >= 0
+        heard.append((method, host.split(":")[0], code))
+
+    async def go():
+        async with serving(answer) as config, Client(config, asked=asked) as client:
+            await client.get(PODS, "web", "default")
+            with pytest.raises(ApiError):
+                await client.get(PODS, "gone", "default")
+        async with Client(ServerConfig(url="http://127.0.0.1:1"), asked=asked) as client:
+            with pytest.raises(Unreachable):
+                await client.get(PODS, "web", "default")
+
+    asyncio.run(go())
+    assert heard == [("GET", "127.0.0.1", 200), ("GET", "127.0.0.1", 404), ("GET", "127.0.0.1", 0)]

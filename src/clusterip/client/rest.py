@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from types import TracebackType
-from typing import Any
+from types import SimpleNamespace, TracebackType
+from typing import Any, TypeAlias
 from urllib.parse import urlencode
 
 import aiohttp
@@ -36,6 +36,10 @@ PATCH_TYPES = {
 }
 
 
+# told of each request: its method, host, status (0: there was no answer) and seconds until the answer began
+Asked: TypeAlias = Callable[[str, str, int, float], None]
+
+
 class Unreachable(ConnectionError):
     """No answer from the API server: refused, cut off, or too late."""
 
@@ -44,9 +48,15 @@ class Client:
     """One identity at one API server; an async context manager."""
 
     def __init__(
-        self, config: ServerConfig, *, user_agent: str = "clusterip/0.1", field_manager: str | None = None
+        self,
+        config: ServerConfig,
+        *,
+        user_agent: str = "clusterip/0.1",
+        field_manager: str | None = None,
+        asked: Asked | None = None,
     ) -> None:
         self.config = config
+        self._asked = asked
         self._user_agent = user_agent
         self._field_manager = field_manager
         self._session: aiohttp.ClientSession | None = None
@@ -66,6 +76,7 @@ class Client:
         connector = aiohttp.TCPConnector(limit=0, ssl=context if context is not None else True, ttl_dns_cache=60)
         self._session = aiohttp.ClientSession(
             connector=connector,
+            trace_configs=[] if self._asked is None else [_trace(self._asked)],
             auto_decompress=True,
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": self._user_agent, "Accept": "application/json", "Accept-Encoding": "identity"},
@@ -282,6 +293,26 @@ class Client:
 
     def _manager(self, name: str | None = None) -> dict[str, str]:
         return _given(fieldManager=name or self._field_manager or "")
+
+
+def _trace(asked: Asked) -> aiohttp.TraceConfig:
+    """Tells of each request."""
+    trace = aiohttp.TraceConfig()
+    now = asyncio.get_running_loop().time
+
+    async def start(_: Any, context: SimpleNamespace, __: Any) -> None:
+        context.started = now()
+
+    async def end(_: Any, context: SimpleNamespace, found: aiohttp.TraceRequestEndParams) -> None:
+        asked(found.method, found.url.authority, found.response.status, now() - context.started)
+
+    async def fail(_: Any, context: SimpleNamespace, found: aiohttp.TraceRequestExceptionParams) -> None:
+        asked(found.method, found.url.authority, 0, now() - context.started)
+
+    trace.on_request_start.append(start)
+    trace.on_request_end.append(end)
+    trace.on_request_exception.append(fail)
+    return trace
 
 
 def _given(**params: str) -> dict[str, str]:

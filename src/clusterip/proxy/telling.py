@@ -10,6 +10,7 @@ import logging
 from collections.abc import Hashable
 
 from clusterip.clock import Clock
+from clusterip.proxy.census import Census
 from clusterip.proxy.events import ServiceEvents
 from clusterip.proxy.family import Programmed
 from clusterip.proxy.health import Health
@@ -40,6 +41,7 @@ class Telling:
     ) -> None:
         self._mode, self._clock = mode, clock
         self._health, self._events, self._checks, self._lease = health, events, checks, lease
+        self.census = Census(health.metrics)
 
     def queued(self, family: Family) -> None:
         self._health.queued(family)
@@ -51,6 +53,7 @@ class Telling:
         self._lease.programmed(family, programmed.slices_revision, more_waits=more)
         self._checks.programmed(programmed.synced.plan)
         self._events.conflicts(programmed.snapshot)
+        self.census.programmed(programmed.snapshot, more_waits=more)
         self._measure(programmed)
         self._log(programmed)
 
