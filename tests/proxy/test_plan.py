@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from clusterip.proxy.model import Deliver, Drop, Ignore, Node, PodTraffic, Reject, Verdict
+from clusterip.proxy.model import Deliver, Drop, HealthCheck, Ignore, Node, PodTraffic, Reject, Verdict
 from clusterip.proxy.plan import Planner, decide
 from proxy.clusters import Cluster, node, packet
 
@@ -134,3 +134,30 @@ def test_unchanged_services_keep_their_plans() -> None:
     found.collector.on_node(replace(found.collector.node, zone="b"))
     anew = planner.plan(found.collector.snapshot())
     assert all(anew.services[key] is not after.services[key] for key in anew.services)
+
+
+def test_an_address_that_is_external_and_a_load_balancers_is_bound_by_source_ranges() -> None:
+    both = {"status": [{"ip": "172.16.0.1"}], "loadBalancerSourceRanges": ["10.0.0.0/8"]}
+    plan = cluster(LOCAL, **both).plan()
+    assert short(decide(plan, packet(f"{OUTSIDE} -> {EXTERNAL}"))) == "DROP"
+    assert short(decide(plan, packet(f"{POD} -> {EXTERNAL}"))) == "Lm"
+
+
+def test_the_node_within_the_ranges_lets_the_load_balancer_ip_in() -> None:
+    status = [{"ip": "172.16.0.8"}, {"ip": "172.16.0.9"}]
+    plan = cluster(LOCAL, status=status, loadBalancerSourceRanges=["192.168.4.0/24"]).plan()
+    assert short(decide(plan, packet("172.16.0.9 -> 172.16.0.9:80/tcp"))) == "Lm"
+    assert short(decide(plan, packet("172.16.0.8 -> 172.16.0.9:80/tcp"))) == "DROP"
+
+
+def test_health_counts_ready_endpoints_here_each_address_once() -> None:
+    found = Cluster()
+    spec = {"type": "LoadBalancer", "externalTrafficPolicy": "Local", "healthCheckNodePort": 32000}
+    found.service("web", "10.96.0.20", "http 80/tcp", "tls 443/tcp", **spec)
+    for name in ("http", "tls"):
+        found.endpoints("web", f"{name} 8080/tcp", LOCAL, "10.244.1.6 terminating", REMOTE)
+    [service] = found.plan().services.values()
+    assert service.health == HealthCheck(32000, 1)
+    found.service("web", "10.96.0.20", "http 80/tcp", **spec | {"externalTrafficPolicy": "Cluster"})
+    [service] = found.plan().services.values()
+    assert service.health is None

@@ -3,7 +3,10 @@
 Stage: plan.  In: Snapshot.  Out: Plan; decide: the Verdict on a packet, against which every backend is tested.
 Rules: pure; no word of a backend.  A Service's plan is made again only when its view or the node is another object.
 Truth: KEP-1860 (paths and masquerading); kpng doc/service-proxy.md; the order of checks is netfilter's: source ranges,
-then translation, then what was not translated is refused or dropped.
+then translation, then what was not translated is refused or dropped.  Unlike upstream a node that may reach a load
+balancer IP is let in with that IP as sender only there, not at the Service's other load balancer IPs; and an address
+that is both an external and a load balancer IP of a Service is bound by source ranges in every mode (in upstream's
+iptables mode the external IP comes first and lets everybody in).
 """
 
 from __future__ import annotations

@@ -4,6 +4,8 @@ Stage: snapshot.  In: changes of Services, EndpointSlices and the Node.  Out: Sn
 Rules: no socket, no clock; a Service's view is made again only when one of its own objects changed, or a neighbour gave
 up a frontend that both claimed.  What cannot be read is left out with a warning, never a reason to stop.
 Truth: a frontend claimed twice belongs to the older Service; endpoints are merged over slices by address and port.
+Unlike upstream, whose maps have no order, what comes out never depends on the order of what came in; the scheduler and
+the weights of endpoints are ours.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 Stage: plan.  In: Endpoints, the node, the port's traffic policies.  Out: targets in order, cluster-wide and local.
 Rules: pure; the order of the input does not matter.
-Truth: KEP-1669 terminating endpoints, KEP-2086 internal policy, KEP-2433 and KEP-3015 hints.
+Truth: KEP-1669 terminating endpoints, KEP-2086 internal policy, KEP-2433 and KEP-3015 hints.  As upstream: each set
+falls back to terminating endpoints alone, policy Local does not look at hints.
 """
 
 from __future__ import annotations
