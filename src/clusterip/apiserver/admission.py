@@ -11,6 +11,7 @@ from typing import Any
 from clusterip.api.errors import ApiError, quoted
 from clusterip.api.meta import Tree
 from clusterip.apiserver import escalation, objects
+from clusterip.apiserver.cache import Collection
 from clusterip.apiserver.core import Call, Core, pick
 from clusterip.apiserver.writes import Transaction
 
@@ -18,7 +19,6 @@ IMMORTAL = ("default", "kube-system", "kube-public")
 TOKEN_FOLDER = "/var/run/secrets/kubernetes.io/serviceaccount"
 TOKEN_SECONDS = 3607
 TOLERATION_SECONDS = 300
-PRIORITIES = {"": 0, "system-cluster-critical": 2_000_000_000, "system-node-critical": 2_000_001_000}
 MIRROR = "kubernetes.io/config.mirror"
 NO_EXECUTE_TAINTS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 
@@ -69,17 +69,29 @@ def _admit_pod(core: Core, call: Call, transaction: Transaction, pod: Tree) -> N
         _admit_account(core, call, transaction, pod, spec)
     if core.settings.default_tolerations:
         _tolerate(spec)
-    _prioritize(pod, spec)
+    _prioritize(core, transaction, pod, spec)
 
 
-def _prioritize(pod: Tree, spec: Tree) -> None:
-    """The priority that a class's name means."""
+def _prioritize(core: Core, transaction: Transaction, pod: Tree, spec: Tree) -> None:
+    """The priority that a class's name means; without a name that of the default class, if there is one."""
+    classes = core.registry.of("priorityclasses", "scheduling.k8s.io")
     name = spec.get("priorityClassName", "")
-    if name not in PRIORITIES:
+    entry = transaction.get(classes, name) if classes is not None and name else None
+    if name and entry is None:
         why = f"no PriorityClass with name {name} was found"
         raise ApiError.forbidden("", "pods", pod["metadata"].get("name", ""), why)
-    spec["priority"] = PRIORITIES[name]
-    spec.setdefault("preemptionPolicy", "PreemptLowerPriority")
+    found = entry.tree() if entry else _default_class(classes)
+    if found and not name:
+        spec["priorityClassName"] = found["metadata"]["name"]
+    spec["priority"] = (found or {}).get("value") or 0
+    spec.setdefault("preemptionPolicy", (found or {}).get("preemptionPolicy") or "PreemptLowerPriority")
+
+
+def _default_class(classes: Collection | None) -> Tree | None:
+    """Of several default classes the one with the least value counts."""
+    entries = classes.entries.values() if classes else ()
+    found = [entry.tree() for entry in entries if b'"globalDefault":true' in entry.body]
+    return min(found, key=lambda tree: tree.get("value") or 0, default=None)
 
 
 def _admit_account(core: Core, call: Call, transaction: Transaction, pod: Tree, spec: Tree) -> None:

@@ -15,6 +15,7 @@ from clusterip.api.errors import ApiError
 from clusterip.api.meta import Tree, copied
 from clusterip.api.resources.networking import range_object
 from clusterip.api.resources.rbac import GROUP as RBAC
+from clusterip.api.resources.scheduling import system_classes
 from clusterip.apiserver import policy, writing
 from clusterip.apiserver.access import MASTERS, User
 from clusterip.apiserver.core import Call, Core
@@ -51,8 +52,9 @@ async def begin(core: Core) -> None:
     """Make what is missing."""
     for name in NAMESPACES:
         await ensure(core, "", "v1", "namespaces", "", {"metadata": {"name": name}})
-    await _ensure_all(core, "clusterroles", policy.cluster_roles())
-    await _ensure_all(core, "clusterrolebindings", policy.cluster_role_bindings())
+    await _ensure_all(core, RBAC, "clusterroles", policy.cluster_roles())
+    await _ensure_all(core, RBAC, "clusterrolebindings", policy.cluster_role_bindings())
+    await _ensure_all(core, "scheduling.k8s.io", "priorityclasses", system_classes())
     host, port = core.settings.advertise
     await _ensure_range(core)
     await ensure(core, "", "v1", "services", "default", kubernetes_service(core.settings.ranges, port))
@@ -101,13 +103,13 @@ async def ensure(core: Core, group: str, version: str, plural: str, namespace: s
         raise Failure(f"cannot make {plural} {call.name}: {error.message}") from error
 
 
-async def _ensure_all(core: Core, plural: str, wanted: Iterable[Tree]) -> None:
-    """Roles or bindings, all in one transaction; those that are there stay as they are."""
+async def _ensure_all(core: Core, group: str, plural: str, wanted: Iterable[Tree]) -> None:
+    """Objects of the whole cluster, all in one transaction; those that are there stay as they are."""
     trees = list(wanted)
 
     def operation(transaction: Transaction) -> None:
         for tree in trees:
-            call = own_call(core, RBAC, "v1", plural, "", tree["metadata"]["name"])
+            call = own_call(core, group, "v1", plural, "", tree["metadata"]["name"])
             if call is None or transaction.get(call.served.collection, call.key) is not None:
                 continue
             resource = call.served.resource

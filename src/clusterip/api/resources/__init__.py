@@ -19,7 +19,9 @@ from clusterip.api.resources.ingresses import INGRESS, INGRESS_CLASS
 from clusterip.api.resources.networking import IP_ADDRESS, SERVICE_CIDR
 from clusterip.api.resources.pods import POD
 from clusterip.api.resources.policies import NETWORK_POLICY
+from clusterip.api.resources.policy import POD_DISRUPTION_BUDGET
 from clusterip.api.resources.rbac import CLUSTER_ROLE, CLUSTER_ROLE_BINDING, ROLE, ROLE_BINDING
+from clusterip.api.resources.scheduling import PRIORITY_CLASS
 from clusterip.api.resources.services import ENDPOINTS, SERVICE
 from clusterip.api.resources.statefulsets import STATEFUL_SET
 
@@ -53,4 +55,6 @@ RESOURCES: tuple[Resource, ...] = (
     CLUSTER_ROLE_BINDING,
     ROLE,
     ROLE_BINDING,
+    POD_DISRUPTION_BUDGET,
+    PRIORITY_CLASS,
 )
