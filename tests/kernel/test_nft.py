@@ -156,9 +156,9 @@ def test_a_refusal_names_its_object() -> None:
         **{element_key("s", NUMBER.pack(0x7F7F00 + n)): Element() for n in range(3)},
     }
     made = requests(OURS, Changes(put))
-    assert [describe(found, 0) for found in made] == ["set s", "chain c", "an element of s", "a rule of chain c"]
-    second = made[2].body.index(NUMBER.pack(0x7F7F01)) + 20
-    assert describe(made[2], second) == f"s {NUMBER.pack(0x7F7F01).hex()}"
+    assert [describe(found, 0) for found in made] == ["set s", "chain c", "a rule of chain c", "an element of s"]
+    second = made[3].body.index(NUMBER.pack(0x7F7F01)) + 20
+    assert describe(made[3], second) == f"s {NUMBER.pack(0x7F7F01).hex()}"
 
 
 def event(table: str, port: int, family: int = 2, kind: int = 12) -> bytes:

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from clusterip.clock import ManualClock
-from clusterip.diff import Changes
+from clusterip.diff import Changes, flat
 from clusterip.kernel.nft import TABLE, Element, Key, TableSpec, Value, chain_key, element_key, set_key
 from clusterip.kernel.nft_fake import FakeNft
 from clusterip.kernel.nft_field import NUMBER
@@ -16,6 +16,7 @@ from clusterip.proxy.backends.nftables import Compiler, Nftables
 from clusterip.proxy.backends.nftables_table import KUBE_PROXY, SETS, TABLE_SPEC, endpoints_chain
 from clusterip.proxy.runner import Runner
 from proxy.clusters import Cluster
+from proxy.test_nftables_oracle import settled
 from proxy.test_nftables_order import SLOT, cluster
 from proxy.walking import MARK, state_of
 
@@ -72,8 +73,7 @@ def test_whatever_was_there_becomes_ours(foreign: dict[Key, Value]) -> None:
     found, nft = cluster("10.244.1.5"), FakeNft()
     nft.tables[KUBE_PROXY] = foreign
     runner = Runner(Nftables(nft), found.plan, ManualClock())
-    while asyncio.run(runner.sync()).changes:
-        pass
+    asyncio.run(settled(runner))
     assert asyncio.run(nft.read(KUBE_PROXY)) == state_of(found.plan())
 
 
@@ -82,3 +82,29 @@ def test_a_refusal_is_told_with_its_reason() -> None:
     nft.refuse = "No space left on device"
     with pytest.raises(Refused, match="No space left on device"):
         asyncio.run(Nftables(nft).commit(Changes({TABLE: TABLE_SPEC})))
+
+
+def test_a_chain_that_nobody_needs_stays_until_the_table_is_read() -> None:
+    """The kernel looks at all endpoints whenever a chain looks into their map for the first time."""
+    found, nft = cluster("10.244.1.5", "10.244.1.6"), FakeNft()
+    runner = Runner(Nftables(nft), found.plan, ManualClock())
+    asyncio.run(runner.sync())
+    found.endpoints("web", "http 8080/tcp", "10.244.1.5")
+    asyncio.run(runner.sync())
+    assert asyncio.run(runner.sync()).changes == 1, "the slot"
+    both = {chain_key("endpoints-1"), chain_key("endpoints-2")}
+    assert both < nft.tables[KUBE_PROXY].keys()
+    asyncio.run(settled(runner))
+    assert both - nft.tables[KUBE_PROXY].keys() == {chain_key("endpoints-2")}
+
+
+def test_many_endpoints_go_in_pieces_and_whole() -> None:
+    """A hash table of the kernel grows between transactions."""
+    found, nft = Cluster(), FakeNft()
+    for number in range(500):
+        found.service(f"s{number}", f"10.97.{number // 250}.{number % 250}", "http 80/tcp")
+        found.endpoints(f"s{number}", "http 8080/tcp", *(f"10.244.2.{each}" for each in range(1, 101)))
+    backend, compiled = Nftables(nft), flat(Compiler(MARK).compile(found.plan()).parts)
+    asyncio.run(backend.commit(Changes(compiled)))
+    assert [len(changes.put) > 19000 for changes in nft.commits].count(True) == 2
+    assert asyncio.run(nft.read(KUBE_PROXY)) == compiled

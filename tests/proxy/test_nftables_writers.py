@@ -18,7 +18,7 @@ from clusterip.proxy.model import Node
 from clusterip.proxy.runner import Runner
 from kernel.nft_places import nft_in, own_namespace, run_nft, text_nft_in
 from proxy.clusters import Cluster
-from proxy.test_nftables_oracle import CLUSTERS, VIPS, fill, nodes
+from proxy.test_nftables_oracle import CLUSTERS, VIPS, fill, nodes, settled
 
 pytestmark = pytest.mark.root
 ELEMENTS = re.compile(r"elements = \{ (.*?) \}$", re.DOTALL | re.MULTILINE)
@@ -41,9 +41,8 @@ async def play(nft: KernelNft, of: Node, steps: list[dict[str, Any]], fd: int) -
         fill(cluster, step)
         await runner.sync()
         seen.append(listing(fd))
-    while (await runner.sync()).changes:
-        seen.append(listing(fd))
-    return seen
+    await settled(runner)
+    return [*seen, listing(fd)]
 
 
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow])

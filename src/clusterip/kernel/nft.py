@@ -228,12 +228,19 @@ def element_changes(family: str, changes: Changes[Key, Value], gone: Collection[
 def _by_set(values: State, width: int) -> dict[str, ElementsByKey]:
     found: dict[str, ElementsByKey] = {}
     for key, value in values.items():
-        if isinstance(value, Element):
+        if key.element:
             into = found.get(key.name)
             if into is None:
                 into = found[key.name] = {}
+            assert isinstance(value, Element)
             if len(value.value) <= width or isinstance(value.value, str):
                 into[key.element] = value
             else:
-                into.update((single.element, part) for single, part in split(key, value, width))
+                _put_run(into, key.element, value.value, value.comment, width)
     return found
+
+
+def _put_run(into: ElementsByKey, key: bytes, values: bytes, comment: str, width: int) -> None:
+    head, first = key[:-NUMBER_BYTES], NUMBER.unpack(key[-NUMBER_BYTES:])[0]
+    for place in range(len(values) // width):
+        into[head + NUMBER.pack(first + place)] = Element(values[place * width : place * width + width], comment)

@@ -1,8 +1,9 @@
 """A transaction of nftables as netlink requests.
 
 Stage: commit.  In: Changes of a State.  Out: requests for nfnetlink.py.
-Rules: pure.  Order: sets, chains, rules out, elements out, elements in, rules in, sets and chains out: each object
-exists before it is named and is named nowhere when it goes.
+Rules: pure.  Order: sets, chains, rules out, rules in, elements out, elements in, sets and chains out: each object
+exists before it is named and is named nowhere when it goes; and a rule that looks into a map makes the kernel walk all
+of the map's elements, so it comes before them.
 Truth: linux/netfilter/nf_tables.h; what nft 1.0.6 writes for the same (nft_text.py is held against this).
 """
 
@@ -100,12 +101,12 @@ class _Writer:
         if isinstance(spec := put.get(TABLE), TableSpec):
             yield self._request(NEW_TABLE, attribute(TABLE_USER, comment_entry(spec.comment)), flags=NLM_F_CREATE)
         yield from self._declarations(removed, put)
-        gone = {key.name for key in removed if key.kind is Kind.SET}
-        for found in element_changes(self._family, Changes(put, removed), gone):
-            yield from self._elements(found, counters)
         for key, value in put.items():
             if isinstance(value, Chain):
                 yield from (self._rule(key.name, found) for found in value.rules)
+        gone = {key.name for key in removed if key.kind is Kind.SET}
+        for found in element_changes(self._family, Changes(put, removed), gone):
+            yield from self._elements(found, counters)
         yield from self._departures(removed, put)
 
     def _declarations(self, removed: State, put: State) -> Iterator[Request]:

@@ -19,6 +19,7 @@ from clusterip.kernel.nft import (
     TABLE,
     Element,
     Key,
+    Kind,
     Nft,
     NftError,
     State,
@@ -32,7 +33,7 @@ from clusterip.kernel.nft_kernel import KernelNft
 from clusterip.kernel.nft_monitor import Monitor
 from clusterip.proxy.backends import BackendSettings, Compiled, Refused
 from clusterip.proxy.backends import nftables_table as table
-from clusterip.proxy.backends.nftables_order import in_order, pieces
+from clusterip.proxy.backends.nftables_order import LONG, in_order, is_long, pieces
 from clusterip.proxy.backends.nftables_service import Part, compile_service
 from clusterip.proxy.model import Family, Node, Plan, ServicePlan, Traits
 
@@ -71,6 +72,11 @@ class Compiler:
             changed.add(name)
         return Compiled(self._parts, None if known is None else frozenset(changed))
 
+    def sweep(self) -> None:
+        """Let go of what nobody needs any more; the next state is compared with all that is there."""
+        self._shared.sweep()
+        self._parts = self._parts | dict(self._shared.renewed())
+
     def _differing(self, plan: Plan) -> list[ObjectKey]:
         """The Services that are another object than last time, or gone."""
         made = self._made
@@ -95,9 +101,13 @@ class Compiler:
 
 
 class _Shared:
-    """Keys that several Services need, counted."""
+    """Keys that several Services need, counted.
+
+    Chains stay when nobody needs them, until the table is read again: a new one makes the kernel walk all endpoints.
+    """
 
     def __init__(self) -> None:
+        self._unused: set[Key] = set()
         self._counts: dict[Key, int] = {}
         self._buckets: dict[int, dict[Key, Value]] = {}
         self._stale: set[int] = set()
@@ -106,7 +116,9 @@ class _Shared:
         for key, value in wanted.items():
             count = self._counts.get(key, 0)
             self._counts[key] = count + 1
-            if not count:
+            if not count and key in self._unused:
+                self._unused.remove(key)
+            elif not count:
                 bucket = _bucket(key)
                 self._buckets.setdefault(bucket, {})[key] = value
                 self._stale.add(bucket)
@@ -116,9 +128,20 @@ class _Shared:
             self._counts[key] -= 1
             if not self._counts[key]:
                 del self._counts[key]
-                bucket = _bucket(key)
-                del self._buckets[bucket][key]
-                self._stale.add(bucket)
+                if key.kind is Kind.CHAIN:
+                    self._unused.add(key)
+                else:
+                    self._drop(key)
+
+    def sweep(self) -> None:
+        """Drop what is not needed."""
+        while self._unused:
+            self._drop(self._unused.pop())
+
+    def _drop(self, key: Key) -> None:
+        bucket = _bucket(key)
+        del self._buckets[bucket][key]
+        self._stale.add(bucket)
 
     def renewed(self) -> list[tuple[str, Mapping[Key, Value]]]:
         """The parts that changed since this was asked."""
@@ -189,6 +212,7 @@ class Nftables:
             found = await self._nft.read(self._table)
         except NftError as error:
             raise Refused(f"cannot read the rules: {error}") from error
+        self._compiler.sweep()
         if not found:
             return found
         return found if is_compatible(found) else {TABLE: TableSpec("")}
@@ -197,16 +221,24 @@ class Nftables:
         """Make the changes in one transaction; what must wait for the next one."""
         now, later = in_order(changes, self.family)
         try:
-            try:
-                await self._nft.commit(self._table, now)
-            except NftError as error:
-                if not error.too_long:
-                    raise
-                for piece in pieces(now, self.family):
-                    await self._nft.commit(self._table, piece)
+            await self._commit(now)
         except NftError as error:
             raise Refused(f"nftables refused {len(changes)} changes: {error}") from error
         return Changes(remove=later)
+
+    async def _commit(self, changes: Changes[Key, Value]) -> None:
+        """In one transaction, unless it is too long for the socket or for the kernel's hash tables."""
+        try:
+            if not is_long(changes, self.family):
+                await self._nft.commit(self._table, changes)
+                return
+            for piece in pieces(changes, self.family, LONG):
+                await self._nft.commit(self._table, piece)
+        except NftError as error:
+            if not error.too_long:
+                raise
+            for piece in pieces(changes, self.family):
+                await self._nft.commit(self._table, piece)
 
 
 def make(settings: BackendSettings) -> Nftables:

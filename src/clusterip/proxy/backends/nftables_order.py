@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from clusterip.diff import Changes
 from clusterip.kernel.nft import (
     NUMBER_BYTES,
+    TABLE,
     VALUE_BYTES,
     Chain,
     Element,
@@ -29,7 +30,9 @@ from clusterip.proxy.backends import nftables_table as table
 from clusterip.proxy.model import Family
 
 FRONTENDS_OF = {table.ENDPOINTS: table.SERVICE_IPS, table.NODEPORT_ENDPOINTS: table.SERVICE_NODEPORTS}
-PIECE = 500  # single elements in one transaction, when it must be short
+SHORT = 500  # single elements in one transaction, when it must be short
+FEW = 500  # keys that are never a long transaction
+LONG = 20000  # when it may be long: the kernel's hash tables grow between transactions, and until then they are slow
 Values = Mapping[Key, Value]
 
 
@@ -45,32 +48,39 @@ def in_order(changes: Changes[Key, Value], family: Family) -> tuple[Changes[Key,
 
 
 def _with_single_slots(changes: Changes[Key, Value], width: int) -> Changes[Key, Value]:
-    """Runs that change, slot by slot; slots that stay are in neither side."""
-    if not any(key.name in FRONTENDS_OF and key.element for key in changes.remove):
+    """Runs that change or go, slot by slot; slots that stay are on neither side. Runs that are new stay runs."""
+    old = [key for key in changes.remove if key.name in FRONTENDS_OF and key.element]
+    if not old:
         return changes
-    put, remove = _single(changes.put, width), _single(changes.remove, width)
-    for key in [key for key in remove if key.name in FRONTENDS_OF and key.element and put.get(key) == remove[key]]:
-        del put[key], remove[key]
+    put, remove = dict(changes.put), dict(changes.remove)
+    for key in old:
+        before, after = remove.pop(key), put.pop(key, None)
+        assert isinstance(before, Element)
+        slots = dict(split(key, before, width))
+        if isinstance(after, Element):
+            for slot, element in split(key, after, width):
+                if slots.get(slot) == element:
+                    del slots[slot]
+                else:
+                    put[slot] = element
+        remove |= slots
     return Changes(put, remove)
-
-
-def _single(values: Values, width: int) -> dict[Key, Value]:
-    found: dict[Key, Value] = {}
-    for key, value in values.items():
-        if isinstance(value, Element) and key.name in FRONTENDS_OF:
-            found.update(split(key, value, width))
-        else:
-            found[key] = value
-    return found
 
 
 def held_back(changes: Changes[Key, Value]) -> dict[Key, Value]:
     """The removals that must come one transaction later than these changes, in which slots are single."""
-    touched = {key for key in changes.remove if key.kind is Kind.ELEMENT} | changes.put.keys()
     gone = {key: value for key, value in changes.remove.items() if key not in changes.put}
-    held = {key: value for key, value in gone.items() if _leading_to(key) in touched}
-    held |= _held_chains(changes.remove, gone)
+    if not gone:
+        return gone
+    held = {key: value for key, value in gone.items() if _is_led_to(_leading_to(key), changes)}
+    if any(key.kind is Kind.CHAIN for key in gone):
+        held |= _held_chains(changes.remove, gone)
     return held
+
+
+def _is_led_to(leading: Key | None, changes: Changes[Key, Value]) -> bool:
+    """Whether what leads there changes now."""
+    return leading in changes.put or (leading in changes.remove and leading is not None and leading.element != b"")
 
 
 def _leading_to(key: Key) -> Key | None:
@@ -119,7 +129,14 @@ def _by_set(values: Values) -> dict[str, list[Key]]:
     return found
 
 
-def pieces(changes: Changes[Key, Value], family: Family) -> Iterator[Changes[Key, Value]]:
+def is_long(changes: Changes[Key, Value], family: Family) -> bool:
+    """Whether the changes are better made in pieces, and may be: a table is replaced at once."""
+    if TABLE in changes.remove or len(changes.put) < FEW:
+        return False
+    return sum(_weight(changes, key, VALUE_BYTES[family.table]) for key in changes.put) > 2 * LONG
+
+
+def pieces(changes: Changes[Key, Value], family: Family, size: int = SHORT) -> Iterator[Changes[Key, Value]]:
     """The changes as several transactions, for a kernel that takes none so long (an ordinary user's socket is small).
 
     Slots come before the frontends that lead to them, so that each Service appears whole.
@@ -129,20 +146,23 @@ def pieces(changes: Changes[Key, Value], family: Family) -> Iterator[Changes[Key
     others = set(elements).difference(slots)
     rest = [key for key in {**changes.remove, **changes.put} if key.kind is not Kind.ELEMENT]
     stay, leave = [key for key in rest if key in changes.put], [key for key in rest if key not in changes.put]
-    yield from _cut(changes, stay, VALUE_BYTES[family.table])
-    yield from _cut(changes, slots, VALUE_BYTES[family.table])
-    yield from _cut(changes, [key for key in elements if key in others], VALUE_BYTES[family.table])
-    yield from _cut(changes, leave, VALUE_BYTES[family.table])
+    for keys in (stay, slots, [key for key in elements if key in others], leave):
+        yield from _cut(changes, keys, VALUE_BYTES[family.table], size)
 
 
-def _cut(changes: Changes[Key, Value], keys: list[Key], width: int) -> Iterator[Changes[Key, Value]]:
+def _weight(changes: Changes[Key, Value], key: Key, width: int) -> int:
+    """How many single elements it is."""
+    value = changes.put.get(key, changes.remove.get(key))
+    return max(1, len(value.value) // width) if isinstance(value, Element) else 1
+
+
+def _cut(changes: Changes[Key, Value], keys: list[Key], width: int, size: int) -> Iterator[Changes[Key, Value]]:
     chosen: list[Key] = []
     weight = 0
     for key in keys:
-        value = changes.put.get(key, changes.remove.get(key))
-        weight += max(1, len(value.value) // width) if isinstance(value, Element) else 1
+        weight += _weight(changes, key, width)
         chosen.append(key)
-        if weight >= PIECE:
+        if weight >= size:
             yield _only(changes, chosen)
             chosen, weight = [], 0
     if chosen:
