@@ -78,7 +78,7 @@ class IpvsMode:
         await prepare.require(self._settings, self._ipvs, self._sets)
         if isinstance(self._chains, KernelIptables):
             try:
-                self._chains = KernelIptables(self.family, await usable_variant(self.family))
+                self._chains.variant = await usable_variant(self.family)
             except IptablesError as error:
                 raise Failure(f"mode ipvs cannot run here: {error}") from error
         try:
