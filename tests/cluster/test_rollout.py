@@ -6,7 +6,9 @@ Slow by nature (seconds): a cluster of two nodes.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import signal
 import socket
 import threading
 from collections import Counter
@@ -37,7 +39,7 @@ pytestmark = [
 SECONDS = 90.0
 REPLICAS = 3
 ROLLOUTS = 10 if os.environ.get("CLUSTERIP_SOAK") else 1
-PAUSE_SECONDS = 0.002
+PAUSE_SECONDS, HANG_SECONDS = 0.002, 3.0
 ANSWER_SECONDS = 5.0
 NODE_PORT = 30080
 # no preStop, no patience: SIGTERM ends the server and what it was doing
@@ -136,6 +138,36 @@ def namespace_of(cluster: Cluster, node: str, uid: str) -> int:
     return netns.open_pinned(PodFolder(root / "var/lib/clusterip", uid, root).namespace("net"))
 
 
+def proxy_of(cluster: Cluster, node: str) -> int:
+    """The process id of a node's proxy."""
+    own = os.readlink(f"/proc/{cluster.living()[anchor_name(node)].pid}/ns/net")
+    found = [int(path.parent.name) for path in Path("/proc").glob("[0-9]*/comm") if _is_proxy(path, own)]
+    assert len(found) == 1, found
+    return found[0]
+
+
+def _is_proxy(comm: Path, namespace: str) -> bool:
+    try:
+        return comm.read_text().strip() == "kube-proxy" and os.readlink(comm.parent / "ns/net") == namespace
+    except OSError:
+        return False
+
+
+def get(namespace: int, address: str, port: int) -> tuple[int, dict[str, object]] | None:
+    """Status and body of a page, asked in a namespace; None: nobody listens."""
+
+    def ask() -> bytes:
+        with socket.create_connection((address, port), timeout=ANSWER_SECONDS) as asking:
+            asking.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            return b"".join(iter(lambda: asking.recv(4096), b""))
+
+    try:
+        head, _, body = netns.inside(namespace, ask).partition(b"\r\n\r\n")
+    except ConnectionRefusedError:
+        return None
+    return int(head.split()[1]), json.loads(body)
+
+
 async def play(cluster: Cluster) -> list[Load]:
     async with Client(from_kubeconfig(cluster.folder.kubeconfig)) as client, asyncio.timeout(SECONDS * ROLLOUTS):
         made = await client.create(SERVICES, service())
@@ -184,3 +216,77 @@ def test_a_rollout_loses_no_request(cluster: Cluster) -> None:
         print(load.address, load.seen.total(), "requests,", len(load.failures), "lost", sorted(load.seen))
         assert load.failures == []
         assert len(load.seen) >= 2 * REPLICAS, "old and new pods answered"
+
+
+def test_a_proxy_that_hangs_is_waited_for(cluster: Cluster) -> None:
+    """The proxy of the other node stops for a while: until it has heard, the pod that leaves goes on serving."""
+
+    async def body() -> None:
+        async with Client(from_kubeconfig(cluster.folder.kubeconfig)) as client, asyncio.timeout(SECONDS):
+            pod = (await client.list(PODS, "default", labels="app=web"))["items"][0]["metadata"]["name"]
+            outside = netns.open_of_pid(cluster.living()[anchor_name(LAN)].pid)
+            address = await address_of(client, "node-2")
+            load = Load(outside, (address, NODE_PORT))
+            thread = threading.Thread(target=load.run)
+            thread.start()
+            proxy = proxy_of(cluster, "node-2")
+            os.kill(proxy, signal.SIGSTOP)
+            try:
+                await client.delete(PODS, pod, "default")
+                await asyncio.sleep(HANG_SECONDS)
+                tree = await client.get(PODS, pod, "default")
+                assert tree["status"]["containerStatuses"][0]["state"].keys() == {"running"}
+            finally:
+                os.kill(proxy, signal.SIGCONT)
+            while pod in {tree["metadata"]["name"] for tree in (await client.list(PODS, "default"))["items"]}:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+            load.ended.set()
+            await asyncio.to_thread(thread.join)
+            os.close(outside)
+            assert load.failures == []
+            assert load.seen.total() > 0
+
+    asyncio.run(body())
+
+
+def test_health_check_node_ports_say_where_endpoints_are(cluster: Cluster) -> None:
+    async def body() -> None:
+        async with Client(from_kubeconfig(cluster.folder.kubeconfig)) as client, asyncio.timeout(SECONDS):
+            outside = netns.open_of_pid(cluster.living()[anchor_name(LAN)].pid)
+            spec = {
+                "type": "LoadBalancer",
+                "externalTrafficPolicy": "Local",
+                "selector": {"lives": "here"},
+                "ports": [{"port": 80}],
+            }
+            meta = {"name": "balanced", "namespace": "default"}
+            tree = await client.create(
+                SERVICES, {"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": spec}
+            )
+            port = tree["spec"]["healthCheckNodePort"]
+            addresses = {node: await address_of(client, node) for node in ("node-1", "node-2")}
+            await client.patch(PODS, "asker", "default", {"metadata": {"labels": {"lives": "here"}}})
+            wanted = {"node-1": (200, 1), "node-2": (503, 0)}
+            while (seen := await answers(outside, addresses, port)) != wanted:
+                print(seen)
+                await asyncio.sleep(0.05)
+            await client.delete(SERVICES, "balanced", "default")
+            while await answers(outside, addresses, port) != {"node-1": None, "node-2": None}:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+            os.close(outside)
+
+    asyncio.run(body())
+
+
+async def answers(outside: int, addresses: dict[str, str], port: int) -> dict[str, object]:
+    """Status and local endpoints, as each node tells a load balancer."""
+    found: dict[str, object] = {}
+    for node, address in addresses.items():
+        answer = await asyncio.to_thread(get, outside, address, port)
+        found[node] = (answer[0], answer[1]["localEndpoints"]) if answer else None
+    return found
+
+
+async def address_of(client: Client, node: str) -> str:
+    address: str = (await client.get(NODES, node))["status"]["addresses"][0]["address"]
+    return address
