@@ -21,7 +21,7 @@ from clusterip.failure import Failure
 from clusterip.kernel import iptables
 from clusterip.kernel.iptables import Iptables, IptablesError, KernelIptables
 from clusterip.kernel.iptables_monitor import Monitor
-from clusterip.kernel.iptables_variant import detect_variant
+from clusterip.kernel.iptables_probe import usable_variant
 from clusterip.proxy.backends import BackendSettings, Compiled, Refused
 from clusterip.proxy.backends.userspace_rules import CHAINS, Key, ListenerKey, Part, Value, compile_service, jumps, owns
 from clusterip.proxy.model import Family, Node, Plan, Traits
@@ -102,9 +102,8 @@ class Userspace:
         """Find out which iptables is in use, and whether it works."""
         if not isinstance(self._tables, KernelIptables):
             return
-        self._tables.variant = await detect_variant()
         try:
-            await self._tables.ask("--table", "nat", "--list-rules", "OUTPUT")
+            self._tables.variant = await usable_variant(self._tables.family)
         except IptablesError as error:
             raise Failure(f"userspace mode cannot run here: {error}") from error
 
