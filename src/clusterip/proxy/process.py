@@ -9,6 +9,7 @@ Truth: cmd/kube-proxy/app/server.go.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -51,6 +52,7 @@ logger = logging.getLogger(__name__)
 SERVICE_CIDRS = ResourceRef("networking.k8s.io", "v1", "servicecidrs", "ServiceCIDR", namespaced=False)
 
 ObjectName = tuple[str, str]
+GC_THRESHOLD = (20_000, 50, 100)  # objects come by the ten thousand when a proxy starts, and hardly any in circles
 PATIENT_SECONDS = 1.0
 IMPATIENT_SECONDS = 3.0  # then it is said that the Node object is waited for
 
@@ -144,6 +146,7 @@ class Proxy:
             for family in self.families:
                 group.create_task(family.run(), name=family.family.name)
             await asyncio.gather(*(family.programmed_once.wait() for family in self.families))
+            gc.freeze()  # what is known by now stays for long: it need not be searched again and again
             if not await switch.remove(switch.after(self._config.mode), backends):
                 logger.info("Other modes left nothing", extra={"kv": {"mode": self._config.mode}})
 
@@ -318,6 +321,7 @@ async def serve(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, task.cancel)
+    gc.set_threshold(*GC_THRESHOLD)
     try:
         await Proxy(settings).run()
     except asyncio.CancelledError:
