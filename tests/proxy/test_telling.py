@@ -99,3 +99,18 @@ def test_a_look_that_finds_nothing_wrong_counts_as_a_sync() -> None:
     found = Listening()
     found.telling.intact(Family.IPV4)
     assert found.health.is_ready
+
+
+class Backend:
+    """One that wants something that does not exist."""
+
+    family = Family.IPV4
+    unknown_schedulers = ((WEB, "best", "rr"),)
+
+
+def test_a_scheduler_that_nobody_knows_is_told_once() -> None:
+    found = Listening("ipvs")
+    found.telling.follow({Family.IPV4: Backend()})
+    for _ in range(2):
+        found.telling.programmed(programmed())
+    assert found.told.reasons == ["FrontendConflict", "UnknownIPVSScheduler"]

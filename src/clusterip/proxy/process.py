@@ -215,7 +215,7 @@ class Proxy:
         for text in resolve.warnings(self._config, primary):
             logger.warning(text)
         self.health.expect(backends)
-        telling.census.follow(backends.values())
+        telling.follow(backends)
         order = sorted(backends, key=lambda family: family is not primary)
         return [self._make_family(backends[family], slices, telling) for family in order]
 

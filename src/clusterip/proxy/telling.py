@@ -7,7 +7,8 @@ Rules: nothing here decides; a report never waits.
 from __future__ import annotations
 
 import logging
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
+from typing import Any
 
 from clusterip.clock import Clock
 from clusterip.proxy.census import Census
@@ -42,6 +43,12 @@ class Telling:
         self._mode, self._clock = mode, clock
         self._health, self._events, self._checks, self._lease = health, events, checks, lease
         self.census = Census(health.metrics)
+        self._backends: Mapping[Family, Any] = {}
+
+    def follow(self, backends: Mapping[Family, Any]) -> None:
+        """Tell also what backends know by themselves."""
+        self._backends = backends
+        self.census.follow(backends.values())
 
     def queued(self, family: Family) -> None:
         self._health.queued(family)
@@ -53,6 +60,8 @@ class Telling:
         self._lease.programmed(family, programmed.slices_revision, more_waits=more)
         self._checks.programmed(programmed.synced.plan)
         self._events.conflicts(programmed.snapshot)
+        for key, scheduler, instead in getattr(self._backends.get(family), "unknown_schedulers", ()):
+            self._events.unknown_scheduler(key, scheduler, instead)
         self.census.programmed(programmed.snapshot, more_waits=more)
         self._measure(programmed)
         self._log(programmed)

@@ -12,10 +12,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing
 from ipaddress import ip_address
 
+from clusterip.api.meta import ObjectKey
 from clusterip.diff import Changes
 from clusterip.failure import Failure
 from clusterip.kernel import ipvs
@@ -98,6 +99,13 @@ class IpvsMode:
             logger.warning("No such scheduler, using the configured one", extra={"kv": values})
         self._told = set(self._compiler.unknown)
         return compiled
+
+    @property
+    def unknown_schedulers(self) -> Iterator[tuple[ObjectKey, str, str]]:
+        """The Services that want one that does not exist, and what they get instead."""
+        for port, scheduler in self._compiler.unknown:
+            namespace, _, name = port.partition(":")[0].partition("/")
+            yield ObjectKey(namespace, name), scheduler, self._settings.scheduler
 
     # -- what is there -------------------------------------------------------------------------------------------------
 
