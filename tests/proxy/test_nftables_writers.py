@@ -11,6 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from clusterip.clock import ManualClock
+from clusterip.kernel import netns
+from clusterip.kernel.nfnetlink import Nfnetlink
 from clusterip.kernel.nft_kernel import KernelNft
 from clusterip.proxy.backends.nftables import Nftables
 from clusterip.proxy.backends.nftables_table import KUBE_PROXY
@@ -54,3 +56,20 @@ def test_both_writers_make_the_same_table(of: Node, steps: list[dict[str, Any]])
         assert asyncio.run(netlink.read(KUBE_PROXY)) == asyncio.run(text.read(KUBE_PROXY))
         netlink.close()
         text.close()
+
+
+def test_a_small_socket_takes_the_load_in_pieces() -> None:
+    """As an ordinary user's, whose buffer is net.core.wmem_max."""
+    cluster = Cluster()
+    for number in range(400):
+        cluster.service(f"s{number}", f"10.97.{number // 250}.{number % 250}", "http 80/tcp")
+        cluster.endpoints(f"s{number}", "http 8080/tcp", "10.244.2.5", "10.244.2.6")
+    with own_namespace() as fd:
+        link = netns.inside(fd, Nfnetlink)
+        link.limit_transactions(40_000)
+        nft = KernelNft(lambda: link)
+        runner = Runner(Nftables(nft), cluster.plan, ManualClock())
+        assert asyncio.run(runner.sync()).changes > 1200
+        runner.doubt()
+        assert asyncio.run(runner.sync()).changes == 0
+        nft.close()
