@@ -182,6 +182,22 @@ def test_a_port_that_is_taken_stops_nothing_unless_it_is_told_to(tmp_path: Path)
     play(life())
 
 
+def test_single_files_may_say_more(tmp_path: Path) -> None:
+    async def life() -> None:
+        async with bench(tmp_path) as found:
+            await found.serve_web(HERE)
+            proxy = await found.start("--v=2", "--vmodule=telling=4")
+            await proxy.said("Other modes left nothing")
+            assert any("] Synced" in line for line in proxy.lines)
+            await proxy.end()
+            quiet = await found.start("--v=2")
+            await quiet.said("Other modes left nothing")
+            assert not any("] Synced" in line for line in quiet.lines)
+            await quiet.end()
+
+    play(life())
+
+
 async def _traces(found: Bench) -> set[str]:
     """The modes that have rules on the node."""
     tables = await found.run("nft", "list", "tables")

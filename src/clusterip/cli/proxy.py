@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import os
 import socket
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import uvloop
@@ -23,7 +25,7 @@ from clusterip.transport import log
 
 DESCRIPTION = "Program this node's kernel for Services until SIGTERM; the rules stay when it ends."
 DEFAULTS = f"apiVersion: {API_VERSION}\nkind: {KIND}\n"
-DEFAULT_VERBOSITY = 2
+DEFAULT_VERBOSITY, DEBUG_VERBOSITY = 2, 4
 CAP_NET_ADMIN = 12
 
 
@@ -51,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     if args.cleanup:
         return asyncio.run(_clean_up())
     networks = service_networks(args.service_cluster_ip_range)
-    log.set_up(config.logging.verbosity or DEFAULT_VERBOSITY if args.v is None else args.v)
+    _set_up_log(config, args.v)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         if args.init_only:
             runner.run(process.initialize(config))
@@ -59,6 +61,21 @@ def run(args: argparse.Namespace) -> int:
             name = (config.hostname_override or socket.gethostname()).strip().lower()
             runner.run(process.serve(process.Settings(_server(config, args.master), config, name, networks)))
     return 0
+
+
+def _set_up_log(config: KubeProxyConfiguration, given: int | None) -> None:
+    """Verbosity by the flag, then the file; vmodule gives single files more."""
+    verbosity = config.logging.verbosity or DEFAULT_VERBOSITY if given is None else given
+    loud = [found.file_pattern for found in config.logging.vmodule if found.verbosity >= DEBUG_VERBOSITY]
+    log.set_up(DEBUG_VERBOSITY if loud else verbosity)
+    if not loud or verbosity >= DEBUG_VERBOSITY:
+        return
+
+    def is_shown(record: logging.LogRecord) -> bool:
+        return record.levelno > logging.DEBUG or any(fnmatchcase(record.module, pattern) for pattern in loud)
+
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(is_shown)
 
 
 def _read(args: argparse.Namespace) -> KubeProxyConfiguration:
