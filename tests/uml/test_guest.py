@@ -9,7 +9,7 @@ import pytest
 from clusterip.kernel import process
 from uml import guest
 
-pytestmark = [pytest.mark.root, pytest.mark.xdist_group("uml")]
+pytestmark = pytest.mark.root
 
 
 def of_guest(folder: Path) -> list[int]:
