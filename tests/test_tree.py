@@ -32,6 +32,7 @@ HELD_BY = {
     "apiserver/test_access.py": "apiserver/authentication apiserver/reviews",
     "apiserver/test_registry.py": "apiserver/discovery apiserver/documents",
     "apiserver/test_generic.py": "apiserver/options",
+    "apiserver/test_rbac.py": "apiserver/escalation",
     # reconcilers, through the controllers that share them
     "controllers/test_deployment.py": "controllers/deployment_status",
     "controllers/test_job.py": "controllers/job_pods",
