@@ -14,6 +14,7 @@ Rules: times are of this process's loop, from the object until the kernel has ta
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 import resource
 import sys
@@ -35,6 +36,7 @@ from clusterip.proxy.model import Family, Node, PodTraffic
 from clusterip.proxy.modes import MODES
 from clusterip.proxy.objects import EndpointSlice, Service
 from clusterip.proxy.plan import Planner
+from clusterip.proxy.process import GC_THRESHOLD
 from clusterip.proxy.runner import Runner
 from clusterip.proxy.snapshot import Collector
 
@@ -79,6 +81,7 @@ class Measured:
             self._take(service, part)
         collected = time.perf_counter()
         await self._sync()
+        gc.freeze()  # as the process does
         return {
             "seconds": time.perf_counter() - began,
             "collect": collected - began,
@@ -164,6 +167,7 @@ def _cpu() -> float:
 
 
 async def main(mode: str, variant: str) -> None:
+    gc.set_threshold(*GC_THRESHOLD)
     measured = Measured(mode, variant)
     await serve(
         {
