@@ -1,7 +1,8 @@
 """The proxy's figures: every mode side by side, first syncs, changes, new connections, the relay, ipvs in a guest.
 
-Rules: what is compared was measured in the same run on the same machine, beside a connection without any Service
-(`direct`).  QUICK=1 makes everything small.  A mode that cannot run here is said to be missing, and why.
+Rules: what is compared was measured in the same run on the same machine, beside connections without any Service:
+`direct` through the same node, `bare` through one that has no rules.  QUICK=1 makes everything small.  A mode that
+cannot run here is said to be missing, and why.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ class Row:
     first: dict[str, float] = field(default_factory=dict)
     last: dict[str, float] = field(default_factory=dict)
     direct: dict[str, float] = field(default_factory=dict)
+    bare: dict[str, float] = field(default_factory=dict)
     change: dict[str, float] = field(default_factory=dict)
 
 
@@ -59,18 +61,21 @@ def name_of(mode: str, variant: str) -> str:
 
 
 def row(mode: str, variant: str, services: int) -> Row:
-    """One mode at one size: first sync; connections to the endpoint, the first and the last Service in turn."""
+    """One mode at one size: first sync; then in turn connections to the first and the last Service, to the endpoint
+    itself (direct), and to that of a node that has no rules at all (bare)."""
     count, turns, changes = (300, 3, 5) if QUICK else (1000, 5, 30)
     asked = {
         "direct": (objects.SERVER, objects.SERVER_PORT),
         "first": (objects.service_ip(0), 80),
         "last": (objects.service_ip(services - 1), 80),
     }
-    with child(mode, variant) as (lab, proxy):
+    with child(mode, variant) as (lab, proxy), proxy_lab() as plain:
+        labs = {**dict.fromkeys(asked, lab), "bare": plain}
+        asked["bare"] = asked["direct"]
         sync = proxy.do("start", services=services, endpoints=ENDPOINTS)["seconds"]
-        for place in asked.values():  # caches are warm for all
-            lab.ask(*place, count=count // 3)
-        seen = [{word: lab.ask(*place, count=count) for word, place in asked.items()} for _ in range(turns)]
+        for word, place in asked.items():  # caches are warm for all
+            labs[word].ask(*place, count=count // 3)
+        seen = [{word: labs[word].ask(*place, count=count) for word, place in asked.items()} for _ in range(turns)]
         if errors := sum(one["errors"] for turn in seen for one in turn.values()):
             raise RuntimeError(f"{errors:.0f} connections failed")
         middle = {word: _middle([turn[word] for turn in seen]) for word in asked}
@@ -89,10 +94,11 @@ def side_by_side(rows: list[Row]) -> str:
         "Services",
         "first sync s",
         "one change ms p50",
+        "bare us p50",
         "direct us p50",
         "first us p50/p99",
         "last us p50/p99",
-        "last / direct",
+        "last / bare",
     )
     lines = [head] + [
         (
@@ -100,10 +106,11 @@ def side_by_side(rows: list[Row]) -> str:
             f"{found.services}",
             f"{found.sync:.3g}",
             f"{found.change['p50'] * 1e3:.3g}",
+            f"{found.bare['p50']:.1f}",
             f"{found.direct['p50']:.1f}",
             f"{found.first['p50']:.1f} / {found.first['p99']:.0f}",
             f"{found.last['p50']:.1f} / {found.last['p99']:.0f}",
-            f"{found.last['p50'] / found.direct['p50']:.2f}",
+            f"{found.last['p50'] / found.bare['p50']:.2f}",
         )
         for found in rows
     ]
@@ -161,7 +168,12 @@ def _of(found: Row, place: str = "") -> Iterator[Figure]:
     for word, asked in (("first", found.first), ("last", found.last)):
         for share in ("p50", "p99"):
             yield Figure(f"{where}: first answer of the {word} Service, {share}", asked[share], "us", None)
-    yield Figure(f"{where}: last Service / direct, p50", found.last["p50"] / found.direct["p50"], "x", None)
+    yield Figure(
+        f"{where}: endpoint itself / on a node without rules, p50", found.direct["p50"] / found.bare["p50"], "x", None
+    )
+    yield Figure(
+        f"{where}: last Service / endpoint without rules, p50", found.last["p50"] / found.bare["p50"], "x", None
+    )
     yield Figure(f"{where}: one endpoint change, p50", found.change["p50"] * 1e3, "ms", None)
 
 
