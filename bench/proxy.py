@@ -32,6 +32,7 @@ ENDPOINTS = 3
 ROOT = Path(__file__).parent.parent
 CLUSTERIP = (sys.executable, "-m", "clusterip.main")
 GUEST_SECONDS = 1500
+FAILURES_BORNE = 0.01  # a guest's clock stumbles now and then
 MODES = (("nftables", ""), ("iptables", "nft"), ("iptables", "legacy"), ("userspace", "nft"))
 
 
@@ -76,8 +77,12 @@ def row(mode: str, variant: str, services: int) -> Row:
         for word, place in asked.items():  # caches are warm for all
             labs[word].ask(*place, count=count // 3)
         seen = [{word: labs[word].ask(*place, count=count) for word, place in asked.items()} for _ in range(turns)]
-        if errors := sum(one["errors"] for turn in seen for one in turn.values()):
-            raise RuntimeError(f"{errors:.0f} connections failed")
+        asked_for, failed = (sum(one[word] for turn in seen for one in turn.values()) for word in ("count", "errors"))
+        if failed:
+            words = f"{failed:.0f} of {asked_for + failed:.0f} connections failed"
+            if failed > asked_for * FAILURES_BORNE:
+                raise RuntimeError(words)
+            print(f"    {name_of(mode, variant)} at {services} Services: {words}", flush=True)
         middle = {word: _middle([turn[word] for turn in seen]) for word in asked}
         return Row(name_of(mode, variant), services, sync, **middle, change=proxy.do("change", count=changes))
 
