@@ -48,23 +48,28 @@ def in_order(changes: Changes[Key, Value], family: Family) -> tuple[Changes[Key,
 
 
 def _with_single_slots(changes: Changes[Key, Value], width: int) -> Changes[Key, Value]:
-    """Runs that change or go, slot by slot; slots that stay are on neither side. Runs that are new stay runs."""
-    old = [key for key in changes.remove if key.name in FRONTENDS_OF and key.element]
+    """Runs that get shorter or longer or go, slot by slot; slots that stay are on neither side. Others stay runs."""
+    slots = ((key, value) for key, value in changes.remove.items() if key.name in FRONTENDS_OF)
+    old = [key for key, value in slots if _changes_length(value, changes.put.get(key))]
     if not old:
         return changes
     put, remove = dict(changes.put), dict(changes.remove)
     for key in old:
         before, after = remove.pop(key), put.pop(key, None)
         assert isinstance(before, Element)
-        slots = dict(split(key, before, width))
+        gone = dict(split(key, before, width))
         if isinstance(after, Element):
             for slot, element in split(key, after, width):
-                if slots.get(slot) == element:
-                    del slots[slot]
+                if gone.get(slot) == element:
+                    del gone[slot]
                 else:
                     put[slot] = element
-        remove |= slots
+        remove |= gone
     return Changes(put, remove)
+
+
+def _changes_length(before: Value, after: Value | None) -> bool:
+    return isinstance(before, Element) and not (isinstance(after, Element) and len(after.value) == len(before.value))
 
 
 def held_back(changes: Changes[Key, Value]) -> dict[Key, Value]:
