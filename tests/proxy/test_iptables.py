@@ -337,15 +337,36 @@ def test_a_service_that_is_refused_leaves_the_others_alone() -> None:
 # -- forms -------------------------------------------------------------------------------------------------------------
 
 
-def test_in_a_large_cluster_comments_that_only_repeat_a_name_are_left_out() -> None:
+@pytest.mark.parametrize("rest", ["ready", "unready"])
+def test_in_a_large_cluster_comments_that_only_repeat_a_name_are_left_out(rest: str) -> None:
+    """All endpoints count, whether they can be used or not."""
     proxy = Proxy()
     for number in range(101):
-        endpoints = [f"10.244.{number}.{last} node-2" for last in range(1, 11)]
+        endpoints = [f"10.244.{number}.{last} node-2 {'ready' if last == 1 else rest}" for last in range(1, 11)]
         proxy.web(*endpoints, name=f"s{number}", vip=f"10.97.0.{number + 1}", port=f"http {1000 + number}/tcp")
     proxy.sync()
     chains = proxy.tables.tables["nat"]
     assert not any("comment" in rule for chain in chains if chain.startswith("KUBE-SEP-") for rule in chains[chain])
     assert all("cluster IP" in line for line in chains["KUBE-SERVICES"][:-1])
+
+
+def test_every_load_balancer_ip_is_let_in_where_the_node_is_within_the_ranges() -> None:
+    """The ranges in their order, then all the Service's load balancer IPs; one chain for all of them."""
+    proxy = Proxy()
+    status = [{"ip": "192.168.4.11"}, {"ip": "192.168.4.10"}, {"ip": "fd00::10"}, {"ip": "1.2.3.4", "ipMode": "Proxy"}]
+    ranges = ["203.0.113.0/25", " 192.168.4.0/24 ", "fd00::/8"]
+    proxy.web("10.244.1.5", status=status, loadBalancerSourceRanges=ranges)
+    proxy.sync()
+    chains = proxy.tables.tables["nat"]
+    [name] = (name for name in chains if name.startswith("KUBE-FW-"))
+    sources = ["203.0.113.0/25", "192.168.4.0/24", "192.168.4.11/32", "192.168.4.10/32"]
+    *lines, last = chains[name]
+    assert [line.split(" -m")[0] for line in lines] == [f"-s {source}" for source in sources]
+    assert last.endswith('will be dropped by KUBE-PROXY-FIREWALL"')
+    assert [line.split()[1] for line in proxy.rules("filter", "KUBE-PROXY-FIREWALL")] == [
+        "192.168.4.11/32",
+        "192.168.4.10/32",
+    ]
 
 
 @pytest.mark.parametrize(

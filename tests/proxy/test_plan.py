@@ -147,7 +147,10 @@ def test_the_node_within_the_ranges_lets_the_load_balancer_ip_in() -> None:
     status = [{"ip": "172.16.0.8"}, {"ip": "172.16.0.9"}]
     plan = cluster(LOCAL, status=status, loadBalancerSourceRanges=["192.168.4.0/24"]).plan()
     assert short(decide(plan, packet("172.16.0.9 -> 172.16.0.9:80/tcp"))) == "Lm"
-    assert short(decide(plan, packet("172.16.0.8 -> 172.16.0.9:80/tcp"))) == "DROP"
+    assert short(decide(plan, packet("172.16.0.8 -> 172.16.0.9:80/tcp"))) == "Lm", "one list for all, as upstream"
+    assert short(decide(plan, packet("172.16.0.7 -> 172.16.0.9:80/tcp"))) == "DROP"
+    found = cluster(LOCAL, of=node(mode="ipvs"), status=status, loadBalancerSourceRanges=["192.168.4.0/24"]).plan()
+    assert short(decide(found, packet("172.16.0.8 -> 172.16.0.9:80/tcp"))) == "DROP", "its set has pairs"
 
 
 def test_health_counts_ready_endpoints_here_each_address_once() -> None:

@@ -70,6 +70,7 @@ class Traits:
     refuses_from_node: bool = True  # the node's own packets to external addresses are refused; else they leave it
     refuses_on_all_addresses: bool = False  # node ports without endpoints are refused at addresses that take none, too
     hides_remote_hairpins: bool = False  # an endpoint elsewhere that reaches itself through this node sees the node
+    balancers_admit_each_other: bool = True  # a node within the source ranges may come as any of the balancers' IPs
 
 
 class PortName(NamedTuple):
@@ -285,6 +286,7 @@ class ServicePlan:
     cluster_ips: frozenset[IPAddress] = frozenset()
     flows: Flows = field(default_factory=dict)
     health: HealthCheck | None = None
+    endpoints: int = 0  # of all ports, usable or not
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,9 @@
 Stage: plan.  In: Snapshot.  Out: Plan; decide: the Verdict on a packet, against which every backend is tested.
 Rules: pure; no word of a backend.  A Service's plan is made again only when its view or the node is another object.
 Truth: KEP-1860 (paths and masquerading); kpng doc/service-proxy.md; the order of checks is netfilter's: source ranges,
-then translation, then what was not translated is refused or dropped.  Unlike upstream a node that may reach a load
-balancer IP is let in with that IP as sender only there, not at the Service's other load balancer IPs; and an address
-that is both an external and a load balancer IP of a Service is bound by source ranges in every mode (in upstream's
-iptables mode the external IP comes first and lets everybody in).
+then translation, then what was not translated is refused or dropped.  Unlike upstream an address that is both an
+external and a load balancer IP of a Service is bound by source ranges in every mode (in upstream's iptables mode the
+external IP comes first and lets everybody in).
 """
 
 from __future__ import annotations
@@ -103,7 +102,8 @@ def plan_service(view: ServiceView, node: Node) -> ServicePlan:
             flows |= dict.fromkeys((frontend for _, frontend in port.frontends), _serving(port))
     cluster_ips = [frontend[0] for frontend, rule in rules.items() if rule.kind is FrontendKind.CLUSTER_IP]
     addresses = frozenset(address for address in cluster_ips if address is not None)
-    return ServicePlan(rules, addresses, flows or NO_FLOWS, _health(view))
+    count = sum([len(port.endpoints) for port in view.ports])
+    return ServicePlan(rules, addresses, flows or NO_FLOWS, _health(view), count)
 
 
 def _rules(port: ServicePort, chosen: Chosen, node: Node) -> dict[Frontend, Rule]:
@@ -139,13 +139,15 @@ def _serving(port: ServicePort) -> frozenset[tuple[object, int]]:
 def allowed_sources(port: ServicePort, frontend: Frontend, node: Node) -> tuple[IPNetwork, ...]:
     """Who may reach a load balancer IP; none: everybody.
 
-    Where the node may and its kernel has the load balancer IP itself, a packet of the node comes with that as sender.
-    Unlike upstream only the IP that is asked is let in so, not those of the Service's other load balancers.
+    Where the node may and its kernel has a load balancer IP itself, a packet of the node comes with that as sender.
+    Most modes keep one list for all of a port's load balancer IPs, so that any of them is let in at each.
     """
     ranges = port.source_ranges
-    if ranges and frontend.address and any(node.addresses[0] in network for network in ranges if node.addresses):
-        return (*ranges, ip_network(frontend.address))
-    return ranges
+    if not ranges or not any(node.addresses[0] in network for network in ranges if node.addresses):
+        return ranges
+    balancers = [other for kind, other in port.frontends if kind is FrontendKind.LOAD_BALANCER_IP]
+    senders = balancers if node.traits.balancers_admit_each_other else [frontend]
+    return (*ranges, *(ip_network(other.address) for other in senders if other.address))
 
 
 def _internal(port: ServicePort, chosen: Chosen, node: Node) -> tuple[Outcome, Outcome, Outcome]:

@@ -42,7 +42,7 @@ from clusterip.proxy.backends.iptables_chains import (
     fixed_part,
     is_ours,
 )
-from clusterip.proxy.backends.iptables_service import compile_service, count_endpoints
+from clusterip.proxy.backends.iptables_service import compile_service
 from clusterip.proxy.backends.iptables_shared import NOTHING, AnyKey, in_stages, taken_apart
 from clusterip.proxy.backends.iptables_tally import Tally
 from clusterip.proxy.model import Family, Node, Plan, ServicePlan, Traits
@@ -75,7 +75,7 @@ class Compiler:
     def __init__(self) -> None:
         self._of: tuple[Node, Options] | None = None
         self._revision = 0
-        self._made: dict[ObjectKey, tuple[ServicePlan, int]] = {}  # and how many endpoints
+        self._made: dict[ObjectKey, ServicePlan] = {}
         self._parts: dict[Hashable, Mapping[AnyKey, Value]] = {}
         self._endpoints = 0
         self._was_large = False
@@ -87,7 +87,7 @@ class Compiler:
             self._made, self._endpoints = {}, 0
             self._parts = {FIXED: fixed_part(plan.node, options)}
         keys = plan.services.keys() | self._made.keys() if changed is None else changed
-        fresh = {key for key in keys if plan.services.get(key) is not self._made.get(key, (None, 0))[0]}
+        fresh = {key for key in keys if plan.services.get(key) is not self._made.get(key)}
         self._count(plan, fresh)
         is_large = self._endpoints > LARGE_CLUSTER_ENDPOINTS
         if changed is None and is_large is not self._was_large:
@@ -104,11 +104,11 @@ class Compiler:
 
     def _count(self, plan: Plan, fresh: set[ObjectKey]) -> None:
         for key in fresh:
-            self._endpoints -= self._made.pop(key, (None, 0))[1]
+            if before := self._made.pop(key, None):
+                self._endpoints -= before.endpoints
             if service := plan.services.get(key):
-                count = count_endpoints(service)
-                self._made[key] = (service, count)
-                self._endpoints += count
+                self._made[key] = service
+                self._endpoints += service.endpoints
 
 
 class Iptables:

@@ -112,11 +112,6 @@ def ports_of(service: ServicePlan) -> list[_Port]:
     return list(found.values())
 
 
-def count_endpoints(service: ServicePlan) -> int:
-    """How many chains of endpoints a Service needs."""
-    return sum(len({*port.targets(Scope.CLUSTER), *port.targets(Scope.LOCAL)}) for port in ports_of(service))
-
-
 def compile_service(service: ServicePlan, node: Node, options: Options, brief: bool = False) -> Values:
     """Everything of one Service. Brief: without the comments that only repeat its name."""
     values: Values = {}
@@ -239,11 +234,7 @@ class _Shape:
     def _guard(self) -> Iterator[str]:
         """Who may come in by a load balancer's address. The node itself comes with that address as sender."""
         note = comment(f"{self.name} loadbalancer IP")
-        own = self.node.addresses[:1]
-        allowed = list(self.ranges)
-        sources = [place("-s", network) for network in allowed]
-        if any(address in network for network in allowed for address in own):
-            sources += [place("-s", frontend.address) for frontend in self.balancers if frontend.address]
+        sources = [place("-s", network) for network in self.ranges]
         yield from (f"{source}{note} -j {self.ext}" for source in dict.fromkeys(sources))
         yield comment(f"other traffic to {self.name} will be dropped by KUBE-PROXY-FIREWALL")
 

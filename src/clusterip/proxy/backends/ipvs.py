@@ -36,7 +36,13 @@ from clusterip.proxy.model import Family, Plan, Traits
 
 logger = logging.getLogger(__name__)
 
-TRAITS = Traits(guards_cluster_ips=False, drops_without_local=False, binds_addresses=True, short_circuits=False)
+TRAITS = Traits(
+    guards_cluster_ips=False,
+    drops_without_local=False,
+    binds_addresses=True,
+    short_circuits=False,
+    balancers_admit_each_other=False,
+)
 MANY = 500  # changes from which on the loop is not kept waiting
 
 
