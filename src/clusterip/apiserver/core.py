@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from clusterip.apiserver.ranges import Holdings
     from clusterip.apiserver.relay import NodeDialer
     from clusterip.apiserver.tokens import Signer
+    from clusterip.apiserver.webhooks import Webhooks
+    from clusterip.apiserver.webhooks_pending import Consulted
     from clusterip.apiserver.writes import WritePath
 
 BODY_LIMIT = 3 * 1024 * 1024
@@ -53,6 +55,7 @@ class Core:
     random: Random
     settings: Settings
     dialer: NodeDialer | None = None
+    webhooks: Webhooks | None = None
 
     def exists(self, kind: str, namespace: str, name: str, uid: str) -> bool:
         """Whether an object that a token is bound to lives, with that uid."""
@@ -74,6 +77,8 @@ class Call:
     subresource: str
     form: Form
     warnings: list[str] = field(default_factory=list)
+    consulted: Consulted | None = None
+    """What webhooks said so far."""
 
     @property
     def query(self) -> Mapping[str, str]:

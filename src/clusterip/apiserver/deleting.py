@@ -12,7 +12,7 @@ from itertools import islice
 
 from clusterip.api.errors import ApiError, details_of, quoted
 from clusterip.api.meta import Tree, qualified
-from clusterip.apiserver import addresses, admission, bodies
+from clusterip.apiserver import addresses, admission, bodies, webhooks
 from clusterip.apiserver.cache import Entry, encode
 from clusterip.apiserver.core import Call, Core
 from clusterip.apiserver.forms import list_metadata, render
@@ -20,7 +20,7 @@ from clusterip.apiserver.options import delete_problems, flag, integer
 from clusterip.apiserver.reading import parse_page
 from clusterip.apiserver.selecting import selection
 from clusterip.apiserver.writes import Transaction
-from clusterip.apiserver.writing import commit
+from clusterip.apiserver.writing import commit, decide
 from clusterip.clock import rfc3339
 from clusterip.transport.http import Response
 
@@ -120,10 +120,7 @@ async def delete_collection(core: Core, call: Call) -> Response:
                 return None
             return remove(core, call, transaction, key, options)
 
-        if options.dry_run:
-            core.writes.try_out(operation)
-        else:
-            await core.writes.do(operation)
+        await decide(core, call, operation, options.dry_run)
     _warn(call, options)
     body = call.view(core).many(entries, list_metadata(core.store.revision))
     return call.answer(body)
@@ -138,6 +135,9 @@ def remove(core: Core, call: Call, transaction: Transaction, key: str, options: 
     tree = served.tree(entry)
     _check_conditions(call, tree, options)
     admission.admit_delete(core, call, tree)
+    if call.verb in ("delete", "deletecollection"):  # an eviction asked already, about itself
+        webhooks.mutate(core, call, "DELETE", None, tree, key)
+        webhooks.validate(core, call, "DELETE", None, tree, key)
     if resource.plural == "namespaces" and not resource.group:
         return _remove_namespace(core, call, transaction, key, entry, tree)
     now = core.clock.now()

@@ -28,6 +28,7 @@ from clusterip.apiserver.rbac import RbacAuthorizer
 from clusterip.apiserver.registry import Registry
 from clusterip.apiserver.relay import NodeDialer
 from clusterip.apiserver.tokens import Signer
+from clusterip.apiserver.webhooks import Webhooks
 from clusterip.apiserver.writes import WritePath
 from clusterip.clock import Clock, SystemClock
 from clusterip.store.base import Store
@@ -123,6 +124,7 @@ class ApiServer:
             chance,
             self.settings,
             NodeDialer(client_context(self.identity.authority.certificate, self._node_client())),
+            Webhooks(registry, chance),
         )
         tokens = {self.identity.token: ADMINISTRATOR, **self.users}
         self.app = App(self.core, Authenticator(self.core, tokens))
@@ -151,6 +153,8 @@ class ApiServer:
                 yield listener
             finally:
                 await listener.close()
+                if self.core.webhooks is not None:
+                    await self.core.webhooks.caller.close()
                 for task in tasks:
                     task.cancel()
 

@@ -20,11 +20,12 @@ from clusterip.api.errors import ApiError, FieldError
 from clusterip.api.meta import Tree
 from clusterip.api.resource import Resource
 from clusterip.api.schema import UnknownDefinition
-from clusterip.apiserver import addresses, admission, applying, bodies, objects, options
+from clusterip.apiserver import addresses, admission, applying, bodies, objects, options, webhooks
 from clusterip.apiserver.bodies import Body
 from clusterip.apiserver.cache import Entry, encode
 from clusterip.apiserver.core import Call, Core
 from clusterip.apiserver.registry import Served
+from clusterip.apiserver.webhooks_pending import replayed, settled
 from clusterip.apiserver.writes import Operation, Transaction
 from clusterip.transport.http import Response
 
@@ -118,9 +119,22 @@ async def commit(core: Core, call: Call, operation: Operation[objects.T], dry_ru
             call.warnings.append(call.served.resource.deprecation)
         return operation(transaction)
 
-    if call.dry_run if dry_run is None else dry_run:
-        return core.writes.try_out(fresh)
-    return await core.writes.do(fresh)
+    return await decide(core, call, fresh, call.dry_run if dry_run is None else dry_run)
+
+
+async def decide(core: Core, call: Call, operation: Operation[objects.T], dry_run: bool) -> objects.T:
+    """As commit, of an operation that may be one of several of its call."""
+
+    def again(transaction: Transaction) -> objects.T:
+        if call.consulted is None:
+            return operation(transaction)
+        with replayed(core, call.consulted):
+            return operation(transaction)
+
+    async def run() -> objects.T:
+        return core.writes.try_out(again) if dry_run else await core.writes.do(again)
+
+    return await settled(core, call, run)
 
 
 def check_options(call: Call, kind: str, *, applies: bool = False) -> None:
@@ -192,6 +206,7 @@ def bring_to_life(
         tree["metadata"].pop("managedFields", None)
         objects.manage(None, tree, call.manager, call.subresource, resource.api_version, now, resource.schema)
     admission.admit_create(core, call, transaction, tree)
+    webhooks.mutate(core, call, "CREATE", tree, None)
     resource.prepare_create(tree)
     serves = call.served.collection is core.registry.of("services")
     if serves:
@@ -201,6 +216,7 @@ def bring_to_life(
     _complete(call.served, tree)
     if had_revision and not call.dry_run:
         raise ApiError.unclassified("resourceVersion should not be set on objects to be created")
+    webhooks.validate(core, call, "CREATE", tree, None)
     entry = _put_new(core, call, transaction, tree)
     if serves:
         addresses.follow(core, transaction, None, tree)
@@ -277,6 +293,8 @@ def change(
         now = core.clock.now()
         objects.manage(old, new, call.manager, call.subresource, resource.api_version, now, resource.schema)
     admission.admit_update(core, call, transaction, new, old)
+    if webhooks.mutate(core, call, "UPDATE", new, old):
+        _settle(new, old, resource)
     _prepare(call, new, old)
     if served.collection is core.registry.of("services") and not call.subresource:
         plan_allocation(new, old, core.holdings.taken, core.settings.ranges, core.random)
@@ -284,6 +302,7 @@ def change(
     if not call.subresource:
         call.warnings += resource.warnings(new, old)
     _complete(served, new)
+    webhooks.validate(core, call, "UPDATE", new, old)
     if served.collection is core.registry.of("services"):
         addresses.follow(core, transaction, old, new)
     return _put_changed(call, transaction, entry, new, old)
