@@ -173,6 +173,12 @@ def test_source_ranges() -> None:
     assert chain(found, "filter", "KUBE-IPVS-OUT-FILTER") == ()
 
 
+def test_the_address_itself_as_a_source_range_does_not_let_the_node_in() -> None:
+    found = cluster(HERE, status=[{"ip": "172.16.0.2"}], loadBalancerSourceRanges=["172.16.0.2/32"])
+    assert entries(found, "KUBE-LOAD-BALANCER-SOURCE-CIDR") == {"172.16.0.2,tcp:80,172.16.0.2"}
+    assert chain(found, "filter", "KUBE-IPVS-OUT-FILTER")
+
+
 def test_a_range_of_everybody_is_no_range() -> None:
     """The kernel's sets take no prefix of no length."""
     found = cluster(HERE, status=[{"ip": "172.16.0.2"}], loadBalancerSourceRanges=["0.0.0.0/0"])

@@ -142,8 +142,8 @@ class _Frontend:
 
     def _source_ranges(self, portal: Portal) -> None:
         """Where the node itself may come, the plan lets in the address too: it is what the node sends from."""
-        *_, last = ranges = self.rule.source_ranges
-        from_node = str(last) == f"{portal.address}/{self.node.family.bits}"
+        ranges, own = self.rule.source_ranges, self.node.addresses[:1]
+        from_node = any(address in network for network in ranges for address in own)
         self._entries.own(tables.LOAD_BALANCER_FW, entry_of(portal))
         for network in ranges[:-1] if from_node else ranges:
             text = str(network.network_address) if network.prefixlen == network.max_prefixlen else str(network)
