@@ -136,6 +136,31 @@ def test_what_was_collected_is_the_first_plan_and_changes_follow() -> None:
     asyncio.run(play())
 
 
+def test_how_long_a_change_took_is_told_when_the_kernel_has_it() -> None:
+    """One that comes while another is written waits for the next sync; one from before the start tells nothing."""
+
+    async def play() -> None:
+        backend, reports = Backend(), Reports()
+        found = family(backend, reports)
+        task = asyncio.create_task(found.run())
+        await reports.next()
+        commit = backend.commit
+
+        async def interrupted(changes: Changes[str, int]) -> Changes[str, int]:
+            backend.commit = commit  # type: ignore[method-assign]
+            found.on_slice(SLICE, None, slice_of("10.244.1.6", moment="2026-01-01T00:00:05Z"))
+            return await commit(changes)
+
+        backend.commit = interrupted  # type: ignore[method-assign]
+        found.on_service(WEB, None, service("10.96.0.20"))
+        found.on_slice(SLICE, None, slice_of("10.244.1.5", moment="2025-12-31T23:59:59Z"))
+        assert (await reports.next()).triggers == ()
+        assert (await reports.next()).triggers == (1767225605.0,)
+        task.cancel()
+
+    asyncio.run(play())
+
+
 def test_slices_of_the_other_family_are_none_of_ours() -> None:
     reports = Reports()
     found = family(Backend(), reports)

@@ -92,7 +92,9 @@ class FamilyProxy:
         self._repairs = Repairs(backend.mode, self._repair)
         self._settling = Settling(conntrack, clock, partial(reports.settled, self.family))
         self._started = False
-        self._triggers: list[float] = []
+        self._triggers: list[float] = []  # of changes that no plan has yet
+        self._planned_triggers: list[float] = []  # of those that a plan has, not yet the kernel
+        self._began = 0.0
         self._planned_revision = ""
         self._snapshot = Snapshot(node)
         self.programmed_once = asyncio.Event()
@@ -115,7 +117,7 @@ class FamilyProxy:
         if before is None and now is None:
             return
         self._collector.on_slice(key, before, now)
-        if self._started and now and (moment := trigger_time(now)):
+        if self._started and now and (moment := trigger_time(now)) and moment >= self._began:
             self._triggers.append(moment)
         self._changed()
 
@@ -136,11 +138,13 @@ class FamilyProxy:
 
     def _make_plan(self) -> Plan:
         self._planned_revision = self._slices_revision()
+        self._planned_triggers += self._triggers
+        self._triggers.clear()
         self._snapshot = self._collector.snapshot()
         return self._planner.plan(self._snapshot)
 
     def _on_synced(self, synced: Synced) -> None:
-        triggers, self._triggers = tuple(self._triggers), []
+        triggers, self._planned_triggers = tuple(self._planned_triggers), []
         more = self.runner.is_awake
         self._reports.programmed(
             Programmed(self.family, synced, self._snapshot, self._planned_revision, triggers, more)
@@ -152,7 +156,7 @@ class FamilyProxy:
         """Program and settle until cancelled; all that was collected so far is the first plan."""
         async with self.backend.watch(self._repairs.on_foreign), asyncio.TaskGroup() as group:
             group.create_task(self._settling.run(), name=f"conntrack {self.family.name}")
-            self._started = True
+            self._started, self._began = True, self._clock.now().timestamp()
             self.runner.wake()
             await self.runner.run()
 
