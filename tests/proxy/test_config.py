@@ -76,6 +76,8 @@ def test_other_modes_take_node_ports_on_all_addresses(mode: str) -> None:
 
 
 def test_addresses_may_lack_a_port_or_brackets() -> None:
+    off = config.parse(HEAD, "flags", {("metricsBindAddress",): "", ("healthzBindAddress",): ""})
+    assert (off.healthz_bind_address, off.metrics_bind_address) == ("", ""), "an empty flag turns a port off"
     found = parse(HEAD + "healthzBindAddress: 192.168.4.101\nmetricsBindAddress: 0.0.0.0:9")
     assert (found.healthz_bind_address, found.metrics_bind_address) == ("192.168.4.101:10256", "0.0.0.0:9")
     found = parse(HEAD + "healthzBindAddress: fd00::1\nbindAddress: '::'")

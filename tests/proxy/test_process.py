@@ -182,6 +182,36 @@ def test_a_port_that_is_taken_stops_nothing_unless_it_is_told_to(tmp_path: Path)
     play(life())
 
 
+def test_it_ends_when_its_file_is_rewritten(tmp_path: Path) -> None:
+    """Whoever started it starts it again; a ConfigMap's files are replaced, which changes nothing until then."""
+
+    async def life() -> None:
+        async with bench(tmp_path) as found:
+            await found.serve_web(HERE)
+            file = tmp_path / "config.conf"
+            text = file.read_text()
+            real = tmp_path / "first.conf"
+            file.rename(real)
+            file.symlink_to(real)
+            proxy = await found.start("--metrics-bind-address=")
+            assert "200 OK" in await found.fetch(10256, "/healthz")
+            with pytest.raises(ConnectionRefusedError):
+                await found.fetch(10249, "/metrics")
+            (tmp_path / "second.conf").write_text(text)
+            (tmp_path / "link").symlink_to(tmp_path / "second.conf")
+            (tmp_path / "link").rename(file)
+            real.unlink()
+            assert "200 OK" in await found.fetch(10256, "/livez")
+            await proxy.end()
+            proxy = await found.start()
+            file.write_text(text + "# a word more\n")
+            async with asyncio.timeout(20):
+                assert await proxy.process.wait() == 1
+            await proxy.said("has changed: ending")
+
+    play(life())
+
+
 def test_single_files_may_say_more(tmp_path: Path) -> None:
     async def life() -> None:
         async with bench(tmp_path) as found:

@@ -59,7 +59,8 @@ def run(args: argparse.Namespace) -> int:
             runner.run(process.initialize(config))
         else:
             name = (config.hostname_override or socket.gethostname()).strip().lower()
-            runner.run(process.serve(process.Settings(_server(config, args.master), config, name, networks)))
+            file = Path(args.config) if args.config else None
+            runner.run(process.serve(process.Settings(_server(config, args.master), config, name, networks, file)))
     return 0
 
 

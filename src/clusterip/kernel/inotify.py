@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import os
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -23,6 +24,8 @@ IN_CREATE = 0x0100
 IN_MOVE_SELF = 0x0800
 WRITTEN = IN_MODIFY | IN_CLOSE_WRITE
 APPEARED = IN_CREATE | IN_MOVED_TO
+
+REWRITTEN = WRITTEN | IN_MOVE_SELF
 
 _CLOEXEC_NONBLOCK = os.O_CLOEXEC | os.O_NONBLOCK
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -71,3 +74,24 @@ class Inotify:
         except BlockingIOError:
             return
         self._happened.set()
+
+
+async def rewritten(path: Path) -> None:
+    """Return when the file that is there now gets another content, or is moved away.
+
+    One that is removed, with another in its place, was not: so a ConfigMap's files change.
+    """
+    with path.open("rb") as file, Inotify() as inotify:
+        inotify.watch(path, REWRITTEN)
+        before = file.read()
+        while True:
+            await inotify.wait()
+            file.seek(0)
+            if file.read() != before or (os.fstat(file.fileno()).st_nlink and not _is_at(path, file.fileno())):
+                return
+
+
+def _is_at(path: Path, fd: int) -> bool:
+    with suppress(OSError):
+        return os.path.samestat(os.stat(path), os.fstat(fd))
+    return False

@@ -26,6 +26,8 @@ HEADER: Mapping[str, str] = {"apiVersion": API_VERSION, "kind": KIND}
 DEFAULT_MODE = "nftables"
 HEALTHZ_PORT, METRICS_PORT = 10256, 10249
 DURATION_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ns": 1e-9}
+# what an empty flag turns off; in a file an empty address is the default, as upstream
+OFF = {"healthz_bind_address": ("healthzBindAddress",), "metrics_bind_address": ("metricsBindAddress",)}
 _DURATION = re.compile(r"(\d+\.?\d*|\.\d+)(h|ms|m|us|µs|μs|ns|s)")
 
 
@@ -181,7 +183,7 @@ def parse(text: str, source: str, flags: Mapping[tuple[str, ...], Any] | None = 
         raise Failure(f"{source}: {_told(str(error))}") from error
     if found := list(problems(config)):
         raise Failure(f"{source}: {'; '.join(found)}")
-    return _defaulted(config)
+    return replace(_defaulted(config), **{field: "" for field, path in OFF.items() if (flags or {}).get(path) == ""})
 
 
 def default() -> KubeProxyConfiguration:

@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from clusterip.api.meta import ObjectKey, Tree
 from clusterip.client.config import ServerConfig
@@ -29,6 +29,7 @@ from clusterip.clock import Clock, SystemClock
 from clusterip.failure import Failure, told
 from clusterip.kernel import sysctl
 from clusterip.kernel.conntrack import Conntrack, KernelConntrack
+from clusterip.kernel.inotify import rewritten
 from clusterip.proxy import resolve, switch
 from clusterip.proxy.backends import Backend, BackendSettings
 from clusterip.proxy.config import KubeProxyConfiguration, to_tree
@@ -65,6 +66,7 @@ class Settings:
     config: KubeProxyConfiguration
     node_name: str
     service_networks: tuple[IPNetwork, ...] = ()
+    config_file: Path | None = None
 
 
 class Proxy:
@@ -127,6 +129,8 @@ class Proxy:
         nodes.subscribe(self.on_node)
         networks.subscribe(self._around.on_networks)
         async with asyncio.TaskGroup() as group:
+            if self._settings.config_file:
+                group.create_task(_end_when_rewritten(self._settings.config_file), name="configuration")
             followed: list[Informer[Any]] = [services, slices, nodes]
             if not self._settings.service_networks:
                 followed.append(networks)
@@ -243,7 +247,7 @@ class Proxy:
             insights(self.health, self._config.mode, to_tree(self._config), profiling=self._config.enable_profiling),
         )
         wanted = zip(places, answers, strict=True)
-        return [found for place, answer in wanted if (found := await self._serve(place, answer))]
+        return [found for place, answer in wanted if place and (found := await self._serve(place, answer))]
 
     async def _serve(self, address: str, answer: Answer) -> Listener | None:
         """A port that is taken stops a proxy only when it was told so."""
@@ -305,6 +309,12 @@ async def prepared(config: KubeProxyConfiguration) -> dict[Family, Backend[Any, 
     for reason in reasons:
         logger.warning("One IP family cannot be had", extra={"kv": {"err": reason}})
     return found
+
+
+async def _end_when_rewritten(path: Path) -> NoReturn:
+    """Whoever started this proxy starts it again, and it reads the file anew."""
+    await rewritten(path)
+    raise Failure(f"{path} has changed: ending, so that the next start reads it")
 
 
 async def _patiently(wanted: Awaitable[None]) -> None:
