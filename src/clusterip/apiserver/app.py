@@ -33,6 +33,7 @@ from clusterip.apiserver.documents import Documents
 from clusterip.apiserver.forms import negotiate
 from clusterip.apiserver.options import check_timeout
 from clusterip.apiserver.routing import Route, route
+from clusterip.apiserver.webhooks_pending import settled
 from clusterip.transport.http import Answer, Request, Response
 
 log = logging.getLogger(__name__)
@@ -116,6 +117,8 @@ class App:
         if resource.deprecation:
             call.warnings.append(resource.deprecation)
         try:
+            if served.converter is not None and found.verb in READERS:
+                return await settled(self._core, call, lambda: self._verb(call, found))
             return await self._verb(call, found)
         except ApiError as error:
             return failure(error, call.warning_headers())

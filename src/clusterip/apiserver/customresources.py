@@ -17,8 +17,9 @@ from clusterip.api.crd_validation import is_established
 from clusterip.api.errors import ApiError
 from clusterip.api.meta import Tree, name_of
 from clusterip.api.resources.apiextensions import CLEANUP, CUSTOM_RESOURCE_DEFINITION
-from clusterip.apiserver import bootstrap, deleting, writing
+from clusterip.apiserver import bootstrap, conversion, deleting, writing
 from clusterip.apiserver.cache import Change, Collection, Entry
+from clusterip.apiserver.conversion import Converter, Unmarked
 from clusterip.apiserver.core import Call, Core
 from clusterip.apiserver.deleting import Options
 from clusterip.apiserver.writes import Transaction
@@ -64,7 +65,27 @@ class CustomResources:
         if is_established(settled):
             resources = customresource.resources_of(settled)
             self._core.registry.add(resources)
+            self._convert(settled)
+            storage = next((each["name"] for each in crd["spec"]["versions"] if each.get("storage")), "")
+            resources.sort(key=lambda each: each.version != storage)  # the first is what the server itself works with
             self._served[entry.key] = [(each.group, each.version, each.plural) for each in resources]
+
+    def _convert(self, crd: Tree) -> None:
+        """Who turns the versions into each other: a webhook, or nobody (and then marks of a former one go)."""
+        objects = self._objects(crd)
+        assert objects is not None
+        converter: Converter | Unmarked | None = None
+        if (crd["spec"].get("conversion") or {}).get("strategy") == "Webhook" and self._core.webhooks is not None:
+            ask = conversion.asking(self._core.webhooks.caller, crd)
+            converter = Converter(crd, ask, lambda: len(objects.entries))
+        elif any(conversion.MARKED in entry.body for entry in objects.entries.values()):
+            converter = Unmarked()
+        for name in [
+            (crd["spec"]["group"], each["name"], crd["spec"]["names"]["plural"]) for each in crd["spec"]["versions"]
+        ]:
+            served = self._core.registry.find(*name)
+            if served is not None:
+                served.converter = converter
 
     def _drop(self, entry: Entry) -> None:
         """A definition that went frees its names: the others are looked at again."""
@@ -116,7 +137,7 @@ class CustomResources:
         call = self._call_of(key)
         if objects is not None and call is not None:
             for where in list(objects.entries):
-                await self._core.writes.do(_removal(self._core, call, objects, where))
+                await writing.decide(self._core, call, _removal(self._core, call, objects, where), False)
         if objects is not None and objects.entries:
             objects.watchers.setdefault(id(self), lambda change: self._again(key, objects))
             return

@@ -14,6 +14,7 @@ from clusterip.api.errors import ApiError, details_of, quoted
 from clusterip.api.meta import Tree, qualified
 from clusterip.apiserver import addresses, admission, bodies, webhooks
 from clusterip.apiserver.cache import Entry, encode
+from clusterip.apiserver.conversion import fetched
 from clusterip.apiserver.core import Call, Core
 from clusterip.apiserver.forms import list_metadata, render
 from clusterip.apiserver.options import delete_problems, flag, integer
@@ -92,7 +93,7 @@ async def delete(core: Core, call: Call) -> Response:
     _warn(call, options)
     if deleted.gone and call.served.resource.plural not in SHOWN_AFTERWARDS:
         return call.answer(render(_success(call, deleted.entry), call.form))
-    return call.answer(call.view(core).one(deleted.entry))
+    return call.answer(await fetched(lambda: call.view(core).one(deleted.entry)))
 
 
 def _warn(call: Call, options: Options) -> None:
@@ -122,7 +123,7 @@ async def delete_collection(core: Core, call: Call) -> Response:
 
         await decide(core, call, operation, options.dry_run)
     _warn(call, options)
-    body = call.view(core).many(entries, list_metadata(core.store.revision))
+    body = await fetched(lambda: call.view(core).many(entries, list_metadata(core.store.revision)))
     return call.answer(body)
 
 

@@ -69,15 +69,23 @@ def list_all(core: Core, call: Call) -> Response:
     entries = _entries(core, call, chosen, page)
     meets = chosen.meets
     if not page.limit or (chosen.name and chosen.namespace and not page.after):
-        wanted = entries if meets is None else filter(meets, entries)
+        wanted = list(entries) if meets is None else [entry for entry in entries if meets(entry)]
+        _know(call, wanted)
         return call.answer(call.view(core).many(wanted, list_metadata(revision)))
     part = list(islice(entries if meets is None else filter(meets, entries), page.limit))
+    _know(call, part)
     token, remaining = "", 0
     # what a selector may still drop is not looked at: there is a next page wherever there are more objects
     if len(part) == page.limit and next(entries, None) is not None:
         token = _continue_token(revision, part[-1].key)
         remaining = 1 + sum(1 for _ in entries) if meets is None else 0
     return call.answer(call.view(core).many(part, list_metadata(revision, token, remaining)))
+
+
+def _know(call: Call, entries: list[Entry]) -> None:
+    """Of a kind that a webhook converts: all of a list at once."""
+    if call.served.converter is not None:
+        call.served.converter.need(entries, call.served.resource.version)
 
 
 def _entries(core: Core, call: Call, chosen: Selection, page: Page) -> Iterator[Entry]:

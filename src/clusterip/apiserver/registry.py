@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from clusterip.api.meta import Tree
 from clusterip.api.resource import Resource
 from clusterip.apiserver.cache import Collection, Entry, FieldReader
 from clusterip.store.base import Store
+
+if TYPE_CHECKING:
+    from clusterip.apiserver.conversion import Converter, Unmarked
 
 
 @dataclass(slots=True, eq=False)
@@ -23,6 +27,8 @@ class Served:
     collection: Collection
     head: bytes = b""
     """What turns an entry's body into the object's JSON."""
+    converter: Converter | Unmarked | None = None
+    """Who knows the object's other versions, where that is a webhook."""
 
     def __post_init__(self) -> None:
         names = f'{{"kind":"{self.resource.kind}","apiVersion":"{self.resource.api_version}",'
@@ -31,18 +37,25 @@ class Served:
     @property
     def ready_made(self) -> bool:
         """The kept form is this version's form."""
-        return self.resource.from_storage is None
+        return self.resource.from_storage is None and self.converter is None
 
     def tree(self, entry: Entry) -> Tree:
         """The whole object in this version, the caller's own."""
-        tree = entry.tree()
-        if self.resource.from_storage is not None:
+        return self.shown(entry.tree())
+
+    def shown(self, tree: Tree) -> Tree:
+        """A kept tree, the caller's own, in this version."""
+        if self.converter is not None:
+            tree = self.converter.shown(tree, self.resource.version)
+        elif self.resource.from_storage is not None:
             tree = self.resource.from_storage(tree)
         tree["kind"], tree["apiVersion"] = self.resource.kind, self.resource.api_version
         return tree
 
     def kept(self, tree: Tree) -> Tree:
         """The form that the storage keeps."""
+        if self.converter is not None:
+            return self.converter.kept(tree, self.resource.version)
         return self.resource.to_storage(tree) if self.resource.to_storage is not None else tree
 
     def key(self, namespace: str, name: str) -> str:

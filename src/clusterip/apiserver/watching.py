@@ -9,7 +9,8 @@ Truth: kubernetes.io/docs/reference/using-api/api-concepts (watches, bookmarks, 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from itertools import count
 
 import orjson
@@ -36,7 +37,7 @@ numbers = count(1)
 class Watch:
     """One watcher: what it wants, in which form, and how far it is."""
 
-    __slots__ = ("_bookmarks", "_call", "_core", "_headed", "_selection", "_sink", "_waiting", "revision")
+    __slots__ = ("_bookmarks", "_call", "_core", "_headed", "_more", "_selection", "_sink", "_waiting", "revision")
 
     def __init__(self, core: Core, call: Call, sink: Sink, chosen: Selection, revision: int, bookmarks: bool) -> None:
         self._core = core
@@ -46,12 +47,15 @@ class Watch:
         self._bookmarks = bookmarks
         self._headed = call.form.shape == "Table"
         self._waiting: list[Change] | None = []  # while initial events are on their way
+        self._more = asyncio.Event() if call.served.converter is not None else None
         self.revision = revision
 
     def heard(self, change: Change) -> None:
         """Called by the collection for every change, in order."""
         if self._waiting is not None:
             self._waiting.append(change)
+            if self._more is not None:
+                self._more.set()
             return
         self._send(change)
 
@@ -97,12 +101,25 @@ class Watch:
     async def catch_up(self, changes: Iterable[Change]) -> None:
         """Send what happened before now, then what happened meanwhile, then follow."""
         for change in changes:
-            self._send(change)
+            await self._sent(change)
             await self._breathe()
         await self._follow()
 
+    async def _sent(self, change: Change) -> None:
+        """Sent, in the version wanted, whoever has to be asked for it."""
+        await self._learn([each for each in (change.old, change.entry) if each is not None])
+        self._send(change)
+
+    async def _learn(self, entries: Sequence[Entry]) -> None:
+        served = self._call.served
+        if served.converter is not None:
+            await served.converter.learn(entries, served.resource.version)
+
     async def begin(self, entries: Iterable[Entry], revision: int, marked: bool) -> None:
         """Send the present as ADDED events; then, if asked, the bookmark that ends them; then follow."""
+        if self._more is not None:
+            entries = list(entries)
+            await self._learn(entries)
         for entry in entries:
             self._sink.write(self._frame("ADDED", entry))
             self._headed = False
@@ -120,9 +137,23 @@ class Watch:
         while self._waiting:
             waiting, self._waiting = self._waiting, []
             for change in waiting:
-                self._send(change)
+                await self._sent(change)
                 await self._breathe()
-        self._waiting = None
+        if self._more is None:
+            self._waiting = None
+
+    async def rest(self, seconds: float) -> None:
+        """Wait; where versions are converted, send meanwhile what happens."""
+        if self._more is None:
+            await asyncio.sleep(seconds)
+            return
+        end = asyncio.get_running_loop().time() + seconds
+        with suppress(TimeoutError):
+            while True:
+                async with asyncio.timeout_at(end):
+                    await self._more.wait()
+                self._more.clear()
+                await self._follow()
 
     def bookmark(self, annotations: Tree | None = None) -> None:
         """How far this watch is, without an object."""
@@ -137,7 +168,7 @@ class Watch:
 
     def tick(self) -> None:
         """Time for a bookmark: everything committed was either sent or is none of this watch's."""
-        if self._bookmarks and self._waiting is None and not self._sink.closing:
+        if self._bookmarks and not self._waiting and not self._sink.closing:
             self.revision = max(self.revision, self._core.store.revision)
             self.bookmark()
 
@@ -199,10 +230,12 @@ def watch(core: Core, call: Call) -> Stream:
                 else:
                     await watching.catch_up(past)
                 while True:
-                    await asyncio.sleep(BOOKMARK_SECONDS)
+                    await watching.rest(BOOKMARK_SECONDS)
                     watching.tick()
         except TimeoutError:
             watching.tick()
+        except ApiError as error:  # a version that cannot be shown
+            sink.write(framed(orjson.dumps({"type": "ERROR", "object": error.status()}) + b"\n"))
         finally:
             del collection.watchers[number]
 

@@ -19,6 +19,7 @@ from clusterip.api import patch as patches
 from clusterip.api.errors import ApiError, quoted
 from clusterip.api.meta import Tree, copied
 from clusterip.apiserver import bodies
+from clusterip.apiserver.conversion import fetched
 from clusterip.apiserver.registry import Registry, Served
 from clusterip.apiserver.webhooks_calling import Caller, CallError
 from clusterip.apiserver.webhooks_matching import ADMISSION, Hook, Subject, Where, hooks_of, wanted
@@ -196,7 +197,7 @@ class _Round:
             found = await self._asked(hook, where, mutates=True)
             if not found.patch:
                 return False
-            return self._patched(hook, where, found)
+            return await fetched(lambda: self._patched(hook, where, found))
         except _Failed as failure:
             self._let(hook, failure)
             return False
@@ -207,7 +208,9 @@ class _Round:
             raise ApiError.internal(f"{why}, which is not supported for this operation")
         before = self.new
         try:
-            made = patches.json_patch(self._as(where, before), found.patch)
+            made = patches.json_patch(self._as(where, before) or before, found.patch)
+        except Pending:
+            raise
         except ApiError as error:
             raise ApiError.internal(error.message) from None
         self.new = self._decoded(self._back(where, made))
@@ -267,8 +270,8 @@ class _Round:
         if not version:
             raise _Failed(f"could not create admission objects: {UNKNOWN_REVIEWS}")
         uid = str(uuid.UUID(int=self.core.random.getrandbits(128), version=4))
-        old = self._as(where, self.old) if self.old is not None else None
-        new = self._as(where, self.new) if self.new is not None else None
+        old = await fetched(lambda: self._as(where, self.old))
+        new = await fetched(lambda: self._as(where, self.new))
         tree = review(uid, self._request(), self._kind(where), new, old, version)
         try:
             answer = await self.webhooks.caller.post(hook.tree.get("clientConfig") or {}, tree, hook.seconds)
@@ -306,8 +309,10 @@ class _Round:
             return Kind(where, sub.group, sub.version, sub.kind)
         return Kind(where, where.group, where.version, sub.kind if sub else served.resource.kind)
 
-    def _as(self, where: Where, tree: Tree) -> Tree:
+    def _as(self, where: Where, tree: Tree | None) -> Tree | None:
         """An object in the version that a hook wants."""
+        if tree is None:
+            return None
         if self.call.subresource == "scale" and self.operation == "UPDATE":
             from clusterip.apiserver import subresources  # which writes, and writing comes here
 
@@ -335,10 +340,7 @@ def _equivalents(registry: Registry, served: Served) -> dict[Where, Served]:
 def _converted(tree: Tree, source: Served, target: Served | None) -> Tree:
     if target is None:
         return tree
-    made = source.kept(copied(tree))
-    if target.resource.from_storage is not None:
-        made = target.resource.from_storage(made)
-    return {**made, "kind": target.resource.kind, "apiVersion": target.resource.api_version}
+    return target.shown(copied(source.kept(copied(tree))))
 
 
 def _options(call: Call) -> Tree:

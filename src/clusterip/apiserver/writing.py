@@ -23,6 +23,7 @@ from clusterip.api.schema import UnknownDefinition
 from clusterip.apiserver import addresses, admission, applying, bodies, objects, options, webhooks
 from clusterip.apiserver.bodies import Body
 from clusterip.apiserver.cache import Entry, encode
+from clusterip.apiserver.conversion import fetched
 from clusterip.apiserver.core import Call, Core
 from clusterip.apiserver.registry import Served
 from clusterip.apiserver.webhooks_pending import replayed, settled
@@ -60,7 +61,7 @@ async def create(core: Core, call: Call) -> Response:
     bodies.check_media(body)
     check_options(call, "CreateOptions")
     entry = await commit(core, call, lambda transaction: _create(core, call, body, transaction))
-    return call.answer(call.view(core).one(entry), 201)
+    return call.answer(await fetched(lambda: call.view(core).one(entry)), 201)
 
 
 async def update(core: Core, call: Call) -> Response:
@@ -75,7 +76,7 @@ async def update(core: Core, call: Call) -> Response:
         return Written(change(core, call, transaction, lambda tree: _put(core, call, body, tree)))
 
     written = await commit(core, call, operation)
-    return call.answer(call.view(core).one(written.entry), 201 if written.created else 200)
+    return call.answer(await fetched(lambda: call.view(core).one(written.entry)), 201 if written.created else 200)
 
 
 async def patch(core: Core, call: Call) -> Response:
@@ -87,7 +88,7 @@ async def patch(core: Core, call: Call) -> Response:
         raise ApiError.unsupported_media_type(types if call.served.resource.is_custom else None)
     check_options(call, "PatchOptions")
     written = await commit(core, call, lambda transaction: change(core, call, transaction, _patching(call, body)))
-    return call.answer(call.view(core).one(written))
+    return call.answer(await fetched(lambda: call.view(core).one(written)))
 
 
 async def _apply(core: Core, call: Call, body: Body) -> Response:
@@ -107,7 +108,7 @@ async def _apply(core: Core, call: Call, body: Body) -> Response:
         return new
 
     written = await commit(core, call, operation)
-    return call.answer(call.view(core).one(written.entry), 201 if written.created else 200)
+    return call.answer(await fetched(lambda: call.view(core).one(written.entry)), 201 if written.created else 200)
 
 
 async def commit(core: Core, call: Call, operation: Operation[objects.T], dry_run: bool | None = None) -> objects.T:
