@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -144,6 +145,23 @@ def test_a_node_sees_its_own_things_and_not_the_state_folder(folder: Folder) -> 
     assert "192.168.4.102\tb" in spec.files["/etc/hosts"][0]
     lan = machines.spec_of(folder, PLAN, PLAN.lan, None)
     assert "/root/.kube/config" not in lan.files
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("printf %s| 1 2", "1|2|"),
+        ("-n -E printf %s| -u", "-u|"),
+        ("-u root -- printf %s| a=b", "a=b|"),
+        ("--user=root NAME=value -- printenv NAME", "value\n"),
+        ("sh -c exit", ""),
+    ],
+)
+def test_sudo_runs_the_command(tmp_path: Path, words: str, expected: str) -> None:
+    path = tmp_path / "sudo"
+    path.write_text(machines.SUDO)
+    done = subprocess.run(["/bin/sh", str(path), *words.split()], capture_output=True, text=True, check=True)
+    assert done.stdout == expected
 
 
 # -- traces ---------------------------------------------------------------------------------------------------------

@@ -147,6 +147,12 @@ def test_a_shell_has_the_exit_code_of_its_command(cluster: Cluster) -> None:
     assert "node-1" in done.stderr
 
 
+def test_what_lessons_say_with_sudo_works_on_a_node(cluster: Cluster) -> None:
+    listed = cluster.run("shell", "node-1", "--", "sh", "-c", "sudo nft list tables; sudo -u nobody id -un").stdout
+    assert listed.splitlines()[-1] == "nobody"
+    assert "table ip kube-proxy" in listed
+
+
 def test_status_lists_what_runs(cluster: Cluster) -> None:
     text = cluster.run("status").stdout
     for word in ("node-1/agent", "apiserver", "192.168.4.102", "10.244.2.0/24", "Kubernetes v1.36"):

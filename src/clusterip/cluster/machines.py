@@ -27,6 +27,25 @@ from clusterip.kernel.process import Process
 ADMIN_KUBECONFIG = "/root/.kube/config"
 # Nodes ask the site's resolver, as real ones do; the LAN machine is that resolver (it forwards nothing yet).
 RESOLV_CONF = "nameserver {address}\n"
+SUDO = """\
+#!/bin/sh
+# Who is on a machine of the cluster is root already: the command is run, as another user if that is wanted.
+user=root
+while [ $# -gt 0 ]; do
+  case "$1" in
+    --) shift; break ;;
+    -u | --user) user=$2; shift 2 ;;
+    --user=*) user=${1#*=}; shift ;;
+    -[CDghpRrTtU]) shift 2 ;;
+    -*) shift ;;
+    [A-Za-z_]*=*) export "$1"; shift ;;
+    *) break ;;
+  esac
+done
+[ $# -gt 0 ] || set -- "${SHELL:-/bin/sh}"
+[ "$user" = root ] || exec runuser -u "$user" -- "$@"
+exec "$@"
+"""
 
 
 @dataclass(frozen=True)
@@ -64,6 +83,7 @@ def spec_of(folder: Folder, topology: Topology, wanted: Machine, kubectl: Path |
         "/etc/hostname": (f"{wanted.name}\n", 0o644),
         "/etc/hosts": (topology.hosts(), 0o644),
         "/etc/resolv.conf": (RESOLV_CONF.format(address=topology.lan.ip), 0o644),
+        "/usr/local/bin/sudo": (SUDO, 0o755),  # lessons say it before every iptables and nft
     }
     binds = [(path, str(path), True) for path in _program_folders(folder)]
     if kubectl is not None:
