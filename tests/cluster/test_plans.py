@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from clusterip.apiserver.policy import cluster_roles
 from clusterip.client.config import from_kubeconfig
 from clusterip.cluster import identity, machines, preflight, traces
 from clusterip.cluster.bootstrap import dns_question, is_answer, is_ready
@@ -98,7 +99,8 @@ def objects() -> dict[tuple[str, str], dict[str, Any]]:
 
 def test_system_parts_are_found_as_lessons_find_them() -> None:
     found = objects()
-    assert all(tree["metadata"]["namespace"] == "kube-system" for tree in found.values())
+    apart = {kind for (kind, _), tree in found.items() if tree["metadata"].get("namespace") != "kube-system"}
+    assert apart == {"ClusterRoleBinding"}
     proxy = found["DaemonSet", "kube-proxy"]["spec"]["template"]
     assert proxy["metadata"]["labels"] == {"k8s-app": "kube-proxy"}
     assert proxy["spec"]["hostNetwork"] is True
@@ -125,6 +127,20 @@ def test_the_proxys_kubeconfig_is_one(tmp_path: Path) -> None:
     (tmp_path / "ca.crt").write_text("x")
     path.write_text(text.replace("/var/run/secrets/kubernetes.io/serviceaccount", str(tmp_path)))
     assert from_kubeconfig(path).url == "https://192.168.4.100:6443"
+
+
+def test_the_proxy_and_dns_have_the_rights_that_they_need() -> None:
+    """By roles alone, as on an API of others: each binding names an account and a role that are there."""
+    found = objects()
+    known = {role["metadata"]["name"] for role in cluster_roles()}
+    bindings = [tree for (kind, _), tree in found.items() if kind.endswith("RoleBinding")]
+    assert len(bindings) == 4
+    for tree in bindings:
+        role, [subject] = tree["roleRef"], tree["subjects"]
+        assert role["name"] in known if role["kind"] == "ClusterRole" else ("Role", role["name"]) in found
+        assert subject["kind"] == "Group" or ("ServiceAccount", subject["name"]) in found
+    [rule] = found["Role", "clusterip:proxy-leases"]["rules"]
+    assert {"create", "patch"} <= set(rule["verbs"])
 
 
 def test_objects_come_after_what_they_refer_to() -> None:

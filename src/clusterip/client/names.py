@@ -55,4 +55,9 @@ DEPLOYMENTS = ResourceRef("apps", "v1", "deployments", "Deployment")
 REPLICA_SETS = ResourceRef("apps", "v1", "replicasets", "ReplicaSet")
 DAEMON_SETS = ResourceRef("apps", "v1", "daemonsets", "DaemonSet")
 JOBS = ResourceRef("batch", "v1", "jobs", "Job")
+ROLES = ResourceRef("rbac.authorization.k8s.io", "v1", "roles", "Role")
+ROLE_BINDINGS = ResourceRef("rbac.authorization.k8s.io", "v1", "rolebindings", "RoleBinding")
+CLUSTER_ROLE_BINDINGS = ResourceRef(
+    "rbac.authorization.k8s.io", "v1", "clusterrolebindings", "ClusterRoleBinding", namespaced=False
+)
 CLUSTER_ROLES = ResourceRef("rbac.authorization.k8s.io", "v1", "clusterroles", "ClusterRole", namespaced=False)

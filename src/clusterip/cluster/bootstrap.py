@@ -39,6 +39,9 @@ REFS: Mapping[str, ResourceRef] = {
         names.SERVICES,
         names.DAEMON_SETS,
         names.DEPLOYMENTS,
+        names.ROLES,
+        names.ROLE_BINDINGS,
+        names.CLUSTER_ROLE_BINDINGS,
     )
 }
 
@@ -85,7 +88,7 @@ async def create_missing(client: Client, tree: Tree) -> None:
 async def _exists(client: Client, tree: Tree) -> bool:
     """Asked first: a Service that is there would be refused for its own address."""
     try:
-        await client.get(REFS[tree["kind"]], tree["metadata"]["name"], tree["metadata"]["namespace"])
+        await client.get(REFS[tree["kind"]], tree["metadata"]["name"], tree["metadata"].get("namespace", ""))
     except ApiError as error:
         if error.code == 404:
             return False

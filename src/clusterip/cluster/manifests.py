@@ -14,6 +14,7 @@ from clusterip.cluster.config import Config
 from clusterip.cluster.topology import API_PORT, CONTROL_ADDRESS, INSIDE_URL
 
 NAMESPACE = "kube-system"
+RBAC = "rbac.authorization.k8s.io"
 IMAGE = "clusterip"
 DEFAULT_MODE = "nftables"
 DNS_PORTS = (("dns", "UDP", 53), ("dns-tcp", "TCP", 53), ("metrics", "TCP", 9153))
@@ -198,6 +199,33 @@ def kube_proxy(config: Config) -> Tree:
     }
 
 
+def _bound(kind: str, meta: Tree, role: tuple[str, str], subject: Tree) -> Tree:
+    reference = {"apiGroup": RBAC, "kind": role[0], "name": role[1]}
+    return {"apiVersion": f"{RBAC}/v1", "kind": kind, "metadata": meta, "roleRef": reference, "subjects": [subject]}
+
+
+def rights() -> list[Tree]:
+    """What kube-proxy and cluster DNS may ask of an API that lets nobody in without a role.
+
+    Beside kubeadm's: each proxy says in a Lease how far it has come, which the nodes read.
+    """
+    proxy = {"kind": "ServiceAccount", "name": "kube-proxy", "namespace": NAMESPACE}
+    dns = proxy | {"name": "coredns"}
+    nodes = {"apiGroup": RBAC, "kind": "Group", "name": "system:nodes"}
+    found = [
+        _bound("ClusterRoleBinding", {"name": "kubeadm:node-proxier"}, ("ClusterRole", "system:node-proxier"), proxy),
+        _bound("ClusterRoleBinding", {"name": "system:coredns"}, ("ClusterRole", "system:coredns"), dns),
+    ]
+    for name, verbs, subject in (
+        ("clusterip:proxy-leases", ["get", "create", "patch"], proxy),
+        ("clusterip:proxy-leases-reader", ["get", "list", "watch"], nodes),
+    ):
+        rule = {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": verbs}
+        found.append({"apiVersion": f"{RBAC}/v1", "kind": "Role", "metadata": _meta(name), "rules": [rule]})
+        found.append(_bound("RoleBinding", _meta(name), ("Role", name), subject))
+    return found
+
+
 def coredns(config: Config) -> Tree:
     """Cluster DNS.  It speaks to the API server by its own address: it must not need what it helps to bring about."""
     api = {"KUBERNETES_SERVICE_HOST": str(CONTROL_ADDRESS.ip), "KUBERNETES_SERVICE_PORT": str(API_PORT)}
@@ -250,6 +278,7 @@ def manifests(config: Config) -> list[Tree]:
     return [
         _account("kube-proxy"),
         _account("coredns"),
+        *rights(),
         kube_proxy_config(config),
         _config_map("coredns", {"Corefile": COREFILE.format(domain=config.domain)}),
         kube_dns(config),
