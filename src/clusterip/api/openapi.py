@@ -15,9 +15,9 @@ from typing import Any, Final
 
 import orjson
 
-from clusterip.api import schema
+from clusterip.api import openapi_custom, schema
 from clusterip.api.meta import Tree
-from clusterip.api.openapi_paths import META, V2, V3, PathWriter, key_of, roots
+from clusterip.api.openapi_paths import META, V2, V3, PathWriter, definition_of, key_of, list_definition_of, roots
 from clusterip.api.resource import Resource
 from clusterip.api.schema import Definition, Node, UnknownDefinition
 
@@ -136,10 +136,14 @@ class _Definitions:
         self._prefix = prefix
         self._is_v3 = prefix == V3
 
-    def of(self, resources: Iterable[Resource]) -> Tree:
+    def of(self, resources: Sequence[Resource]) -> Tree:
         """Every definition that the resources need, by name."""
         out: Tree = {}
         waiting = [name for resource in resources for name in roots(resource)]
+        for resource in resources:
+            if resource.is_custom:
+                out.update(openapi_custom.definitions(resource, self._prefix))
+                waiting += openapi_custom.NEEDS
         while waiting:
             name = waiting.pop()
             if name in out:
@@ -151,8 +155,8 @@ class _Definitions:
             out[name] = self._definition(known)
             waiting += _references(known)
         for resource in resources:
-            out.setdefault(resource.schema, _opaque(resource))
-            out.setdefault(resource.schema + "List", _opaque(resource, "List"))
+            out.setdefault(definition_of(resource), _opaque(resource))
+            out.setdefault(list_definition_of(resource), _opaque(resource, "List"))
         return dict(sorted(out.items()))
 
     def _definition(self, known: Definition) -> Tree:

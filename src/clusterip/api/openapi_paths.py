@@ -8,7 +8,7 @@ Truth: kube-apiserver's documents, as far as clients read them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from clusterip.api import schema
@@ -16,6 +16,7 @@ from clusterip.api.meta import GroupVersion, GroupVersionKind, Tree
 from clusterip.api.resource import Resource
 
 META: Final = "io.k8s.apimachinery.pkg.apis.meta.v1."
+LIST_META: Final = META + "ListMeta"
 V2: Final = "#/definitions/"
 V3: Final = "#/components/schemas/"
 
@@ -27,6 +28,7 @@ PATCH_TYPES: Final = (
     "application/strategic-merge-patch+json",
     "application/apply-patch+yaml",
 )
+CUSTOM_PATCH_TYPES: Final = tuple(media for media in PATCH_TYPES if "strategic" not in media)
 
 QUERY: Final[dict[str, tuple[str, str]]] = {
     "dryRun": ("string", "When present, indicates that modifications should not be persisted."),
@@ -88,12 +90,27 @@ def key_of(resource: Resource) -> str:
     return f"apis/{gv}" if resource.group else f"api/{gv}"
 
 
+def definition_of(resource: Resource) -> str:
+    """The definition of a resource's kind; a custom one is called after its group: com.example.v1.Lamp."""
+    return _custom_name(resource, resource.kind) if resource.is_custom else resource.schema
+
+
+def list_definition_of(resource: Resource) -> str:
+    """The definition of a resource's list."""
+    kind = resource.list_kind or resource.kind + "List"
+    return _custom_name(resource, kind) if resource.is_custom else resource.schema + "List"
+
+
+def _custom_name(resource: Resource, kind: str) -> str:
+    return ".".join([*reversed(resource.group.split(".")), resource.version, kind])
+
+
 def roots(resource: Resource) -> list[str]:
     """The definitions that a resource's paths name."""
     subs = [sub_definition(resource, name) for name in resource.subresources]
     return [
-        resource.schema,
-        resource.schema + "List",
+        definition_of(resource),
+        list_definition_of(resource),
         *subs,
         *(META + name for name in ("Status", "DeleteOptions", "Patch")),
     ]
@@ -103,7 +120,7 @@ def sub_definition(resource: Resource, name: str) -> str:
     """The definition of a subresource's kind; the resource's own when that is not known."""
     sub = resource.subresources[name]
     kind = GroupVersionKind(sub.group or resource.group, sub.version or resource.version, sub.kind)
-    return sub.schema or schema.kinds().get(kind) or resource.schema
+    return sub.schema or schema.kinds().get(kind) or definition_of(resource)
 
 
 class PathWriter:
@@ -120,11 +137,12 @@ class PathWriter:
             f"{root}/namespaces/{{namespace}}/{resource.plural}" if resource.namespaced else f"{root}/{resource.plural}"
         )
         kind = _kind(resource.group, resource.version, resource.kind)
-        yield collection, self._path(resource, COLLECTION, resource.verbs, kind, resource.schema, "")
+        known = definition_of(resource)
+        yield collection, self._path(resource, COLLECTION, resource.verbs, kind, known, "")
         if resource.namespaced and "list" in resource.verbs:
-            everywhere = self._path(resource, COLLECTION, ("list",), kind, resource.schema, "", everywhere=True)
+            everywhere = self._path(resource, COLLECTION, ("list",), kind, known, "", everywhere=True)
             yield f"{root}/{resource.plural}", everywhere
-        yield f"{collection}/{{name}}", self._path(resource, ITEM, resource.verbs, kind, resource.schema, "name")
+        yield f"{collection}/{{name}}", self._path(resource, ITEM, resource.verbs, kind, known, "name")
         for name, sub in sorted(resource.subresources.items()):
             kind = _kind(sub.group or resource.group, sub.version or resource.version, sub.kind)
             known = sub_definition(resource, name)
@@ -154,7 +172,7 @@ class PathWriter:
         return path
 
     def _operation_of(self, action: str, title: str, kind: Tree, definition: str, resource: Resource) -> Tree:
-        answered = definition + "List" if action == "list" else definition
+        answered = list_definition_of(resource) if action == "list" else definition
         if action in ("delete", "deletecollection"):
             answered = META + "Status"
         parameters = [self._parameter(name, *QUERY[name], "query") for name in PARAMETERS.get(action, ())]
@@ -166,15 +184,16 @@ class PathWriter:
             "parameters": parameters,
             "responses": {"200": self._answer(answered)},
         }
-        return self._with_body(operation, action, definition)
+        patches = CUSTOM_PATCH_TYPES if resource.is_custom else PATCH_TYPES
+        return self._with_body(operation, action, definition, patches)
 
-    def _with_body(self, operation: Tree, action: str, definition: str) -> Tree:
+    def _with_body(self, operation: Tree, action: str, definition: str, patches: Sequence[str]) -> Tree:
         sent = {"post": definition, "put": definition, "patch": META + "Patch", "delete": META + "DeleteOptions"}.get(
             action
         )
         if sent is None:
             return operation
-        types = PATCH_TYPES if action == "patch" else (JSON_TYPE,)
+        types = patches if action == "patch" else (JSON_TYPE,)
         if self._is_v3:
             content = {media: {"schema": self._reference(sent)} for media in types}
             operation["requestBody"] = {"content": content, **({"required": True} if action != "delete" else {})}
