@@ -12,8 +12,8 @@ from aiohttp import ClientSession
 
 from clusterip.api.meta import ObjectKey
 from clusterip.proxy import healthchecks
-from clusterip.proxy.healthchecks import HealthChecks, listening_addresses, report
-from clusterip.proxy.model import Family
+from clusterip.proxy.healthchecks import HealthChecks, listening_addresses, report, wanted
+from clusterip.proxy.model import Family, HealthCheck
 from clusterip.transport.listening import bind
 from proxy.clusters import Cluster, node
 
@@ -169,3 +169,6 @@ def test_where_it_listens() -> None:
     assert listening_addresses([four, six]) == {"192.168.4.101", "fd00:192:168:4::101"}
     assert listening_addresses([four, node(family=Family.IPV6, node_port_addresses=None)]) == {""}
     assert listening_addresses([node(node_port_addresses=frozenset())]) == {""}
+    check, nodes = HealthCheck(30100, 1), (four, node(family=Family.IPV6, node_port_addresses=None))
+    assert wanted({WEB: {Family.IPV4: check}}, nodes)[WEB].addresses == {"192.168.4.101"}, "the Service has no IPv6"
+    assert wanted({WEB: dict.fromkeys(Family, check)}, nodes)[WEB].addresses == {""}

@@ -94,8 +94,9 @@ def test_where_node_ports_are_taken(text: str, family: Family, taken: set[IPAddr
     assert seen(text, family).node_port_addresses == taken
 
 
-def test_a_node_without_an_address_of_a_family_takes_none_of_its_node_ports() -> None:
-    assert seen("", Family.IPV6, PRIMARY).node_port_addresses == frozenset()
+def test_a_node_without_an_address_of_a_family_is_not_limited_in_it() -> None:
+    """As upstream, where `primary` becomes the networks of the addresses that there are."""
+    assert seen("", Family.IPV6, PRIMARY).node_port_addresses is None
 
 
 @pytest.mark.parametrize(

@@ -156,10 +156,12 @@ class HealthChecks:
 def wanted(
     checks: Mapping[ObjectKey, Mapping[Family, HealthCheck]], nodes: Iterable[Node]
 ) -> Mapping[ObjectKey, Place]:
-    """Where each Service is to be asked: where node ports are, in any family."""
-    addresses = listening_addresses(nodes)
-    ports = {key: next(iter(found.values())).node_port for key, found in sorted(checks.items())}
-    return {key: Place(port, addresses) for key, port in ports.items()}
+    """Where each Service is to be asked: where node ports are, in the families that it has."""
+    of = {node.family: node for node in nodes}
+    return {
+        key: Place(next(iter(found.values())).node_port, listening_addresses(of[family] for family in found))
+        for key, found in sorted(checks.items())
+    }
 
 
 def listening_addresses(nodes: Iterable[Node]) -> frozenset[str]:

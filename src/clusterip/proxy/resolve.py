@@ -146,9 +146,12 @@ def node_port_networks(config: KubeProxyConfiguration, family: Family) -> list[I
 def node_port_addresses(
     config: KubeProxyConfiguration, family: Family, primary: IPAddress | None, addresses: Iterable[IPAddress]
 ) -> frozenset[IPAddress] | None:
-    """The addresses that take node ports; None: every one of this machine. Loopback only where it may."""
+    """The addresses that take node ports; None: every one of this machine. Loopback only where it may.
+
+    A family in which the node has no address of its own is not limited by `primary`, as by networks of the other.
+    """
     if config.node_port_addresses == (PRIMARY,):
-        return frozenset({primary} if primary and not primary.is_loopback else ())
+        return frozenset({primary}) if primary and not primary.is_loopback else None
     networks = node_port_networks(config, family)
     if not networks:
         return None
