@@ -2,7 +2,7 @@
 
 Stage: none; pure.  In: a definition's tree.  Out: field errors in upstream's words.
 Rules: what all versions share is told as upstream's inner form has it: at spec.validation.
-Limits: rules in CEL are not compiled here; defaults are not judged by their own schema.
+Limits: defaults are not judged by their own schema.
 Truth: apiextensions-apiserver, pkg/apis/apiextensions/validation and pkg/apiserver/schema/validation.go.
 """
 
@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
-from clusterip.api import names
+from clusterip.api import cel, cel_rules, names
 from clusterip.api.checks import each, immutable
 from clusterip.api.errors import FieldError, forbidden, invalid, not_supported, required
 from clusterip.api.jsonpath import PathError
@@ -44,8 +44,17 @@ def errors(tree: Tree) -> list[FieldError]:
     found += _versions(versions)
     found += _names(spec.get("names") or {})
     for path, schema in schema_paths(versions):
-        found += sorted(_structure(schema, path, "root"), key=lambda error: error.field)
+        wrong = sorted(_structure(schema, path, "root"), key=lambda error: error.field)
+        found += wrong or list(cel_rules.faults(schema, path))
     return found + _conversion(spec.get("conversion") or {})
+
+
+def warnings(tree: Tree, old: Tree | None) -> list[str]:
+    """Rules that nobody asks here."""
+    schemas = [schema for _, schema in schema_paths((tree.get("spec") or {}).get("versions") or [])]
+    if cel.is_available() or not any(cel_rules.has_rules(schema) for schema in schemas):
+        return []
+    return [f"{cel_rules.RULES} are not evaluated: this machine has no cel-expr-python"]
 
 
 def update_errors(new: Tree, old: Tree) -> list[FieldError]:

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any, Final
 
+from clusterip.api import cel_rules, structural, structural_validation
 from clusterip.api import schema as schemas
-from clusterip.api import structural, structural_validation
 from clusterip.api.crd_validation import is_established, schema_of
 from clusterip.api.decoding import Decoded
 from clusterip.api.errors import FieldError, quoted
@@ -73,7 +73,7 @@ def _resource(crd: Tree, version: Tree) -> Resource:
         prepare_create=_create_strategy(has_status),
         prepare_update=_update_strategy(has_status),
         prepare_status=_prepare_status,
-        validate=lambda tree: structural_validation.errors(tree, schema),
+        validate=_creation_check(schema),
         validate_update=_update_check(schema),
         validate_status=_update_check(schema),
         decode=lambda tree: decoded(tree, schema),
@@ -96,8 +96,22 @@ def _defaulting(schema: Tree) -> Callable[[Tree], None]:
     return lambda tree: structural.fill(tree, below)
 
 
+def _creation_check(schema: Tree) -> Callable[[Tree], list[FieldError]]:
+    def check(tree: Tree) -> list[FieldError]:
+        found = structural_validation.errors(tree, schema)
+        return found + cel_rules.errors(tree, None, schema, found)
+
+    return check if cel_rules.has_rules(schema) else lambda tree: structural_validation.errors(tree, schema)
+
+
 def _update_check(schema: Tree) -> Callable[[Tree, Tree], list[FieldError]]:
-    return lambda new, old: structural_validation.update_errors(new, old, schema)
+    def check(new: Tree, old: Tree) -> list[FieldError]:
+        found = structural_validation.update_errors(new, old, schema)
+        return found + cel_rules.errors(new, old, schema, found)
+
+    return (
+        check if cel_rules.has_rules(schema) else lambda new, old: structural_validation.update_errors(new, old, schema)
+    )
 
 
 def _deprecation(group: str, kind: str, version: Tree) -> str:

@@ -89,6 +89,7 @@ CUSTOM_RESOURCE_DEFINITION = Resource(
     prepare_delete=_prepare_delete,
     validate=crd_validation.errors,
     validate_update=crd_validation.update_errors,
+    warnings=crd_validation.warnings,
     name_rule=name_is_subdomain,
     unconditional_update=False,
 )

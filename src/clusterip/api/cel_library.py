@@ -1,0 +1,226 @@
+"""What Kubernetes adds to CEL: URLs, addresses, networks, quantities, lists, expressions.
+
+Stage: none; pure.  In: plain values.  Out: plain values; a ValueError is the expression's failure.
+Rules: an address, a network, a URL and a quantity are their canonical texts here, so that equal ones are equal.
+Limits: `indexOf` is that of texts; authorizer, CEL formats and `url` of opaque URLs are not there.
+Truth: apiserver's pkg/cel/library: urls, ip, cidr, quantity, lists, regex.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from decimal import Decimal
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from itertools import pairwise
+from typing import Any, Final
+from urllib.parse import parse_qs, urlsplit
+
+Network = Any
+
+
+def _address(text: str) -> IPv4Address | IPv6Address:
+    found = ip_address(text)
+    if "%" in text or (isinstance(found, IPv6Address) and found.ipv4_mapped):
+        raise ValueError(f"IP Address {text!r} has a form that is not allowed")
+    return found
+
+
+def _network(text: str) -> Network:
+    address, slash, _ = text.partition("/")
+    if not slash:
+        raise ValueError(f"network address parse error during conversion from string: {text}")
+    _address(address)
+    return ip_network(text, strict=False)
+
+
+def _ip(text: str) -> str:
+    return str(_address(text))
+
+
+def _cidr(text: str) -> str:
+    network = _network(text)
+    return f"{_address(text.partition('/')[0])}/{network.prefixlen}"
+
+
+def _url(text: str) -> str:
+    parts = urlsplit(text)
+    if not (parts.scheme or text.startswith("/")) or any(char.isspace() for char in text):
+        raise ValueError(f"URL parse error during conversion from string: {text}")
+    return text
+
+
+_SUFFIXES: Final = {"n": -3, "u": -2, "m": -1, "": 0, "k": 1, "M": 2, "G": 3, "T": 4, "P": 5, "E": 6}
+_QUANTITY: Final = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))(?:([KMGTPE]i)|([numkMGTPE])|[eE]([+-]?\d+))?")
+
+
+def _number(text: str) -> Decimal:
+    found = _QUANTITY.fullmatch(text)
+    if not found:
+        raise ValueError("quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'")
+    number, binary, decimal, exponent = found.groups()
+    if binary:
+        return Decimal(number) * Decimal(1024 ** ("KMGTPE".index(binary[0]) + 1))
+    power = int(exponent) if exponent else 3 * _SUFFIXES[decimal or ""]
+    return Decimal(number).scaleb(power)
+
+
+def _plain(number: Decimal) -> str:
+    text = format(number.normalize(), "f")
+    return text if text not in ("-0", "") else "0"
+
+
+def _integer(text: str) -> int:
+    number = _number(text)
+    if number != int(number) or abs(number) >= 2**63:
+        raise ValueError("cannot convert value to integer")
+    return int(number)
+
+
+def _compare(left: str, right: str) -> int:
+    a, b = _number(left), _number(right)
+    return (a > b) - (a < b)
+
+
+def _is(read: Callable[[str], Any]) -> Callable[[str], bool]:
+    def check(text: str) -> bool:
+        try:
+            read(text)
+        except ValueError:
+            return False
+        return True
+
+    return check
+
+
+def _contains(network: str, other: str) -> bool:
+    return _address(other) in _network(network)
+
+
+def _contains_network(network: str, other: str) -> bool:
+    outer, inner = _network(network), _network(other)
+    return bool(outer.version == inner.version and inner.subnet_of(outer))
+
+
+def _masked(text: str) -> str:
+    return str(_network(text))
+
+
+def _find(text: str, pattern: str) -> str:
+    found = re.search(pattern, text)
+    return found[0] if found else ""
+
+
+def _find_all(text: str, pattern: str) -> list[str]:
+    return [found[0] for found in re.finditer(pattern, text)]
+
+
+def _is_sorted(values: list[Any]) -> bool:
+    return all(a <= b for a, b in pairwise(values))
+
+
+def _least(values: list[Any]) -> Any:
+    if not values:
+        raise ValueError("min called on empty list")
+    return min(values)
+
+
+def _most(values: list[Any]) -> Any:
+    if not values:
+        raise ValueError("max called on empty list")
+    return max(values)
+
+
+def _all_in(left: list[Any], right: list[Any]) -> bool:
+    return all(each in left for each in right)
+
+
+def _same(left: list[Any], right: list[Any]) -> bool:
+    return _all_in(left, right) and _all_in(right, left)
+
+
+def _meet(left: list[Any], right: list[Any]) -> bool:
+    return any(each in right for each in left)
+
+
+def _host(text: str) -> str:
+    return urlsplit(text).netloc.rpartition("@")[2]
+
+
+S, L, D = "STRING", "LIST", "DYN"
+GLOBAL: Final[tuple[tuple[str, tuple[str, ...], str, Callable[..., Any]], ...]] = (
+    ("isURL", (S,), "BOOL", _is(_url)),
+    ("url", (S,), S, _url),
+    ("isIP", (S,), "BOOL", _is(_ip)),
+    ("ip", (S,), S, _ip),
+    ("ip.isCanonical", (S,), "BOOL", lambda text: _ip(text) == text),
+    ("isCIDR", (S,), "BOOL", _is(_cidr)),
+    ("cidr", (S,), S, _cidr),
+    ("isQuantity", (S,), "BOOL", _is(_number)),
+    ("quantity", (S,), S, lambda text: _plain(_number(text))),
+    ("sets.contains", (L, L), "BOOL", _all_in),
+    ("sets.equivalent", (L, L), "BOOL", _same),
+    ("sets.intersects", (L, L), "BOOL", _meet),
+)
+MEMBERS: Final[tuple[tuple[str, tuple[str, ...], str, Callable[..., Any]], ...]] = (
+    ("getScheme", (S,), S, lambda text: urlsplit(text).scheme),
+    ("getHost", (S,), S, _host),
+    ("getHostname", (S,), S, lambda text: urlsplit(text).hostname or ""),
+    ("getPort", (S,), S, lambda text: str(urlsplit(text).port or "")),
+    ("getEscapedPath", (S,), S, lambda text: urlsplit(text).path),
+    ("getQuery", (S,), D, lambda text: parse_qs(urlsplit(text).query, keep_blank_values=True)),
+    ("family", (S,), "INT", lambda text: _address(text).version),
+    ("isUnspecified", (S,), "BOOL", lambda text: _address(text).is_unspecified),
+    ("isLoopback", (S,), "BOOL", lambda text: _address(text).is_loopback),
+    (
+        "isLinkLocalMulticast",
+        (S,),
+        "BOOL",
+        lambda text: _contains("ff02::/16" if ":" in text else "224.0.0.0/24", text),
+    ),
+    ("isLinkLocalUnicast", (S,), "BOOL", lambda text: _address(text).is_link_local),
+    ("isGlobalUnicast", (S,), "BOOL", lambda text: _is_global(_address(text))),
+    ("containsIP", (S, S), "BOOL", _contains),
+    ("containsCIDR", (S, S), "BOOL", _contains_network),
+    ("ip", (S,), S, lambda text: str(_address(text.partition("/")[0]))),
+    ("masked", (S,), S, _masked),
+    ("prefixLength", (S,), "INT", lambda text: _network(text).prefixlen),
+    ("isInteger", (S,), "BOOL", _is(_integer)),
+    ("asInteger", (S,), "INT", _integer),
+    ("asApproximateFloat", (S,), "DOUBLE", lambda text: float(_number(text))),
+    ("sign", (S,), "INT", lambda text: _compare(text, "0")),
+    ("add", (S, S), S, lambda a, b: _plain(_number(a) + _number(b))),
+    ("sub", (S, S), S, lambda a, b: _plain(_number(a) - _number(b))),
+    ("isGreaterThan", (S, S), "BOOL", lambda a, b: _compare(a, b) > 0),
+    ("isLessThan", (S, S), "BOOL", lambda a, b: _compare(a, b) < 0),
+    ("compareTo", (S, S), "INT", _compare),
+    ("find", (S, S), S, _find),
+    ("findAll", (S, S), D, _find_all),
+    ("isSorted", (L,), "BOOL", _is_sorted),
+    ("sum", (L,), D, sum),
+    ("min", (L,), D, _least),
+    ("max", (L,), D, _most),
+)
+
+
+def _is_global(address: IPv4Address | IPv6Address) -> bool:
+    no = address.is_unspecified or address.is_loopback or address.is_multicast or address.is_link_local
+    return not no and str(address) != "255.255.255.255"
+
+
+def declarations(cel: Any) -> list[Any]:
+    """The functions, as the library wants them: each name once."""
+    overloads: dict[str, list[Any]] = {}
+    types = {"LIST": cel.Type.List(cel.Type.DYN)}
+    for member, table in ((False, GLOBAL), (True, MEMBERS)):
+        for name, parameters, gives, act in table:
+            given = [types.get(each) or getattr(cel.Type, each) for each in parameters]
+            made = cel.Overload(
+                f"{'member' if member else 'global'}_{name.replace('.', '_')}",
+                getattr(cel.Type, gives),
+                given,
+                member,
+                impl=act,
+            )
+            overloads.setdefault(name, []).append(made)
+    return [cel.FunctionDecl(name, made) for name, made in overloads.items()]
