@@ -62,7 +62,7 @@ class Case:
             known,
             self.config,
             reported=[ip_address(self.tree["node"]["address"])],
-            local=[],
+            local=[ip_address(text) for text in (self.tree["node"]["address"], "127.0.0.1", "::1")],
             pod_networks=(),
             zone=self.tree["node"]["zone"],
         )
