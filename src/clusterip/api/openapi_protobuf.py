@@ -53,7 +53,7 @@ def _number(number: int, value: int) -> bytes:
 def _message(tree: Mapping[str, Any], name: str) -> bytes:
     """A structure by its table; what begins with x- is an extension."""
     known, extension = MESSAGES[name], EXTENSIONS.get(name, 0)
-    parts = []
+    parts: list[bytes] = []
     for key, value in tree.items():
         if key in known:
             number, kind = known[key]

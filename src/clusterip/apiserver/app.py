@@ -129,6 +129,8 @@ class App:
         resource, namespace = call.served.resource, call.namespace
         known = found.verb in resource.verbs
         placed = namespace or not resource.namespaced
+        if found.name and not placed:
+            raise ApiError.no_such_resource()
         if not known or not (placed or (found.verb in ("list", "watch") and not found.name)):
             raise ApiError.method_not_allowed()
         if (found.verb in ("update", "patch")) != bool(found.name) and found.verb in ("update", "patch", "create"):

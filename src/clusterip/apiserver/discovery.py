@@ -104,11 +104,9 @@ def _group(name: str, versions: tuple[str, ...]) -> Tree:
 def resource_list(registry: Registry, group: str, version: str) -> Tree | None:
     """/api/v1, /apis/apps/v1"""
     found = _resources(registry, group, version)
-    questions = reviews.listed(group) if version == "v1" else []
+    questions = _questions(group) if version == "v1" else []
     if not found and not questions:
         return None
-    if not group and found:
-        questions.append(reviews.BINDING_ENTRY)
     name = str(GroupVersion(group, version))
     head: Tree = {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": name}
     if not group:
@@ -172,7 +170,7 @@ def _discovered_group(registry: Registry, name: str, versions: tuple[str, ...]) 
             {
                 "version": version,
                 "resources": [
-                    *(_discovered_review(name, version, entry) for entry in reviews.listed(name)),
+                    *(_discovered_review(name, version, entry) for entry in _questions(name)),
                     *(_discovered(resource) for resource in _resources(registry, name, version)),
                 ],
                 "freshness": "Current",
@@ -180,6 +178,11 @@ def _discovered_group(registry: Registry, name: str, versions: tuple[str, ...]) 
             for version in versions
         ],
     }
+
+
+def _questions(group: str) -> list[Tree]:
+    """What is asked of a group and never kept."""
+    return reviews.listed(group) if group else [reviews.BINDING_ENTRY]
 
 
 def _discovered_review(group: str, version: str, entry: Tree) -> Tree:

@@ -92,6 +92,8 @@ class View:
     include: str = ""
     headed: bool = True
     """A table names its columns (the first of a watch does)."""
+    columns: tuple[Column, ...] = ()
+    """Instead of the resource's own."""
 
     def one(self, entry: Entry) -> bytes:
         """One object."""
@@ -140,7 +142,7 @@ class View:
         return self.render({"kind": kind, "apiVersion": version, "metadata": metadata, "items": plain})
 
     def table(self, trees: Iterable[Tree], metadata: Tree) -> Tree:
-        columns = self.served.resource.columns or ANY
+        columns = self.columns or self.served.resource.columns or ANY
         definitions = [_definition(column) for column in columns] if self.headed else None
         rows = [
             {"cells": [column.cell(tree, self.now) for column in columns], **self._row_object(tree)} for tree in trees

@@ -14,7 +14,15 @@ import orjson
 from clusterip.api.errors import ApiError
 from clusterip.api.meta import Tree
 from clusterip.apiserver import bodies, objects, subresources
-from clusterip.apiserver.access import Ask, Authorizer, TableAuthorizer, User
+from clusterip.apiserver.access import (
+    AUTHENTICATED,
+    MASTERS,
+    UNAUTHENTICATED,
+    Ask,
+    Authorizer,
+    TableAuthorizer,
+    User,
+)
 from clusterip.apiserver.core import Call, Core, pick
 from clusterip.apiserver.forms import PLAIN, negotiate, render
 from clusterip.apiserver.rbac import RbacAuthorizer
@@ -26,6 +34,9 @@ from clusterip.transport.http import Answer, Request, Response
 Judge = Callable[[Core, User, Tree, str], Tree]
 
 AUTHENTICATION, AUTHORIZATION = "authentication.k8s.io", "authorization.k8s.io"
+NODES = "system:nodes"
+BY_ROLES = (MASTERS, AUTHENTICATED, UNAUTHENTICATED)
+"""Groups whose rules the default roles tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +103,17 @@ def _self_rules(core: Core, user: User, spec: Tree, namespace: str) -> Tree:
     paths: list[Tree] = []
     for rule in _rules(core.authorizer, user, spec.get("namespace") or ""):
         (paths if rule.get("nonResourceURLs") else resources).append(rule)
-    return {"resourceRules": resources, "nonResourceRules": paths, "incomplete": False}
+    told: Tree = {"resourceRules": resources, "nonResourceRules": paths, "incomplete": False}
+    if NODES in user.groups:  # which objects are a node's shows with the pods on it
+        told |= {"incomplete": True, "evaluationError": "node authorizer does not support user rule resolution"}
+    return told
 
 
 def _rules(authorizer: Authorizer, user: User, namespace: str) -> Iterator[Tree]:
     """Everything that a user may do in a namespace, as far as rules can say it."""
     if isinstance(authorizer, RbacAuthorizer):
-        yield from _rules(authorizer.first, user, namespace)
+        others = tuple(group for group in user.groups if group not in BY_ROLES)
+        yield from _rules(authorizer.first, User(user.name, others), namespace)
         yield from authorizer.rules(user, namespace)
     elif isinstance(authorizer, TableAuthorizer):
         for rule in (each for who in (*user.groups, user.name) for each in authorizer.rules.get(who, ())):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -15,10 +16,11 @@ import orjson
 
 from clusterip.api.errors import ApiError, FieldError, invalid, required
 from clusterip.api.meta import Tree
-from clusterip.api.resource import ScalePaths
-from clusterip.api.tables import selector_expression
+from clusterip.api.resource import Column, ScalePaths
+from clusterip.api.tables import AGE, NAME, number, selector_expression
 from clusterip.apiserver import bodies, deleting, objects, relay, writing
 from clusterip.apiserver.bodies import Body
+from clusterip.apiserver.cache import Entry
 from clusterip.apiserver.core import Call, Core, pick
 from clusterip.apiserver.deleting import Deleted, Options
 from clusterip.apiserver.forms import render
@@ -36,6 +38,12 @@ BINDING_SCHEMA = "io.k8s.api.core.v1.Binding"
 EVICTION_SCHEMA = "io.k8s.api.policy.v1.Eviction"
 SCALE_SCHEMA = "io.k8s.api.autoscaling.v1.Scale"
 TOKEN_SCHEMA = "io.k8s.api.authentication.v1.TokenRequest"
+SCALE_COLUMNS = (
+    NAME,
+    Column("Desired", number("spec", "replicas"), type="integer", says="@autoscaling.v1.ScaleSpec.replicas"),
+    Column("Available", number("status", "replicas"), type="integer", says="@autoscaling.v1.ScaleStatus.replicas"),
+    AGE,
+)
 
 
 async def _read(call: Call, kind: str, api_version: str, schema: str) -> Tree:
@@ -55,7 +63,7 @@ def _decoded(call: Call, body: Body, kind: str, api_version: str, schema: str) -
 async def scale(core: Core, call: Call) -> Answer:
     """spec.replicas of anything that has them."""
     if call.verb == "get":
-        return call.answer(render(scale_of(call.served.tree(found(call)), paths_of(call)), call.form))
+        return _scale_answer(core, call, found(call))
     body = await bodies.read(call.request)
     if call.verb == "update":
         bodies.check_media(body)
@@ -65,7 +73,14 @@ async def scale(core: Core, call: Call) -> Answer:
     entry = await writing.commit(
         core, call, lambda transaction: writing.change(core, call, transaction, lambda old: _scaled(call, body, old))
     )
-    return call.answer(render(scale_of(call.served.tree(entry), paths_of(call)), call.form))
+    return _scale_answer(core, call, entry)
+
+
+def _scale_answer(core: Core, call: Call, entry: Entry) -> Answer:
+    """The Scale in the caller's form; a custom resource's table has its own columns."""
+    columns = () if call.served.resource.is_custom else SCALE_COLUMNS
+    view = replace(call.view(core), columns=columns)
+    return call.answer(view.render(view.shaped(scale_of(call.served.tree(entry), paths_of(call)))))
 
 
 def _scaled(call: Call, body: Body, old: Tree) -> Tree:
