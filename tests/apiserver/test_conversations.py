@@ -9,7 +9,9 @@ import pytest
 from apiserver.conversations import conversations, played
 from apiserver.serving import serving
 
-CONVERSATIONS = conversations("access", "apply", "customresources", "networking", "objects", "services")
+CONVERSATIONS = conversations(
+    "access", "apply", "customresources", "discovery", "forms", "networking", "objects", "services"
+)
 
 
 @pytest.mark.parametrize("name", CONVERSATIONS)

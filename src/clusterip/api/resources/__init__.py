@@ -7,9 +7,17 @@ A kind that shares another's storage comes after it.
 from __future__ import annotations
 
 from clusterip.api.resource import Resource
+from clusterip.api.resources.admissionpolicies import (
+    MUTATING_BINDING,
+    MUTATING_POLICY,
+    VALIDATING_BINDING,
+    VALIDATING_POLICY,
+)
 from clusterip.api.resources.apiextensions import CUSTOM_RESOURCE_DEFINITION
 from clusterip.api.resources.apps import CONTROLLER_REVISION, DAEMON_SET, DEPLOYMENT, REPLICA_SET
+from clusterip.api.resources.autoscaling import AUTOSCALER, OLD_AUTOSCALER
 from clusterip.api.resources.batch import JOB
+from clusterip.api.resources.certificates import CERTIFICATE_SIGNING_REQUEST
 from clusterip.api.resources.coordination import LEASE
 from clusterip.api.resources.core import CONFIG_MAP, NAMESPACE, NODE, SECRET, SERVICE_ACCOUNT
 from clusterip.api.resources.cronjobs import CRON_JOB
@@ -20,18 +28,38 @@ from clusterip.api.resources.networking import IP_ADDRESS, SERVICE_CIDR
 from clusterip.api.resources.pods import POD
 from clusterip.api.resources.policies import NETWORK_POLICY
 from clusterip.api.resources.policy import POD_DISRUPTION_BUDGET
+from clusterip.api.resources.quotas import LIMIT_RANGE, RESOURCE_QUOTA
 from clusterip.api.resources.rbac import CLUSTER_ROLE, CLUSTER_ROLE_BINDING, ROLE, ROLE_BINDING
+from clusterip.api.resources.replication import COMPONENT_STATUS, POD_TEMPLATE, REPLICATION_CONTROLLER
+from clusterip.api.resources.runtimes import RUNTIME_CLASS
 from clusterip.api.resources.scheduling import PRIORITY_CLASS
 from clusterip.api.resources.services import ENDPOINTS, SERVICE
 from clusterip.api.resources.statefulsets import STATEFUL_SET
+from clusterip.api.resources.storage import (
+    CSI_DRIVER,
+    CSI_NODE,
+    CSI_STORAGE_CAPACITY,
+    STORAGE_CLASS,
+    VOLUME_ATTACHMENT,
+    VOLUME_ATTRIBUTES_CLASS,
+)
+from clusterip.api.resources.volumes import PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM
+from clusterip.api.resources.webhookconfigurations import MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS
 
 RESOURCES: tuple[Resource, ...] = (
+    COMPONENT_STATUS,
     CONFIG_MAP,
     ENDPOINTS,
     EVENT,
+    LIMIT_RANGE,
     NAMESPACE,
     NODE,
+    PERSISTENT_VOLUME,
+    PERSISTENT_VOLUME_CLAIM,
     POD,
+    POD_TEMPLATE,
+    REPLICATION_CONTROLLER,
+    RESOURCE_QUOTA,
     SECRET,
     SERVICE_ACCOUNT,
     SERVICE,
@@ -57,4 +85,20 @@ RESOURCES: tuple[Resource, ...] = (
     ROLE_BINDING,
     POD_DISRUPTION_BUDGET,
     PRIORITY_CLASS,
+    CSI_DRIVER,
+    CSI_NODE,
+    CSI_STORAGE_CAPACITY,
+    STORAGE_CLASS,
+    VOLUME_ATTACHMENT,
+    VOLUME_ATTRIBUTES_CLASS,
+    AUTOSCALER,
+    OLD_AUTOSCALER,
+    MUTATING_POLICY,
+    MUTATING_BINDING,
+    MUTATING_WEBHOOKS,
+    VALIDATING_POLICY,
+    VALIDATING_BINDING,
+    VALIDATING_WEBHOOKS,
+    CERTIFICATE_SIGNING_REQUEST,
+    RUNTIME_CLASS,
 )

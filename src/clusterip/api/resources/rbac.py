@@ -15,6 +15,7 @@ from clusterip.api.errors import FieldError, forbidden, invalid, not_supported, 
 from clusterip.api.meta import Tree
 from clusterip.api.names import path_segment
 from clusterip.api.resource import Column, Resource
+from clusterip.api.schema import descriptions
 from clusterip.api.tables import AGE, NAME, at, fixed
 
 GROUP = "rbac.authorization.k8s.io"
@@ -186,7 +187,9 @@ def _role(tree: Tree) -> str:
 
 
 def _binding_columns(definition: str, place: str) -> tuple[Column, ...]:
-    role = Column("Role", fixed(_role), says=f"@rbac.v1.{definition}.roleRef")
+    """The role's description is that of the group's first version, which knew nothing of immutable fields yet."""
+    says = descriptions(f"io.k8s.api.rbac.v1.{definition}")["roleRef"].removesuffix(" This field is immutable.")
+    role = Column("Role", fixed(_role), says=says)
     return (NAME, role, AGE, *(_subjects(kind, place) for kind in ("User", "Group", "ServiceAccount")))
 
 
