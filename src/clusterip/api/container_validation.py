@@ -112,13 +112,15 @@ def _port_numbers(path: str, port: Tree) -> list[FieldError]:
 
 
 def host_port_errors(path: str, containers: list[Tree], uses_host_network: bool) -> list[FieldError]:
-    """No two ports of the host alike; on the host's network a port is the container's own."""
+    """No two ports of the host alike; on the host's network a port is the container's own (a template may leave it)."""
     found = []
+    is_template = "template." in path
     seen: set[str] = set()
     for where, container in each(path, containers):
         for at, port in each(f"{where}.ports", container.get("ports")):
             host = port.get("hostPort") or 0
-            if uses_host_network and host != (port.get("containerPort") or 0):
+            own = port.get("containerPort") or 0
+            if uses_host_network and host != own and (host or not is_template):
                 detail = "must match `containerPort` when `hostNetwork` is true"
                 found.append(invalid(f"{at}.hostPort", host, detail))
             key = f"{port.get('protocol', '')}/{port.get('hostIP') or ''}/{host}"
