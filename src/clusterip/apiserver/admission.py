@@ -1,7 +1,9 @@
 """What the server adds to objects, and whom it refuses: namespaces that end, ServiceAccounts of pods, tolerations.
+Default classes of claims and Ingresses, limits and quotas of namespaces, who asks for a certificate.
 
 Stage: decide, inside the write path; pure but for look-ups in the transaction.
-Truth: kube-apiserver's plugin/pkg/admission: NamespaceLifecycle, ServiceAccount, DefaultTolerationSeconds.
+Truth: kube-apiserver's plugin/pkg/admission: NamespaceLifecycle, ServiceAccount, DefaultTolerationSeconds,
+       LimitRanger, DefaultStorageClass, DefaultIngressClass, ResourceQuota.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from typing import Any
 
 from clusterip.api.errors import ApiError, quoted
 from clusterip.api.meta import Tree
-from clusterip.apiserver import escalation, objects
+from clusterip.apiserver import escalation, limits, objects, quota
 from clusterip.apiserver.cache import Collection
 from clusterip.apiserver.core import Call, Core, pick
 from clusterip.apiserver.writes import Transaction
@@ -30,12 +32,21 @@ def admit_create(core: Core, call: Call, transaction: Transaction, tree: Tree) -
     escalation.check(core, call, tree)
     if call.served.resource.plural == "pods" and not call.served.resource.group:
         _admit_pod(core, call, transaction, tree)
+    own = OWN.get(call.served.resource.qualified)
+    if own is not None:
+        own(core, call, transaction, tree)
+    quota.check(core, call, transaction, tree)
 
 
 def admit_update(core: Core, call: Call, transaction: Transaction, new: Tree, old: Tree) -> None:
     """Refuse a changed object."""
+    if call.subresource == "approval":
+        raise ApiError.service_unavailable(
+            "nobody signs certificates here, so requests are neither approved nor denied"
+        )
     if not call.subresource and _differs(new, old):
         escalation.check(core, call, new)
+        quota.check(core, call, transaction, new, old)
 
 
 def _differs(new: Tree, old: Tree) -> bool:
@@ -48,6 +59,77 @@ def admit_delete(core: Core, call: Call, tree: Tree) -> None:
     if resource.plural == "namespaces" and not resource.group and tree["metadata"]["name"] in IMMORTAL:
         name = tree["metadata"]["name"]
         raise ApiError.forbidden("", "namespaces", name, "this namespace may not be deleted")
+
+
+# --- classes, limits, certificates -----------------------------------------------------------------------------------
+
+DEFAULT_STORAGE = "storageclass.kubernetes.io/is-default-class"
+DEFAULT_INGRESS = "ingressclass.kubernetes.io/is-default-class"
+INGRESS_ANNOTATION = "kubernetes.io/ingress.class"
+
+
+def _default_of(core: Core, plural: str, group: str, annotation: str) -> list[Tree]:
+    """The classes that say of themselves that they are the default, the youngest first."""
+    collection = core.registry.of(plural, group)
+    found = [entry.tree() for entry in (collection.entries.values() if collection else ())]
+    default = [tree for tree in found if (tree["metadata"].get("annotations") or {}).get(annotation) == "true"]
+    by_name = sorted(default, key=lambda tree: str(tree["metadata"]["name"]))
+    return sorted(by_name, key=lambda tree: str(tree["metadata"].get("creationTimestamp")), reverse=True)
+
+
+def _limit_ranges(core: Core, call: Call) -> list[Tree]:
+    collection = core.registry.of("limitranges")
+    return [entry.tree() for entry in collection.select(call.namespace)] if collection else []
+
+
+def _limit_pod(core: Core, call: Call, transaction: Transaction, pod: Tree) -> None:
+    ranges = _limit_ranges(core, call)
+    limits.complete(pod, ranges)
+    _refuse_all(call, pod, limits.problems(pod, ranges))
+
+
+def _admit_claim(core: Core, call: Call, transaction: Transaction, claim: Tree) -> None:
+    spec = claim.setdefault("spec", {})
+    classes = _default_of(core, "storageclasses", "storage.k8s.io", DEFAULT_STORAGE)
+    if classes and spec.get("storageClassName") is None:
+        spec["storageClassName"] = classes[0]["metadata"]["name"]
+    _refuse_all(call, claim, limits.claim_problems(claim, _limit_ranges(core, call)))
+
+
+def _refuse_all(call: Call, tree: Tree, problems: list[str]) -> None:
+    if problems:
+        resource = call.served.resource
+        why = problems[0] if len(problems) == 1 else f"[{', '.join(problems)}]"
+        raise ApiError.forbidden(resource.group, resource.plural, tree["metadata"].get("name", ""), why)
+
+
+def _admit_ingress(core: Core, call: Call, transaction: Transaction, ingress: Tree) -> None:
+    spec = ingress.setdefault("spec", {})
+    annotated = INGRESS_ANNOTATION in (ingress["metadata"].get("annotations") or {})
+    classes = _default_of(core, "ingressclasses", "networking.k8s.io", DEFAULT_INGRESS)
+    if classes and spec.get("ingressClassName") is None and not annotated:
+        spec["ingressClassName"] = classes[0]["metadata"]["name"]
+
+
+def _admit_request(core: Core, call: Call, transaction: Transaction, request: Tree) -> None:
+    """Who asks for a certificate is who is known to ask."""
+    spec = request.setdefault("spec", {})
+    for field in ("username", "uid", "groups", "extra"):
+        spec.pop(field, None)
+    spec["username"] = call.user.name
+    if call.user.groups:
+        spec["groups"] = list(call.user.groups)
+
+
+OWN = {
+    "pods": _limit_pod,
+    "persistentvolumeclaims": _admit_claim,
+    "ingresses.networking.k8s.io": _admit_ingress,
+    "certificatesigningrequests.certificates.k8s.io": _admit_request,
+}
+
+
+# --- namespaces ------------------------------------------------------------------------------------------------------
 
 
 def _check_namespace(core: Core, call: Call, transaction: Transaction, tree: Tree) -> None:

@@ -1,0 +1,137 @@
+"""LimitRange: what containers ask for unless they say so, and how much or little they and their pods may have.
+
+Stage: decide, inside the write path; pure but for the ranges it is given.  In: a pod, LimitRanges.  Out: a completed
+pod, and in words what is wrong with it.
+Truth: kube-apiserver's plugin/pkg/admission/limitranger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from decimal import Decimal
+from typing import Any
+
+from clusterip.api.meta import Tree
+from clusterip.api.quantity import amount
+
+NOTHING = Decimal(0)
+
+
+def complete(pod: Tree, ranges: Iterable[Tree]) -> None:
+    """Give containers the defaults of the ranges, where they have no amount of their own."""
+    for item in _items(ranges, "Container"):
+        for container in _containers(pod):
+            resources = container.setdefault("resources", {})
+            for field, default in (("limits", "default"), ("requests", "defaultRequest")):
+                if item.get(default):
+                    resources[field] = {**item[default], **_of(container, field)}
+
+
+def problems(pod: Tree, ranges: Iterable[Tree]) -> list[str]:
+    """What is too much or too little, in upstream's words."""
+    found: list[str] = []
+    known = list(ranges)
+    for item in _items(known, "Container"):
+        for container in _containers(pod):
+            found += _judged(item, "Container", _of(container, "requests"), _of(container, "limits"))
+    for item in _items(known, "Pod"):
+        found += _judged(item, "Pod", summed(pod, "requests"), summed(pod, "limits"))
+    return found
+
+
+def claim_problems(claim: Tree, ranges: Iterable[Tree]) -> list[str]:
+    """The same for what a claim asks for."""
+    wanted = ((claim.get("spec") or {}).get("resources") or {}).get("requests") or {}
+    return [
+        text
+        for item in _items(ranges, "PersistentVolumeClaim")
+        for text in _judged(item, "PersistentVolumeClaim", wanted, wanted)
+    ]
+
+
+def _items(ranges: Iterable[Tree], kind: str) -> Iterator[Tree]:
+    for tree in ranges:
+        for item in (tree.get("spec") or {}).get("limits") or ():
+            if item.get("type") == kind:
+                yield item
+
+
+def _containers(pod: Tree) -> list[Tree]:
+    spec = pod.get("spec") or {}
+    return [*(spec.get("containers") or ()), *(spec.get("initContainers") or ())]
+
+
+def _of(container: Tree, field: str) -> dict[str, Any]:
+    found: dict[str, Any] = (container.get("resources") or {}).get(field) or {}
+    return found
+
+
+def summed(pod: Tree, field: str) -> dict[str, Decimal]:
+    """What a pod has in all: its containers together, or the greatest of those that run before them.
+
+    Init containers that keep running count with the containers."""
+    spec = pod.get("spec") or {}
+    total: dict[str, Decimal] = {}
+    before: dict[str, Decimal] = {}
+    staying = [each for each in spec.get("initContainers") or () if each.get("restartPolicy") == "Always"]
+    for container in [*(spec.get("containers") or ()), *staying]:
+        for name, size in _of(container, field).items():
+            total[name] = total.get(name, NOTHING) + amount(size)
+    for container in spec.get("initContainers") or ():
+        for name, size in _of(container, field).items():
+            before[name] = max(before.get(name, NOTHING), amount(size))
+    found = {name: max(total.get(name, NOTHING), before.get(name, NOTHING)) for name in total | before}
+    for name, size in (spec.get("overhead") or {}).items():
+        if name in found or field == "requests":
+            found[name] = found.get(name, NOTHING) + amount(size)
+    return found
+
+
+def _judged(item: Tree, kind: str, requests: dict[str, Any], limits: dict[str, Any]) -> list[str]:
+    found: list[str] = []
+    for name, least in sorted((item.get("min") or {}).items()):
+        head = f"minimum {name} usage per {kind} is {least}"
+        found += _below(head, "request", requests.get(name), least) or _below(
+            head, "limit", limits.get(name, least), least
+        )
+    for name, most in sorted((item.get("max") or {}).items()):
+        head = f"maximum {name} usage per {kind} is {most}"
+        limit = limits.get(name)
+        if limit is None:
+            found.append(f"{head}.  No limit is specified")
+        else:
+            found += _above(head, "limit", limit, most) or _above(head, "request", requests.get(name, most), most)
+    return found + _ratios(item, kind, requests, limits)
+
+
+def _below(head: str, what: str, given: Any, least: Any) -> list[str]:
+    if given is None:
+        return [f"{head}.  No {what} is specified"]
+    return [f"{head}, but {what} is {shown(given)}"] if _number(given) < amount(least) else []
+
+
+def _above(head: str, what: str, given: Any, most: Any) -> list[str]:
+    return [f"{head}, but {what} is {shown(given)}"] if _number(given) > amount(most) else []
+
+
+def _ratios(item: Tree, kind: str, requests: dict[str, Any], limits: dict[str, Any]) -> list[str]:
+    found = []
+    for name, ratio in sorted((item.get("maxLimitRequestRatio") or {}).items()):
+        head = f"{name} max limit to request ratio per {kind} is {ratio}, but"
+        request, limit = _number(requests.get(name, NOTHING)), _number(limits.get(name, NOTHING))
+        if not request or not limit:
+            found.append(
+                f"{head} no request is specified or request is 0" if not request else f"{head} no limit is specified"
+            )
+        elif limit / request > amount(ratio):
+            found.append(f"{head} provided ratio is {float(limit / request):f}")
+    return found
+
+
+def _number(given: Any) -> Decimal:
+    return given if isinstance(given, Decimal) else amount(given)
+
+
+def shown(given: Any) -> str:
+    """An amount as it was written; a computed one as one would write it."""
+    return given if isinstance(given, str) else f"{_number(given).normalize():f}"
