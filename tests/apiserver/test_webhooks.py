@@ -185,7 +185,7 @@ def test_selectors_dry_runs_and_warnings() -> None:
             wanted = configuration(
                 VALIDATING,
                 hook.client,
-                sideEffects="Some",
+                sideEffects="NoneOnDryRun",
                 namespaceSelector=selector,
                 objectSelector={"matchLabels": {"a": "b"}},
             )
@@ -195,10 +195,10 @@ def test_selectors_dry_runs_and_warnings() -> None:
             assert hook.asked == []
             tree = config_map("b", {"a": "b"})
             dry = client.request("POST", MAPS.path("default"), tree, params={"dryRun": "All"})
-            error = await refused(dry)
-            assert (error.code, error.message) == (400, 'admission webhook "one.example.com" does not support dry run')
+            await dry
+            assert [each["dryRun"] for each in hook.asked] == [True]
             await client.create(MAPS, config_map("b", {"a": "b"}), "default")
-            assert len(hook.asked) == 1
+            assert [each["dryRun"] for each in hook.asked] == [True, False]
 
     asyncio.run(run())
 
@@ -232,3 +232,62 @@ def test_services_keep_the_address_that_was_shown() -> None:
             assert hook.asked[-1]["object"]["spec"]["clusterIP"] == made["spec"]["clusterIP"]
 
     asyncio.run(run())
+
+
+def test_conditions_in_cel() -> None:
+    async def run() -> None:
+        async with hooked(lambda request: {"allowed": False}) as hook, administered() as client:
+            conditions = [{"name": "c", "expression": "object.data.a == 'x'"}]
+            await client.create(VALIDATING, configuration(VALIDATING, hook.client, matchConditions=conditions))
+            await client.create(MAPS, config_map("b", a="y"), "default")
+            assert hook.asked == []
+            assert (await refused(client.create(MAPS, config_map("c", a="x"), "default"))).code == 400
+            error = await refused(client.create(MAPS, config_map("d", b="x"), "default"))
+            text = "expression 'object.data.a == 'x'' resulted in error: no such key: a"
+            assert (error.code, error.message) == (403, f'configmaps "d" is forbidden: {text}')
+
+    asyncio.run(run())
+
+
+POD = {
+    "apiVersion": "v1",
+    "kind": "Pod",
+    "metadata": {"name": "p"},
+    "spec": {"containers": [{"name": "c", "image": "a:1"}], "automountServiceAccountToken": False},
+}
+
+
+def test_evictions_bindings_and_connections_are_shown() -> None:
+    async def run() -> None:
+        pods = ResourceRef("", "v1", "pods", "Pod", True)
+        rules = [{"operations": ["*"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods/*"]}]
+        async with (
+            hooked(lambda request: {"allowed": request["operation"] == "DELETE"}) as hook,
+            administered() as client,
+        ):
+            await client.create(ACCOUNTS, DEFAULT_ACCOUNT, "default")
+            await client.create(pods, POD, "default")
+            await client.create(VALIDATING, configuration(VALIDATING, hook.client, rules=rules))
+            eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "p"}}
+            binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "p"}, "target": {"name": "n"}}
+            for tree, sub in ((eviction, "eviction"), (binding, "binding")):
+                error = await refused(client.create(pods, tree, "default", sub, "p"))
+                assert "denied the request" in error.message
+            path = pods.path("default", "p", "exec")
+            error = await refused(client.request("GET", path, params={"command": "ls", "stdout": "true"}))
+            assert "denied the request" in error.message
+            await client.delete(pods, "p", "default", grace_seconds=0)
+            shown = [(each["operation"], each["subResource"], each["kind"]["kind"]) for each in hook.asked[:3]]
+            assert shown == [
+                ("CREATE", "eviction", "Eviction"),
+                ("CREATE", "binding", "Binding"),
+                ("CONNECT", "exec", "PodExecOptions"),
+            ]
+            assert hook.asked[2]["object"]["command"] == ["ls"]
+            assert len(hook.asked) == 4  # the delete is shown, the eviction's own is not
+
+    asyncio.run(run())
+
+
+ACCOUNTS = ResourceRef("", "v1", "serviceaccounts", "ServiceAccount", True)
+DEFAULT_ACCOUNT = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}}

@@ -24,6 +24,7 @@ from clusterip.apiserver import (
     reviews,
     subresources,
     watching,
+    webhooks,
     writing,
 )
 from clusterip.apiserver.access import ACCOUNT_PREFIX, Ask, User, refusal
@@ -146,6 +147,8 @@ class App:
         if own is None and found.verb not in sub.verbs:
             raise ApiError.method_not_allowed()
         if own is not None:
+            if found.subresource in subresources.CONNECTIONS:
+                await webhooks.connected(self._core, call)
             return await own(self._core, call)
         reader = READERS.get(found.verb)
         if reader:

@@ -18,7 +18,7 @@ from clusterip.api.errors import ApiError, FieldError, invalid, required
 from clusterip.api.meta import Tree
 from clusterip.api.resource import Column, ScalePaths
 from clusterip.api.tables import AGE, NAME, number, selector_expression
-from clusterip.apiserver import bodies, deleting, objects, relay, writing
+from clusterip.apiserver import bodies, deleting, objects, relay, webhooks, writing
 from clusterip.apiserver.bodies import Body
 from clusterip.apiserver.cache import Entry
 from clusterip.apiserver.core import Call, Core, pick
@@ -135,7 +135,9 @@ def scale_of(tree: Tree, paths: ScalePaths) -> Tree:
 async def binding(core: Core, call: Call) -> Answer:
     """A pod gets its node, once."""
     _only(call, "create")
-    await bind(core, call, await read_binding(call))
+    wanted = await read_binding(call)
+    await webhooks.reviewed(core, call, "CREATE", wanted)
+    await bind(core, call, wanted)
     return Response(201, orjson.dumps(DONE))
 
 
@@ -185,6 +187,7 @@ async def eviction(core: Core, call: Call) -> Answer:
     """A polite delete."""
     _only(call, "create")
     wanted = await _read(call, "Eviction", "policy/v1", EVICTION_SCHEMA)
+    await webhooks.reviewed(core, call, "CREATE", wanted)
     options = wanted.get("deleteOptions") or {}
     conditions = options.get("preconditions") or {}
     how = Options(
@@ -317,6 +320,7 @@ async def proxy(core: Core, call: Call) -> Answer:
     raise ApiError.service_unavailable("the proxy subresource is not served; use kubectl port-forward")
 
 
+CONNECTIONS = frozenset({"exec", "attach", "portforward", "proxy"})
 OWN: dict[str, Own] = {
     "scale": scale,
     "binding": binding,

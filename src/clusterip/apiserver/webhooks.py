@@ -22,8 +22,9 @@ from clusterip.apiserver import bodies
 from clusterip.apiserver.conversion import fetched
 from clusterip.apiserver.registry import Registry, Served
 from clusterip.apiserver.webhooks_calling import Caller, CallError
+from clusterip.apiserver.webhooks_conditions import ConditionError, hold
 from clusterip.apiserver.webhooks_matching import ADMISSION, Hook, Subject, Where, hooks_of, wanted
-from clusterip.apiserver.webhooks_pending import Pending
+from clusterip.apiserver.webhooks_pending import Pending, settled
 from clusterip.apiserver.webhooks_review import Asked, BadAnswer, Kind, Verdict, denial, review, review_version, verdict
 
 if TYPE_CHECKING:
@@ -90,6 +91,32 @@ def mutate(core: Core, call: Call, operation: str, new: Tree | None, old: Tree |
 def validate(core: Core, call: Call, operation: str, new: Tree | None, old: Tree | None, name: str = "") -> None:
     """Let the validating webhooks refuse."""
     _consult(core, call, VALIDATING, operation, new, old, name)
+
+
+async def reviewed(core: Core, call: Call, operation: str, new: Tree) -> None:
+    """Show what is no object of the store: a binding, an eviction, the options of a connection."""
+
+    async def run() -> None:
+        mutate(core, call, operation, new, None)
+        validate(core, call, operation, new, None)
+
+    await settled(core, call, run)
+
+
+async def connected(core: Core, call: Call) -> None:
+    """Show a connection to a pod, a Service or a node before it is made."""
+    webhooks = core.webhooks
+    if webhooks is None or not (webhooks.hooks(MUTATING) or webhooks.hooks(VALIDATING)):
+        return
+    kind = call.served.resource.subresources[call.subresource].kind
+    given: Tree = {name: _option(value) for name, value in call.query.items()}
+    if "command" in given:
+        given["command"] = call.request.values("command")
+    await reviewed(core, call, "CONNECT", {"kind": kind, "apiVersion": "v1", **given})
+
+
+def _option(text: str) -> str | bool:
+    return {"true": True, "false": False, "1": True, "0": False}.get(text, text)
 
 
 def _consult(
@@ -194,6 +221,8 @@ class _Round:
         if where is None:
             return False
         try:
+            if not await self._meets(hook, where):
+                return False
             found = await self._asked(hook, where, mutates=True)
             if not found.patch:
                 return False
@@ -244,7 +273,8 @@ class _Round:
 
     async def _validated(self, hook: Hook, where: Where) -> ApiError | None:
         try:
-            await self._asked(hook, where, mutates=False)
+            if await self._meets(hook, where):
+                await self._asked(hook, where, mutates=False)
         except _Failed as failure:
             try:
                 self._let(hook, failure)
@@ -261,6 +291,22 @@ class _Round:
         log.warning("An admission webhook failed", extra={"kv": values})
         if not hook.ignores_failure:
             raise ApiError.internal(text)
+
+    async def _meets(self, hook: Hook, where: Where) -> bool:
+        """Whether the hook's conditions hold; one that fails refuses, or the hook is passed over."""
+        conditions = hook.tree.get("matchConditions")
+        if not conditions:
+            return True
+        old = await fetched(lambda: self._as(where, self.old))
+        new = await fetched(lambda: self._as(where, self.new))
+        request: Tree = review("", self._request(), self._kind(where), new, old, "v1")["request"]
+        try:
+            return hold(conditions, request)
+        except ConditionError as error:
+            if hook.ignores_failure:
+                return False
+            resource = self._served.resource
+            raise ApiError.forbidden(resource.group, resource.plural, self._name, str(error)) from None
 
     async def _asked(self, hook: Hook, where: Where, *, mutates: bool) -> Verdict:
         """A webhook's consent; ApiError is its refusal."""
