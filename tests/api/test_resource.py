@@ -27,10 +27,11 @@ def test_paths() -> None:
     assert (by_name["jobs.batch"].prefix, by_name["jobs.batch"].api_version) == ("/apis/batch/v1", "batch/v1")
 
 
-def test_events_are_kept_once() -> None:
+def test_events_and_autoscalers_are_kept_once() -> None:
     keys = [resource.storage_key for resource in RESOURCES]
-    assert keys.count("/events") == 2
-    assert len(set(keys)) == len(keys) - 1
+    shared = ("/events", "autoscaling/horizontalpodautoscalers")
+    assert [keys.count(key) for key in shared] == [2, 2]
+    assert len(set(keys)) == len(keys) - len(shared)
 
 
 def test_no_two_kinds_of_a_group_share_a_short_name() -> None:
