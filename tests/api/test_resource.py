@@ -34,8 +34,8 @@ def test_events_and_autoscalers_are_kept_once() -> None:
     assert len(set(keys)) == len(keys) - len(shared)
 
 
-def test_no_two_kinds_of_a_group_share_a_short_name() -> None:
-    names = [(resource.group, name) for resource in RESOURCES for name in resource.short_names]
+def test_no_two_kinds_of_a_version_share_a_short_name() -> None:
+    names = [(known.group, known.version, name) for known in RESOURCES for name in known.short_names]
     assert len(set(names)) == len(names)
 
 

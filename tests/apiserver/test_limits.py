@@ -96,3 +96,25 @@ def test_a_request_for_a_certificate_names_who_sent_it() -> None:
         assert (await wire("PUT", f"{path}/a/approval", made))[0] == 503
 
     served(body)
+
+
+def test_an_autoscaler_is_read_in_either_version() -> None:
+    async def body(wire: Wire) -> None:
+        spec = {
+            "maxReplicas": 3,
+            "targetCPUUtilizationPercentage": 50,
+            "scaleTargetRef": {"kind": "Deployment", "name": "web"},
+        }
+        old, new = (f"/apis/autoscaling/{v}/namespaces/default/horizontalpodautoscalers" for v in ("v1", "v2"))
+        made = await wire.ok("POST", old, {"metadata": {"name": "a"}, "spec": spec})
+        assert made["spec"]["targetCPUUtilizationPercentage"] == 50
+        (metric,) = (await wire.ok("GET", f"{new}/a"))["spec"]["metrics"]
+        assert metric["resource"]["target"]["averageUtilization"] == 50
+        await wire.ok("PATCH", f"{new}/a", {"spec": {"behavior": {"scaleUp": {}}}}, type="merge")
+        read = await wire.ok("GET", f"{old}/a")
+        assert "autoscaling.alpha.kubernetes.io/behavior" in read["metadata"]["annotations"]
+        read["spec"]["targetCPUUtilizationPercentage"] = 60
+        assert (await wire.ok("PUT", f"{old}/a", read))["spec"]["targetCPUUtilizationPercentage"] == 60
+        assert "behavior" in (await wire.ok("GET", f"{new}/a"))["spec"]
+
+    served(body)
