@@ -86,3 +86,19 @@ def test_what_one_may_do_is_told_once() -> None:
         )
 
     served(body)
+
+
+def test_a_token_without_proof_is_reviewed_too() -> None:
+    async def body(wire: Wire) -> None:
+        async def told(**spec: Any) -> Any:
+            review = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": spec}
+            return (await wire.ok("POST", "/apis/authentication.k8s.io/v1/tokenreviews", review))["status"]
+
+        mine = await told(token=wire.api.token)
+        assert mine["user"]["username"] == "kubernetes-admin"
+        assert mine["user"]["groups"] == ["system:masters", "system:authenticated"]
+        assert mine["audiences"] == ["https://kubernetes.default.svc"]
+        for spec in ({"token": wire.api.token, "audiences": ["other"]}, {"token": "x"}, {}):
+            assert "authenticated" not in await told(**spec)
+
+    served(body)

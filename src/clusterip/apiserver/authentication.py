@@ -29,6 +29,7 @@ class Authenticator:
         self._core = core
         self._static = {token.encode(): user for token, user in static.items()}
         self._remembered: dict[str, tuple[float, User]] = {}
+        core.known_by_token = self.known
 
     def user(self, request: Request) -> User:
         """The caller; ApiError 401 when it claims to be someone and is not believed."""
@@ -54,11 +55,17 @@ class Authenticator:
         self._remembered[token] = (now + REMEMBERED, user)
         return user
 
-    def _believed(self, token: str) -> User | None:
+    def known(self, token: str) -> User | None:
+        """The user of a token that needs no proof."""
         given = token.encode()
         for secret, user in self._static.items():
             if hmac.compare_digest(secret, given):
                 return user
+        return None
+
+    def _believed(self, token: str) -> User | None:
+        if user := self.known(token):
+            return user
         core = self._core
         claims = core.signer.claims(token)
         if claims is None:

@@ -5,7 +5,7 @@ Stage: none; values handed down.  Rules: built by hand in server.py; nothing glo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +56,8 @@ class Core:
     settings: Settings
     dialer: NodeDialer | None = None
     webhooks: Webhooks | None = None
+    known_by_token: Callable[[str], User | None] = lambda token: None
+    """Users whose tokens need no proof."""
 
     def exists(self, kind: str, namespace: str, name: str, uid: str) -> bool:
         """Whether an object that a token is bound to lives, with that uid."""
