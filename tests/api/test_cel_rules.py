@@ -109,7 +109,8 @@ def test_a_broken_object_is_not_asked() -> None:
         ({"rule": "true &&\ntrue"}, "message", "message must be specified if rule contains line breaks"),
         ({"rule": "true", "reason": "x"}, "reason", 'supported values: "FieldValueDuplicate", "FieldValueForbidden"'),
         ({"rule": "self."}, "rule", "compilation failed: ERROR: <input>:1:6: Syntax error"),
-        ({"rule": "self.a", "message": "x"}, "", ""),
+        ({"rule": "self.a"}, "rule", "undefined field 'a'"),
+        ({"rule": "true", "fieldPath": ".a"}, "fieldPath", "must be a valid path"),
         ({"rule": "1"}, "rule", "cel expression must evaluate to a bool"),
         (
             {"rule": "true", "messageExpression": "1"},
@@ -125,3 +126,22 @@ def test_rules_are_judged(rule: dict[str, Any], field: str, text: str) -> None:
         [f"s.properties[spec].x-kubernetes-validations[0].{field}"] if field else []
     )
     assert all(text in str(error) for error in found)
+
+
+def test_times_and_lists() -> None:
+    time, span = {**STRING, "format": "date-time"}, {**STRING, "format": "duration"}
+    numbers = {"type": "array", "items": INTEGER}
+    rules = [
+        {"rule": "has(self.t) && self.t < timestamp('2030-01-01T00:00:00Z')"},
+        {"rule": "self.d > duration('1s') && duration(self.d).getSeconds() == 2"},
+        {"rule": "self.l.indexOf(2) == 1 && self.l.lastIndexOf(3) == -1 && self.s.indexOf('b') == 1"},
+    ]
+    spec = {"t": "2020-01-01T00:00:00Z", "d": "2s", "l": [1, 2], "s": "ab"}
+    assert told(rules, spec, t=time, d=span, l=numbers, s=STRING) == []
+
+
+def test_items_without_a_past_have_no_old_self() -> None:
+    item = {"type": "integer", "x-kubernetes-validations": [{"rule": "self >= oldSelf"}]}
+    (error,) = cel_rules.faults({"type": "object", "properties": {"a": {"type": "array", "items": item}}}, "s")
+    assert error.field == "s.properties[a].items.x-kubernetes-validations[0].rule"
+    assert error.detail.endswith("uncorrelatable portion of the schema within s.properties[a]")

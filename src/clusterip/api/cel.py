@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from clusterip.api.errors import quoted
-
 _TEXTS = re.compile(r"""r?("(\\.|[^"\\])*"|'(\\.|[^'\\])*')""")
 _NAMES = re.compile(r"(?<![\w.])[A-Za-z_]\w*")
 _KIND = re.compile(r"^[A-Z_]+: ")
 _NO_KEY = re.compile(r'^Key not found in map : "?(.*?)"?$')
+_INDEX = re.compile(r"^Index error: index=(-?\d+) ")
+_CONVERSION = re.compile(r"^String to (\w+) conversion failed")
 KINDS = {"string": "STRING", "integer": "INT", "number": "DOUBLE", "boolean": "BOOL"}
 OPTIONAL_OLD = "cel.bind(oldSelf, hasOldSelf ? optional.of(knownOldSelf) : optional.none(), "
 
@@ -89,6 +89,10 @@ def _told(text: str) -> str:
         return f"no such key: {key[1]}"
     if "overload" in found.lower():
         return "no such overload"
+    if index := _INDEX.match(found):
+        return f"index out of bounds: {index[1]}"
+    if kind := _CONVERSION.match(found):
+        return f"type conversion error from 'string' to 'google.protobuf.{kind[1]}'"
     return {"divide by zero": "division by zero"}.get(found, found)
 
 
@@ -119,7 +123,3 @@ def kind_of(schema: dict[str, Any]) -> str:
     if schema.get("x-kubernetes-int-or-string") or schema.get("format") in ("date", "date-time", "duration", "byte"):
         return "DYN"
     return KINDS.get(schema.get("type") or "", "DYN")
-
-
-def shown(text: str) -> str:
-    return quoted(text)

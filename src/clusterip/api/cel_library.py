@@ -2,7 +2,7 @@
 
 Stage: none; pure.  In: plain values.  Out: plain values; a ValueError is the expression's failure.
 Rules: an address, a network, a URL and a quantity are their canonical texts here, so that equal ones are equal.
-Limits: `indexOf` is that of texts; authorizer, CEL formats and `url` of opaque URLs are not there.
+Limits: `indexOf` of lists has another name here, which cel_paths.py puts in; authorizer and CEL formats are not there.
 Truth: apiserver's pkg/cel/library: urls, ip, cidr, quantity, lists, regex.
 """
 
@@ -15,6 +15,8 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from itertools import pairwise
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
+
+from clusterip.api.errors import quoted
 
 Network = Any
 
@@ -29,7 +31,8 @@ def _address(text: str) -> IPv4Address | IPv6Address:
 def _network(text: str) -> Network:
     address, slash, _ = text.partition("/")
     if not slash:
-        raise ValueError(f"network address parse error during conversion from string: {text}")
+        why = "network address parse error during conversion from string: "
+        raise ValueError(f"{why * 2}netip.ParsePrefix({quoted(text)}): no '/'")
     _address(address)
     return ip_network(text, strict=False)
 
@@ -46,7 +49,9 @@ def _cidr(text: str) -> str:
 def _url(text: str) -> str:
     parts = urlsplit(text)
     if not (parts.scheme or text.startswith("/")) or any(char.isspace() for char in text):
-        raise ValueError(f"URL parse error during conversion from string: {text}")
+        raise ValueError(
+            f"URL parse error during conversion from string: parse {quoted(text)}: invalid URI for request"
+        )
     return text
 
 
@@ -143,11 +148,20 @@ def _meet(left: list[Any], right: list[Any]) -> bool:
     return any(each in right for each in left)
 
 
+def _first_place(values: list[Any], value: Any) -> int:
+    return values.index(value) if value in values else -1
+
+
+def _last_place(values: list[Any], value: Any) -> int:
+    return len(values) - 1 - values[::-1].index(value) if value in values else -1
+
+
 def _host(text: str) -> str:
     return urlsplit(text).netloc.rpartition("@")[2]
 
 
 S, L, D = "STRING", "LIST", "DYN"
+PLAIN: Final = ("INT", "STRING", "DOUBLE", "BOOL")
 GLOBAL: Final[tuple[tuple[str, tuple[str, ...], str, Callable[..., Any]], ...]] = (
     ("isURL", (S,), "BOOL", _is(_url)),
     ("url", (S,), S, _url),
@@ -197,6 +211,8 @@ MEMBERS: Final[tuple[tuple[str, tuple[str, ...], str, Callable[..., Any]], ...]]
     ("find", (S, S), S, _find),
     ("findAll", (S, S), D, _find_all),
     ("isSorted", (L,), "BOOL", _is_sorted),
+    *(("listIndexOf", (L, kind), "INT", _first_place) for kind in PLAIN),
+    *(("listLastIndexOf", (L, kind), "INT", _last_place) for kind in PLAIN),
     ("sum", (L,), D, sum),
     ("min", (L,), D, _least),
     ("max", (L,), D, _most),
@@ -216,7 +232,7 @@ def declarations(cel: Any) -> list[Any]:
         for name, parameters, gives, act in table:
             given = [types.get(each) or getattr(cel.Type, each) for each in parameters]
             made = cel.Overload(
-                f"{'member' if member else 'global'}_{name.replace('.', '_')}",
+                f"{'member' if member else 'global'}_{name.replace('.', '_')}_{'_'.join(parameters)}",
                 getattr(cel.Type, gives),
                 given,
                 member,

@@ -3,8 +3,8 @@
 Stage: none; pure.  In: schemas, objects, the objects that were before.  Out: field errors in upstream's words.
 Rules: a rule without oldSelf is not asked of what did not change; one with oldSelf only where there is something to
        compare with: properties, keys of maps, items of lists of type map.
-Limits: costs are not estimated; that a rule names a field which its schema lacks is found when an object is judged;
-        times and durations inside objects are texts (timestamp(self.at) works).
+Limits: costs are not estimated;
+        times and durations behind a macro's variable are texts (timestamp(x.at) works).
 Truth: apiextensions-apiserver, pkg/apiserver/schema/cel and pkg/apis/apiextensions/validation; KEP-2876.
 """
 
@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from clusterip.api import cel
+from clusterip.api import cel, cel_paths
 from clusterip.api.cel import CelError, Program
 from clusterip.api.errors import WORDS, FieldError, duplicate, forbidden, invalid, not_supported, required
 from clusterip.api.meta import Tree
@@ -39,6 +39,7 @@ GO_FIELDS: Final = (
     ("FieldPath", "fieldPath", ""),
     ("OptionalOldSelf", "optionalOldSelf", None),
 )
+UNCORRELATABLE: Final = "oldSelf cannot be used on the uncorrelatable portion of the schema within {}"
 NOT_CHECKED: Final = (
     "some validation rules were not checked because the object was invalid; correct the existing errors to complete "
     "validation"
@@ -64,19 +65,23 @@ class Bare(FieldError):
 # --- the rules themselves --------------------------------------------------------------------------------------------
 
 
-def faults(schema: Tree, path: str) -> Iterator[FieldError]:
-    """What is wrong with the rules of a schema and of all below it."""
+def faults(schema: Tree, path: str, loose: str = "", *, is_root: bool = True) -> Iterator[FieldError]:
+    """What is wrong with the rules of a schema and of all below it; `loose` is a list whose items have no past."""
+    whole = {**schema, EMBEDDED: True} if is_root else schema
     for index, rule in enumerate(schema.get(RULES) or ()):
         where = f"{path}.{RULES}[{index}]"
-        wrong = list(_form(rule, where))
+        wrong = list(_form(rule, schema, where))
         yield from wrong
         if not wrong and cel.is_available():
-            yield from _compilation(rule, schema, where)
+            yield from _compilation(rule, whole, where)
+            if loose and "oldSelf" in cel.names_in(rule["rule"]):
+                yield invalid(f"{where}.rule", rule["rule"], UNCORRELATABLE.format(loose))
     for name, inner in (schema.get("properties") or {}).items():
-        yield from faults(inner, f"{path}.properties[{name}]")
+        yield from faults(inner, f"{path}.properties[{name}]", loose, is_root=False)
     for below in ("items", "additionalProperties"):
         if isinstance(schema.get(below), dict):
-            yield from faults(schema[below], f"{path}.{below}")
+            has_past = below != "items" or schema.get("x-kubernetes-list-type") == "map"
+            yield from faults(schema[below], f"{path}.{below}", loose if has_past else loose or path, is_root=False)
 
 
 def has_rules(schema: Tree) -> bool:
@@ -85,7 +90,7 @@ def has_rules(schema: Tree) -> bool:
     return bool(schema.get(RULES)) or any(has_rules(each) for each in inner if isinstance(each, dict))
 
 
-def _form(rule: Tree, where: str) -> Iterator[FieldError]:
+def _form(rule: Tree, schema: Tree, where: str) -> Iterator[FieldError]:
     text, message = rule.get("rule") or "", rule.get("message") or ""
     if not text.strip():
         yield required(f"{where}.rule", "rule is not specified")
@@ -101,12 +106,16 @@ def _form(rule: Tree, where: str) -> Iterator[FieldError]:
         yield not_supported(f"{where}.reason", rule["reason"], REASONS)
     if rule.get("fieldPath") and not rule["fieldPath"].strip():
         yield invalid(f"{where}.fieldPath", rule["fieldPath"], "must be non-empty if specified")
+    if rule.get("fieldPath") and not cel_paths.is_path(rule["fieldPath"], schema):
+        yield invalid(f"{where}.fieldPath", rule["fieldPath"], "must be a valid path")
 
 
 def _compilation(rule: Tree, schema: Tree, where: str) -> Iterator[FieldError]:
     shown = {go: rule.get(name, empty) for go, name, empty in GO_FIELDS}
     try:
         _program(rule, schema)
+        if missing := cel_paths.undefined(rule["rule"], schema):
+            raise CelError(missing)
     except CelError as error:
         text = str(error)
         yield invalid(f"{where}.rule", shown, text if text.startswith("compil") else f"cel expression {text}")
@@ -126,7 +135,7 @@ def _variables(schema: Tree) -> tuple[tuple[str, str], ...]:
 
 
 def _program(rule: Tree, schema: Tree) -> Program:
-    text = rule["rule"]
+    text = cel_paths.typed(rule["rule"], schema)
     if rule.get("optionalOldSelf") and "oldSelf" in cel.names_in(text):
         return cel.compiled(f"{cel.OPTIONAL_OLD}{text})", _variables(schema), "BOOL")
     return cel.compiled(text, _variables(schema), "BOOL")
