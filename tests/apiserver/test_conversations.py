@@ -10,8 +10,12 @@ from apiserver.conversations import conversations, played
 from apiserver.serving import serving
 
 CONVERSATIONS = conversations(
-    "access", "apply", "customresources", "discovery", "forms", "networking", "objects", "services"
+    "access", "apply", "customresources", "discovery", "forms", "networking", "objects", "services", "workloads"
 )
+DIFFERENT = {
+    # upstream adds a diff of its Go structures to the refusal of a pod's change; the rest of the answer is equal
+    "workloads/pods": ["24: PATCH /api/v1/namespaces/{ns}/pods/a"],
+}
 
 
 @pytest.mark.parametrize("name", CONVERSATIONS)
@@ -21,4 +25,5 @@ def test_as_recorded(name: str) -> None:
             return await asyncio.to_thread(lambda: list(played(api.url, api.token, *CONVERSATIONS[name])))
 
     different = [step for step in asyncio.run(run()) if step[1] != step[2]]
-    assert different == []
+    assert [step for step in different if step[0] not in DIFFERENT.get(name, ())] == []
+    assert [step[0] for step in different] == DIFFERENT.get(name, [])

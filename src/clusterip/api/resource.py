@@ -156,6 +156,8 @@ class Resource:
     """What a delete without propagationPolicy does to dependents."""
     deletion_warning: str = ""
     """What a delete without propagationPolicy is told."""
+    inner_annotations: frozenset[str] = frozenset()
+    """Annotations that upstream's inner form has as fields: a table's rows do not show them."""
     list_kind: str = ""
     """The kind of a list; empty: the kind and List."""
     custom_schema: Tree | None = None

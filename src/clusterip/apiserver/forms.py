@@ -158,7 +158,17 @@ class View:
     def _row_object(self, tree: Tree) -> Tree:
         if self.include == "None":
             return {"object": None}
-        return {"object": tree if self.include == "Object" else partial(tree)}
+        return {"object": tree if self.include == "Object" else partial(self._without_inner(tree))}
+
+    def _without_inner(self, tree: Tree) -> Tree:
+        """Rows show metadata without the annotations that upstream keeps as fields of its inner form."""
+        metadata = tree["metadata"]
+        annotations = metadata.get("annotations") or {}
+        if self.served.resource.inner_annotations.isdisjoint(annotations):
+            return tree
+        kept = {key: text for key, text in annotations.items() if key not in self.served.resource.inner_annotations}
+        rest = {key: value for key, value in metadata.items() if key != "annotations"}
+        return {**tree, "metadata": {**rest, **({"annotations": kept} if kept else {})}}
 
     def render(self, tree: Tree) -> bytes:
         return render(tree, self.form)

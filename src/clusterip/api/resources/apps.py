@@ -292,6 +292,7 @@ DAEMON_SET = apps(
         AGE,
         *template_columns("@apps.v1.DaemonSetSpec.selector"),
     ),
+    inner_annotations=frozenset({TEMPLATE_GENERATION}),
     default=_default_daemon_set,
     prepare_create=_create_daemon_set,
     prepare_update=_update_daemon_set,
