@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from apiserver.serving import Api, serving
 from clusterip.api.errors import ApiError
@@ -166,5 +169,35 @@ def test_kinds_are_there_after_a_restart(tmp_path: Path) -> None:
                     await part(api)
             finally:
                 await store.close()
+
+    asyncio.run(run())
+
+
+def test_a_schema_that_cannot_be_served_is_refused() -> None:
+    async def run() -> None:
+        async with serving() as api, api.client() as client:
+            for wrong, text in (
+                ({"type": "array", "items": [{"type": "string"}]}, "items must be a schema object and not an array"),
+                ({"type": "string", "default": 1}, "in body must be of type string"),
+                ({"$ref": "#/x"}, "$ref is not supported"),
+            ):
+                crd = definition(schema={"openAPIV3Schema": {"type": "object", "properties": {"spec": wrong}}})
+                with pytest.raises(ApiError, match=re.escape(text)):
+                    await client.create(CRDS, crd)
+
+    asyncio.run(run())
+
+
+def test_rules_in_cel_are_asked() -> None:
+    async def run() -> None:
+        rule = {"rule": "self.size >= oldSelf.size", "message": "it never shrinks"}
+        spec = {"type": "object", "properties": {"size": {"type": "integer"}}, "x-kubernetes-validations": [rule]}
+        schema = {"openAPIV3Schema": {"type": "object", "properties": {"spec": spec}}}
+        async with serving() as api, api.client() as client:
+            await client.create(CRDS, definition(schema=schema))
+            await client.create(POOLS, pool(size=2), "default")
+            await client.patch(POOLS, "a", "default", {"spec": {"size": 3}})
+            with pytest.raises(ApiError, match="spec: Invalid value: it never shrinks"):
+                await client.patch(POOLS, "a", "default", {"spec": {"size": 1}})
 
     asyncio.run(run())

@@ -2,7 +2,6 @@
 
 Stage: none; pure.  In: a definition's tree.  Out: field errors in upstream's words.
 Rules: what all versions share is told as upstream's inner form has it: at spec.validation.
-Limits: defaults are not judged by their own schema.
 Truth: apiextensions-apiserver, pkg/apis/apiextensions/validation and pkg/apiserver/schema/validation.go.
 """
 
@@ -10,9 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, Final
 
-from clusterip.api import cel, cel_rules, names
+from clusterip.api import cel, cel_rules, names, structural_validation
 from clusterip.api.checks import each, immutable
 from clusterip.api.errors import FieldError, forbidden, invalid, not_supported, required
 from clusterip.api.jsonpath import PathError
@@ -31,6 +31,7 @@ AT_LEVEL: Final = {"root": "at the root", "item": "for specified array items", "
 OF_SEVERAL: Final = ("allOf", "anyOf", "oneOf")
 INT_OR_STRING_FORM: Final = [{"type": "integer"}, {"type": "string"}]
 MAX_SELECTABLE: Final = 8
+QUADRATIC: Final = "uniqueItems cannot be set to true since the runtime complexity becomes quadratic"
 
 
 def errors(tree: Tree) -> list[FieldError]:
@@ -271,9 +272,17 @@ def _stored_versions(tree: Tree) -> list[FieldError]:
 def _structure(schema: Tree, path: str, level: str) -> Iterator[FieldError]:
     """Every value has a type, and what several schemas say together adds no structure of its own."""
     kind, more = schema.get("type") or "", schema.get("additionalProperties")
+    if schema.get("$ref"):
+        yield forbidden(f"{path}.$ref", "$ref is not supported")
+        return
     yield from _type(schema, kind, path, level)
+    yield from _extensions(schema, kind, path, level)
     if kind == "array" and schema.get("items") is None:
         yield required(f"{path}.items", "must be specified")
+    if isinstance(schema.get("items"), list):
+        yield forbidden(f"{path}.items", "items must be a schema object and not an array")
+    if schema.get("uniqueItems"):
+        yield forbidden(f"{path}.uniqueItems", QUADRATIC)
     if isinstance(schema.get("items"), dict):
         yield from _structure(schema["items"], f"{path}.items", "item")
     for key, inner in (schema.get("properties") or {}).items():
@@ -291,6 +300,32 @@ def _structure(schema: Tree, path: str, level: str) -> Iterator[FieldError]:
         yield invalid(f"{path}.{PRESERVE}", True, "must be false if x-kubernetes-int-or-string is true")
     yield from _list_type(schema, path)
     yield from _junctors(schema, path)
+
+
+def _extensions(schema: Tree, kind: str, path: str, level: str) -> Iterator[FieldError]:
+    """What the extensions of a schema ask of it, and of its default."""
+    maps, items = schema.get("x-kubernetes-map-type"), schema.get("items")
+    if maps is not None and maps not in ("atomic", "granular"):
+        yield not_supported(f"{path}.x-kubernetes-map-type", maps, ("atomic", "granular"))
+    elif maps is not None and kind != "object":
+        yield invalid(f"{path}.type", kind, "must be object if x-kubernetes-map-type is specified")
+    if schema.get(PRESERVE) is False:
+        yield invalid(f"{path}.{PRESERVE}", False, "must be true or undefined")
+    if schema.get(EMBEDDED) and kind == "object" and not schema.get(PRESERVE) and not schema.get("properties"):
+        text = (
+            "must not be empty if x-kubernetes-embedded-resource is true without x-kubernetes-preserve-unknown-fields"
+        )
+        yield required(f"{path}.properties", text)
+    if level == "root" and schema.get("nullable"):
+        yield forbidden(f"{path}.nullable", "nullable cannot be true at the root")
+    if schema.get("x-kubernetes-list-type") == "set" and isinstance(items, dict) and items.get("type") == "object":
+        held = items.get("x-kubernetes-map-type")
+        if held != "atomic":
+            text = "must be atomic as item of a list with x-kubernetes-list-type=set"
+            yield invalid(f"{path}.items.x-kubernetes-map-type", held, text)
+    if level != "root" and schema.get("default") is not None:
+        for error in structural_validation.value_errors(schema["default"], schema):
+            yield replace(error, field=f"{path}.default" + (f".{error.field}" if error.field else ""))
 
 
 def _type(schema: Tree, kind: str, path: str, level: str) -> Iterator[FieldError]:
@@ -330,7 +365,8 @@ def _list_type(schema: Tree, path: str) -> Iterator[FieldError]:
     if keys and kind != "map":
         text = "must be map if x-kubernetes-list-map-keys is non-empty"
         yield invalid(f"{path}.x-kubernetes-list-type", kind or "", text)
-    properties = (schema.get("items") or {}).get("properties") or {} if kind == "map" else {}
+    items = schema.get("items")
+    properties = items.get("properties") or {} if kind == "map" and isinstance(items, dict) else {}
     for where, key in each(f"{path}.x-kubernetes-list-map-keys", keys if kind == "map" else ()):
         if key not in properties:
             yield invalid(where, key, "entries must all be names of item properties")

@@ -30,6 +30,11 @@ def errors(tree: Tree, schema: Tree) -> list[FieldError]:
     return list(_errors(tree, {**schema, EMBEDDED: True}, ""))
 
 
+def value_errors(value: Any, schema: Tree) -> list[FieldError]:
+    """What is wrong with a part of an object, a default for instance."""
+    return list(_errors(value, schema, ""))
+
+
 def update_errors(new: Tree, old: Tree, schema: Tree) -> list[FieldError]:
     """What is wrong with an object and was not before."""
     return [error for error in errors(new, schema) if not _is_unchanged(error.field, new, old)]
@@ -228,8 +233,8 @@ def _junctors(value: Any, schema: Tree, path: str) -> Iterator[FieldError]:
         right = found.count([])
         if right != len(found):
             none = ". None validated" if not right else ""
-            yield invalid(NOWHERE, "", f"{name} must validate all the schemas (allOf){none}")
             for each in found:
                 yield from each
+            yield invalid(NOWHERE, "", f"{name} must validate all the schemas (allOf){none}")
     if (refused := schema.get("not")) is not None and not any(_errors(value, refused, path)):
         yield invalid(NOWHERE, "", f"{name} must not validate the schema (not)")

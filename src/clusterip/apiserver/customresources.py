@@ -63,7 +63,12 @@ class CustomResources:
         settled = {**crd, "status": self._settled(crd)}
         self._core.registry.remove(self._served.pop(entry.key, ()))
         if is_established(settled):
-            resources = customresource.resources_of(settled)
+            try:
+                resources = customresource.resources_of(settled)
+            except (AttributeError, KeyError, TypeError, ValueError) as error:
+                values = {"definition": entry.key, "err": repr(error)}
+                log.exception("A CustomResourceDefinition cannot be served", extra={"kv": values})
+                return
             self._core.registry.add(resources)
             self._convert(settled)
             storage = next((each["name"] for each in crd["spec"]["versions"] if each.get("storage")), "")
