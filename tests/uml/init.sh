@@ -11,7 +11,7 @@ mount -t overlay overlay -o lowerdir=/,upperdir=/run/upper,workdir=/run/work /ru
 cd /run/root && mkdir -p .host lib/modules && pivot_root . .host && cd /
 for kept in proc sys dev; do mount --move "/.host/$kept" "/$kept"; done
 mount --bind /usr/lib/uml/modules /lib/modules
-for own in /tmp /run /root; do mount -t tmpfs tmpfs $own; done
+mount -t tmpfs tmpfs /run  # the repository may lie anywhere else, /tmp and /root included: what is written there goes above
 mkdir -p /dev/pts /dev/shm /run/netns /run/host
 mount -t devpts devpts /dev/pts -o ptmxmode=666; mount -t tmpfs tmpfs /dev/shm
 mount -t hostfs host /run/host -o "$folder"
