@@ -247,6 +247,46 @@ def test_a_refused_part_is_tried_again_and_then_known_by_name_only() -> None:
     asyncio.run(play())
 
 
+def test_a_kernel_that_takes_nothing_is_not_asked_for_every_part() -> None:
+    async def run() -> None:
+        backend = Counting()
+        backend.wanted = {name: {f"key-{name}": 1} for name in range(1000)}
+        backend.kernel = {"key-0": 1}
+        backend.refuse = True
+        found = runner(backend)
+        with pytest.raises(Refused):
+            await found.sync()
+        assert backend.tries < 100
+        backend.refuse = False
+        await found.sync()
+        assert len(backend.kernel) == 1000
+
+    asyncio.run(run())
+
+
+def test_many_bad_parts_are_given_up_and_few_are_found() -> None:
+    async def run() -> None:
+        backend = Counting()
+        backend.wanted = {name: {f"bad-{name}" if name % 100 == 7 else f"key-{name}": 1} for name in range(1000)}
+        found = runner(backend)
+        await found.sync()
+        assert len(backend.kernel) == 990
+
+    asyncio.run(run())
+
+
+class Counting(Backend):
+    """Counts what it is asked; refuses keys that begin with bad."""
+
+    tries = 0
+
+    async def commit(self, changes: Changes[str, int]) -> Changes[str, int]:
+        self.tries += 1
+        if any(key.startswith("bad") for key in changes.put):
+            raise Refused("bad")
+        return await super().commit(changes)
+
+
 def test_a_cold_start_brings_the_api_and_dns_first() -> None:
     names = [ObjectKey("default", f"web-{number}") for number in range(MANY_SERVICES)]
     urgent = {ObjectKey("default", "kubernetes"), ObjectKey("kube-system", "kube-dns")}

@@ -29,6 +29,8 @@ FORGIVE_SECONDS = (1.0, 5.0, 10.0, 30.0)
 RETRY_SECONDS = (0.1, 0.5, 1.0, 5.0, 10.0, 30.0)
 IMPATIENT_SECONDS = 1.0  # after an error changes do not bring the next try nearer than this, or the delay
 MANY_SERVICES = 500  # from here on a first load is made in two pieces
+MOST_GUILTY = 16  # parts refused in one search; more of them are not the parts' fault
+SEARCH_SECONDS = 20.0  # what takes longer to refuse is not a part's fault either: a lock, a program that hangs
 URGENT_NAMESPACES = ("kube-system",)
 URGENT = (("default", "kubernetes"),)
 
@@ -50,6 +52,15 @@ class _Programmed(Generic[K, V]):
     parts: Parts[K, V] = field(default_factory=dict)
     refused: frozenset[Hashable] = frozenset()
     due: Mapping[K, V] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """A search for refused parts: what began it, and when it is given up."""
+
+    reason: Refused
+    most: int
+    until: float
 
 
 class Runner(Generic[K, V]):
@@ -239,7 +250,8 @@ class Runner(Generic[K, V]):
         state = await self._backend.read()
         suspects = {name: part for name, part in parts.items() if any(state.get(k) != v for k, v in part.items())}
         guilty = dict(self._refused)
-        await self._search(list(suspects.items()), state, reason, guilty)
+        search = _Search(reason, len(guilty) + MOST_GUILTY, self._clock.monotonic() + SEARCH_SECONDS)
+        await self._search(list(suspects.items()), state, search, guilty)
         if len(guilty) == len(parts):  # it is not a part's fault
             raise reason
         self._refused = guilty
@@ -256,10 +268,12 @@ class Runner(Generic[K, V]):
         self,
         parts: list[tuple[Hashable, Mapping[K, V]]],
         state: Mapping[K, V],
-        reason: Refused,
+        search: _Search,
         guilty: dict[Hashable, Mapping[K, V]],
     ) -> Mapping[K, V]:
         """Commit half by half until each part is in the kernel or known to be guilty; the state after that."""
+        if len(guilty) >= search.most or self._clock.monotonic() > search.until:
+            raise search.reason
         if len(parts) == 1:
             guilty.update(parts)
             return state
@@ -270,8 +284,8 @@ class Runner(Generic[K, V]):
                 if changes:
                     await self._backend.commit(changes)
                 state = patched(state, changes)
-            except Refused as error:
-                state = await self._search(half, await self._backend.read(), error, guilty)
+            except Refused:
+                state = await self._search(half, await self._backend.read(), search, guilty)
         return state
 
 
