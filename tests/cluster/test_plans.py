@@ -237,3 +237,11 @@ def test_missing_programs_are_listed_at_once_with_what_brings_them() -> None:
         preflight.require_space(Path("/x"), 3 << 20)
     with pytest.raises(Failure, match="needs root"):
         preflight.require_root(1000)
+
+
+def test_ipvs_needs_a_kernel_that_has_it() -> None:
+    preflight.require_ipvs("namespace", "ipvs", lambda name: True)
+    preflight.require_ipvs("namespace", "nftables", lambda name: False)
+    preflight.require_ipvs("uml", "ipvs", lambda name: False)
+    with pytest.raises(Failure, match="modprobe -a -- ip_vs .* --node-kind uml"):
+        preflight.require_ipvs("namespace", "ipvs", lambda name: False)

@@ -33,3 +33,9 @@ def test_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert asyncio.run(modules.load("ip_vs")) == "cannot run modprobe: No such file or directory"
+
+
+def test_what_is_at_hand(tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    assert modules.is_at_hand("here", tmp_path)
+    assert not modules.is_at_hand("clusterip_has_no_such_module", tmp_path)

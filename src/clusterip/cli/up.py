@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
         store=choices.parse_store(args.store),
         strict_drain=args.strict_drain,
     )
-    check(kind)
+    check(kind, config.proxy_mode)
     return _up(folder, config)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from clusterip.cluster.config import NAMESPACE, UML
 from clusterip.cluster.folder import cache, home
 from clusterip.failure import Failure
-from clusterip.kernel import uml
+from clusterip.kernel import modules, uml
 
 # what is needed -> any of these programs -> the Debian package that brings it
 PROGRAMS: tuple[tuple[tuple[str, ...], str], ...] = (
@@ -67,12 +67,22 @@ def _free_bytes(folder: Path) -> int:
     return found.f_bavail * found.f_frsize
 
 
-def check(kind: str = NAMESPACE) -> None:
+def require_ipvs(kind: str, mode: str, is_at_hand: Callable[[str], bool]) -> None:
+    """Nodes that share this machine's kernel can do no more than it can."""
+    if mode == "ipvs" and kind == NAMESPACE and not is_at_hand("ip_vs"):
+        raise Failure(
+            "proxy mode ipvs cannot run here: this kernel has no IPVS; load it with: modprobe -a -- ip_vs ip_vs_rr "
+            "ip_vs_wrr ip_vs_sh nf_conntrack, or give the nodes a kernel that has it: clusterip up --node-kind uml"
+        )
+
+
+def check(kind: str = NAMESPACE, mode: str = "") -> None:
     """A Failure when a cluster cannot run here."""
     require_root(os.geteuid())
     require_space(home(), _free_bytes(home()))
     if missing := missing_programs(lambda name: shutil.which(name, path=SEARCHED), kind):
         raise Failure(explain(missing))
+    require_ipvs(kind, mode, modules.is_at_hand)
 
 
 def image_hint() -> str | None:

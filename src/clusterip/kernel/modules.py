@@ -8,6 +8,8 @@ Truth: modprobe(8) of kmod.
 from __future__ import annotations
 
 import asyncio
+import subprocess
+from pathlib import Path
 
 PATIENCE_SECONDS = 30.0
 
@@ -29,3 +31,14 @@ async def load(*names: str) -> str:
         return f"modprobe did not end within {PATIENCE_SECONDS:g} s"
     words = "; ".join(line.strip() for line in trouble.decode(errors="replace").splitlines() if line.strip())
     return (words or f"modprobe ended with {process.returncode}") if process.returncode else ""
+
+
+def is_at_hand(name: str, loaded: Path = Path("/sys/module")) -> bool:
+    """Whether a module is loaded, built in, or would be found; nothing is loaded."""
+    if (loaded / name).exists():
+        return True
+    try:
+        done = subprocess.run(["modprobe", "-n", "-q", "--", name], check=False, timeout=PATIENCE_SECONDS)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0
