@@ -243,5 +243,5 @@ def test_ipvs_needs_a_kernel_that_has_it() -> None:
     preflight.require_ipvs("namespace", "ipvs", lambda name: True)
     preflight.require_ipvs("namespace", "nftables", lambda name: False)
     preflight.require_ipvs("uml", "ipvs", lambda name: False)
-    with pytest.raises(Failure, match="modprobe -a -- ip_vs .* --node-kind uml"):
+    with pytest.raises(Failure, match=r"modprobe -a -- ip_vs .* --node-kind uml"):
         preflight.require_ipvs("namespace", "ipvs", lambda name: False)
