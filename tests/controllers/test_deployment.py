@@ -302,8 +302,9 @@ def test_pods_that_never_become_ready_stop_a_rollout():
         await c.until(lambda: is_done(c, 3))
         c.ready = False
         await set_image(c, "nginx:2")
+        # the first rollout may have been late as well, on a busy machine: its condition is not the one meant
+        await c.until(lambda: status(c).get("updatedReplicas") == 1)
         await c.until(lambda: condition(c, "Progressing").get("reason") == "ProgressDeadlineExceeded")
         assert status(c)["availableReplicas"] == 3
-        assert status(c)["updatedReplicas"] == 1
 
     running(scenario)
