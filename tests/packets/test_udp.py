@@ -230,10 +230,11 @@ def test_many_senders_are_moved_at_once(scene: Scene) -> None:
                 sender.sendto(b"?", (scene.of(CLUSTER_IP), 53))
 
     machine.inside(send)
-    other = scene.ask(scene.written(HERE, 5353))
+    scene.ask(scene.written(HERE, 5353))  # the server may be too busy to answer in time: the flow is what counts
     assert len(scene.flows()) == senders + 1
     scene.place(ALSO)
-    assert [str(flow.original.destination) for flow in scene.flows()] == [other], "a flow of its own lives on"
+    left = [str(flow.original.destination) for flow in scene.flows()]
+    assert left == [scene.of(HERE)], "a flow of its own lives on"
 
 
 def test_a_switch_of_modes_takes_the_flows_along() -> None:
