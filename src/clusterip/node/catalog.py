@@ -211,8 +211,19 @@ esac
 exec "$@"
 """
 
+# Waits to be ended, as PID 1 that ends at once on the signals that end a pod.
+PAUSE_ENTRYPOINT = """\
+#!/bin/sh
+trap 'exit 0' TERM INT
+while :; do
+    sleep 2147483647 &
+    wait $!
+done
+"""
+
 NGINX = Entry(
     name="docker.io/library/nginx",
+    also_known_as=("registry.k8s.io/e2e-test-images/nginx",),
     packages=(
         "nginx", "dash", "bash", "coreutils", "sed", "grep", "mawk", "findutils", "hostname", "curl", "ca-certificates",
         "libc-bin", "gettext-base", "netbase", "base-files",
@@ -244,6 +255,7 @@ NGINX = Entry(
 
 BUSYBOX = Entry(
     name="docker.io/library/busybox",
+    also_known_as=("registry.k8s.io/e2e-test-images/busybox",),
     packages=("busybox-static",),
     versioned_by="busybox-static",
     config=ImageConfig(cmd=("sh",), env=(PATH,)),
@@ -273,7 +285,17 @@ CURL = Entry(
     applets=True,
 )
 
-CATALOG: tuple[Entry, ...] = (NGINX, BUSYBOX, CURL, ALPINE)
+PAUSE = Entry(
+    name="registry.k8s.io/pause",
+    also_known_as=("k8s.gcr.io/pause", "gcr.io/google_containers/pause"),
+    packages=("busybox-static",),
+    versioned_by="busybox-static",
+    config=ImageConfig(entrypoint=("/pause",), env=(PATH,)),
+    files=(File("pause", PAUSE_ENTRYPOINT, 0o755),),
+    applets=True,
+)
+
+CATALOG: tuple[Entry, ...] = (NGINX, BUSYBOX, CURL, ALPINE, PAUSE)
 
 _BY_NAME = {name: entry for entry in CATALOG for name in (entry.name, *entry.also_known_as)}
 
