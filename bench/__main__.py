@@ -8,7 +8,7 @@ import json
 import sys
 from pathlib import Path
 
-from bench import cluster, proxy
+from bench import api, cluster, proxy
 from bench.figure import Figure, table
 
 BENCHES = {
@@ -17,6 +17,7 @@ BENCHES = {
     "pods": cluster.pods,
     "ready": cluster.ready,
     "proxy": proxy.proxy,
+    "api": api.api,
 }
 OUT = Path(__file__).parent / "out" / "figures.json"
 

@@ -18,11 +18,15 @@ class Figure:
     unit: str
     goal: float | None  # none: it is said, and compared with what stands beside it
     peer: str = ""
+    is_rate: bool = False
+    """Better when larger."""
 
     @property
     def holds(self) -> bool:
-        """Whether the goal is met; every figure here is better when smaller."""
-        return self.goal is None or self.value <= self.goal
+        """Whether the goal is met."""
+        if self.goal is None:
+            return True
+        return self.value >= self.goal if self.is_rate else self.value <= self.goal
 
 
 def percentile(samples: Sequence[float], share: float) -> float:
@@ -35,7 +39,8 @@ def _judged(figure: Figure) -> tuple[str, str]:
     """The goal, and whether it is met."""
     if figure.goal is None:
         return "", ""
-    return f"<= {figure.goal:g} {figure.unit}", "ok" if figure.holds else "MISSED"
+    sign = ">=" if figure.is_rate else "<="
+    return f"{sign} {figure.goal:g} {figure.unit}", "ok" if figure.holds else "MISSED"
 
 
 def table(figures: Sequence[Figure]) -> str:
