@@ -17,7 +17,7 @@ from clusterip.api.faults import go_kind
 from clusterip.api.meta import GroupVersionKind, Tree
 from clusterip.api.schema import UnknownDefinition, kinds
 from clusterip.apiserver.core import BODY_LIMIT
-from clusterip.transport.http import BodyTooLarge, Request
+from clusterip.transport.http import BodyBroken, BodyTooLarge, Request
 
 SCHEME = '"pkg/api/legacyscheme/scheme.go:30"'  # where upstream registers its kinds
 VALIDATIONS = ("", "Ignore", "Warn", "Strict")
@@ -58,6 +58,8 @@ async def read(request: Request) -> Body:
         raw = await request.body(BODY_LIMIT)
     except BodyTooLarge:
         raise ApiError.body_too_large(BODY_LIMIT) from None
+    except BodyBroken as error:
+        raise ApiError.bad_request(f"the body cannot be read: {error}") from None
     return Body(raw, media)
 
 

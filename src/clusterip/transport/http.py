@@ -19,14 +19,23 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 from aiohttp import web
-from aiohttp.web_protocol import RequestHandler
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.web_protocol import RequestHandler, RequestPayloadError
+from multidict import CIMultiDict
+
+from clusterip.transport.connection import HEAD_SECONDS, IDLE_SECONDS, Connection, Refused, taken
 
 LINE_LIMIT = 256 * 1024  # the command of an exec travels in the request line
 BACKLOG = 1024
+BODY_SECONDS = 60.0  # for a whole body to arrive
 
 
 class BodyTooLarge(Exception):
     """A request's body is over the limit that the handler set."""
+
+
+class BodyBroken(Exception):
+    """A request's body is not what its head said, or did not come in time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +50,7 @@ class Peer:
 class Request:
     """One request. `target` is the path and query as sent; `path` is decoded by segment."""
 
-    __slots__ = ("_query", "_raw", "headers", "method", "peer", "target", "wants_upgrade")
+    __slots__ = ("_query", "_raw", "headers", "lead", "method", "peer", "received", "target", "wants_upgrade")
 
     def __init__(self, raw: web.BaseRequest, peer: Peer) -> None:
         self._raw = raw
@@ -49,8 +58,14 @@ class Request:
         self.method: str = raw.method
         self.target: str = raw.raw_path
         self.headers: Mapping[str, str] = raw.headers
+        if getattr(raw.protocol, "has_odd_heads", False):
+            self.headers = _readable(raw.headers)
         self.peer = peer
         self.wants_upgrade = "Upgrade" in self.headers
+        self.lead = b""
+        """Header lines that the answer carries, whatever it is."""
+        self.received = b""
+        """The body, once it was read."""
 
     @property
     def path(self) -> str:
@@ -78,11 +93,24 @@ class Request:
         return [value for key, value in parse_qsl(self.target.partition("?")[2], keep_blank_values=True) if key == name]
 
     async def body(self, limit: int) -> bytes:
-        """The whole body; BodyTooLarge when it is longer than the limit."""
-        if not self._raw.can_read_body:
+        """The whole body; BodyTooLarge when it is longer than the limit, BodyBroken when it does not come whole."""
+        raw = self._raw
+        if not raw.can_read_body:
             return b""
-        if (self._raw.content_length or 0) > limit:
+        if (raw.content_length or 0) > limit:
             raise BodyTooLarge
+        if "Expect" in self.headers and raw.transport is not None and self.headers["Expect"].lower() == "100-continue":
+            raw.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                self.received = await self._whole(limit)
+        except (RequestPayloadError, HttpProcessingError) as error:
+            raise BodyBroken(str(error).partition("\n")[0]) from error
+        except TimeoutError:
+            raise BodyBroken(f"it did not arrive within {BODY_SECONDS:.0f} seconds") from None
+        return self.received
+
+    async def _whole(self, limit: int) -> bytes:
         parts, size = [], 0
         while chunk := await self._raw.content.readany():
             size += len(chunk)
@@ -90,6 +118,12 @@ class Request:
                 raise BodyTooLarge
             parts.append(chunk)
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _readable(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """Headers without what is no text: it could be put into no answer."""
+    pairs = ((name, value.encode(errors="replace").decode()) for name, value in headers.items())
+    return CIMultiDict(pairs)
 
 
 @dataclass(slots=True)
@@ -126,15 +160,18 @@ Handler = Callable[[Request], Awaitable[Answer]]
 class Sink:
     """Where a Stream writes. `write` takes framed chunks, so that one framing serves many sinks."""
 
-    __slots__ = ("_drain", "_transport")
+    __slots__ = ("_chunked", "_drain", "_transport")
 
-    def __init__(self, transport: asyncio.Transport, drain: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self, transport: asyncio.Transport, drain: Callable[[], Awaitable[None]], chunked: bool = True
+    ) -> None:
         self._transport = transport
         self._drain = drain
+        self._chunked = chunked
 
     def write(self, framed: bytes) -> None:
         if not self.closing:  # a client that left is no reason to fail the writer of a change
-            self._transport.write(framed)
+            self._transport.write(framed if self._chunked else unframed(framed))
 
     @property
     def buffered(self) -> int:
@@ -146,8 +183,8 @@ class Sink:
         return self._transport.is_closing()
 
     async def drain(self) -> None:
-        """Wait until the client has taken most of it."""
-        await self._drain()
+        """Wait until the client has taken most of it; ConnectionResetError for one that takes nothing."""
+        await taken(self._drain, self._transport)
 
     def abort(self) -> None:
         """Cut the connection off; what is buffered is lost."""
@@ -157,6 +194,17 @@ class Sink:
 def framed(content: bytes) -> bytes:
     """One HTTP/1.1 chunk."""
     return b"%x\r\n%b\r\n" % (len(content), content)
+
+
+def unframed(chunks: bytes) -> bytes:
+    """What whole chunks hold: HTTP/1.0 knows no framing."""
+    parts, position = [], 0
+    while position < len(chunks):
+        end = chunks.index(b"\r\n", position)
+        size = int(chunks[position:end], 16)
+        parts.append(chunks[end + 2 : end + 2 + size])
+        position = end + size + 4
+    return b"".join(parts)
 
 
 LAST_CHUNK = b"0\r\n\r\n"
@@ -181,6 +229,9 @@ class _Server(web.Server):
     def __init__(self, handler: Callable[[web.BaseRequest], Awaitable[Any]], **settings: Any) -> None:
         super().__init__(handler, **settings)
         self.peers: dict[RequestHandler, Peer] = {}
+
+    def __call__(self) -> RequestHandler:
+        return Connection(self, loop=self._loop, **self._kwargs)
 
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
         self.peers[handler] = _peer(transport)
@@ -222,9 +273,16 @@ class Listener:
                 max_line_size=LINE_LIMIT,
                 max_field_size=LINE_LIMIT,
                 lingering_time=2.0,
+                keepalive_timeout=IDLE_SECONDS,
+                auto_decompress=False,  # as upstream: a short body cannot become a long one
             )
         loop = asyncio.get_running_loop()
-        self._sockets.append(await loop.create_server(self._server, sock=sock, ssl=context, backlog=BACKLOG))
+        handshake = HEAD_SECONDS if context else None
+        self._sockets.append(
+            await loop.create_server(
+                self._server, sock=sock, ssl=context, backlog=BACKLOG, ssl_handshake_timeout=handshake
+            )
+        )
 
     async def close(self, timeout: float = 0.2) -> None:
         """Accept no more, let running requests end within the timeout, cut the rest."""
@@ -234,42 +292,51 @@ class Listener:
             self._server.pre_shutdown()
             await self._server.shutdown(timeout)
 
-    async def _answer(self, raw: web.BaseRequest) -> _Written:
+    async def _answer(self, raw: web.BaseRequest) -> _Written | Refused:
         assert self._server is not None
         protocol = raw.protocol
+        if "Host" not in raw.headers and raw.version >= (1, 1):
+            return Refused(raw.transport, 400, "missing required Host header")
         request = Request(raw, self._server.peers.get(protocol) or Peer())
         answer = await self.handler(request)
         transport = raw.transport
         if transport is None:
             raise ConnectionResetError
         if isinstance(answer, Response):
-            return await _respond(raw, transport, answer)
+            return await _respond(raw, transport, answer, request.lead)
         if isinstance(answer, Stream):
-            return await _stream(raw, transport, answer)
+            return await _stream(raw, transport, answer, request.lead)
         return await _give_away(protocol, transport, answer)
 
 
-async def _respond(raw: web.BaseRequest, transport: asyncio.Transport, answer: Response) -> _Written:
-    keep = bool(raw.keep_alive)
+async def _respond(raw: web.BaseRequest, transport: asyncio.Transport, answer: Response, lead: bytes) -> _Written:
+    keep = _keeps(raw)
     head = _head(answer.status, answer.content_type, keep)
     extra = "".join(f"{name}: {value}\r\n" for name, value in answer.headers).encode() if answer.headers else b""
-    start = b"%b%bContent-Length: %d\r\n\r\n" % (head, extra, len(answer.body))
+    start = b"%b%b%bContent-Length: %d\r\n\r\n" % (head, lead, extra, len(answer.body))
     transport.write(start if raw.method == "HEAD" else start + answer.body)
     if transport.get_write_buffer_size() > 65536:
-        await raw.writer.drain()
+        await taken(raw.writer.drain, transport)
     return _Written(keep)
 
 
-async def _stream(raw: web.BaseRequest, transport: asyncio.Transport, answer: Stream) -> _Written:
-    keep = bool(raw.keep_alive)
+async def _stream(raw: web.BaseRequest, transport: asyncio.Transport, answer: Stream, lead: bytes) -> _Written:
+    chunked = raw.version >= (1, 1)
+    keep = _keeps(raw)
     head = _head(answer.status, answer.content_type, keep)
     extra = "".join(f"{name}: {value}\r\n" for name, value in answer.headers).encode()
-    transport.write(head + extra + b"Transfer-Encoding: chunked\r\n\r\n")
+    framing = b"Transfer-Encoding: chunked\r\n\r\n" if chunked else b"\r\n"
+    transport.write(head + lead + extra + framing)
     if raw.method != "HEAD":
-        await answer.run(Sink(transport, raw.writer.drain))
-        if not transport.is_closing():
+        await answer.run(Sink(transport, raw.writer.drain, chunked))
+        if chunked and not transport.is_closing():
             transport.write(LAST_CHUNK)
     return _Written(keep)
+
+
+def _keeps(raw: web.BaseRequest) -> bool:
+    """Whether the connection lives on; HTTP/1.0's ends with its answer."""
+    return bool(raw.keep_alive) and raw.version >= (1, 1)
 
 
 async def _give_away(protocol: RequestHandler, transport: asyncio.Transport, answer: Takeover) -> _Written:
