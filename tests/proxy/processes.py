@@ -141,9 +141,11 @@ class Bench:
         inside = ["nsenter", f"--net=/proc/{os.getpid()}/fd/{node}", sys.executable, "-m", "clusterip.main", "proxy"]
         return [*inside, f"--config={self.folder / 'config.conf'}", "--hostname-override=node-1", "--v=4", *flags]
 
-    async def launch(self, *flags: str) -> Process:
-        """A proxy, whatever becomes of it."""
+    async def launch(self, *flags: str, programs: Path | None = None) -> Process:
+        """A proxy, whatever becomes of it; with programs of the test's own before the machine's."""
         environment = {**os.environ, "PYTHONPATH": str(SOURCES)}
+        if programs:
+            environment["PATH"] = f"{programs}:{environment['PATH']}"
         pipe = asyncio.subprocess.PIPE
         return Process(await asyncio.create_subprocess_exec(*self.command(*flags), env=environment, stderr=pipe))
 

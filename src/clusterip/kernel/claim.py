@@ -1,7 +1,8 @@
 """A name that one process of a network namespace can hold, for as long as it lives.
 
 Stage: kernel.  In: a name.  Out: a held socket, or who holds the name.
-Rules: an abstract Unix socket: it belongs to the network namespace, leaves no file and goes with its process.
+Rules: an abstract Unix socket: it belongs to the network namespace, leaves no file and goes with its process.  Programs
+that are started with close_fds=False hold it too: the name is free once they have ended, however their starter did.
 Truth: unix(7), SO_PEERCRED.
 """
 
@@ -21,6 +22,7 @@ def hold(name: str) -> socket.socket | None:
     try:
         held.bind(f"\0{name}")
         held.listen(BACKLOG)
+        held.set_inheritable(True)
     except OSError as error:
         held.close()
         if error.errno != errno.EADDRINUSE:

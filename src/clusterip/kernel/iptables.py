@@ -4,6 +4,8 @@ Stage: commit.  In: Changes of a State, in stages.  Out: kernel tables, or Iptab
 Rules: text is made and read elsewhere (iptables_state.py, iptables_listing.py); here the programs run.
 Truth: iptables-restore(8), xtables-nft(8), xtables-legacy(8) 1.8.9.  Each table of each stage is one transaction of the
 kernel; a run that fails at a later table leaves the earlier ones changed: the state must be read again after an error.
+A run that outlives a proxy that was killed holds its claim on the node (claim.py), so that the next proxy reads when
+all is still.
 """
 
 from __future__ import annotations
@@ -123,7 +125,9 @@ class KernelIptables:
         pipe = asyncio.subprocess.PIPE
         stdin = pipe if script else asyncio.subprocess.DEVNULL
         try:
-            process = await asyncio.create_subprocess_exec(*command, stdin=stdin, stdout=pipe, stderr=pipe)
+            process = await asyncio.create_subprocess_exec(
+                *command, stdin=stdin, stdout=pipe, stderr=pipe, close_fds=False
+            )
         except OSError as error:
             raise IptablesError(f"cannot run {command[0]}: {error.strerror}; {MISSING_PROGRAM}") from error
         self.ports.append(process.pid)
