@@ -77,7 +77,8 @@ class Settler:
         """The first time nobody knows what was before: another mode, or Services that are gone by now."""
         allowed = changed_flows({}, plan.services)
         flows = self._conntrack.udp_flows(plan.node.family)
-        deleted = self._forget([*stale(allowed, plan.node, flows), *orphans(allowed, plan.node, flows)])
+        found = stale(allowed, plan.node, flows, relay_is_new=True)
+        deleted = self._forget([*found, *orphans(allowed, plan.node, flows)])
         self._settled, self._recent = plan, allowed
         return deleted
 
@@ -153,14 +154,17 @@ def changed_flows(
     return found
 
 
-def stale(allowed: Flows, node: Node, flows: Iterable[Flow]) -> list[Flow]:
-    """Flows to one of the frontends whose answers would come from none of the places allowed."""
+def stale(allowed: Flows, node: Node, flows: Iterable[Flow], *, relay_is_new: bool = False) -> list[Flow]:
+    """Flows to one of the frontends whose answers would come from none of the places allowed.
+
+    Those that go to a relay stay, unless it is the one of an earlier proxy, which ends.
+    """
     found = []
     for flow in flows:
         places = _places(allowed, node, flow)
         if places is None or (flow.reply.source, flow.reply.source_port) in places:
             continue
-        if not (places and _is_relayed(node, flow)):
+        if relay_is_new or not (places and _is_relayed(node, flow)):
             found.append(flow)
     return found
 

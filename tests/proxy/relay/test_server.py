@@ -1,4 +1,4 @@
-"""The relay's table: changes in place, ports that stay, ports that are taken, and its end with the proxy's."""
+"""The relay's table: changes in place, ports that stay, ports that are taken, and its end after the proxy's."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+from clusterip.proxy.relay import server
 from clusterip.proxy.relay.loop import Loop
 from clusterip.proxy.relay.server import Control, Server
 from clusterip.proxy.relay.table import Listener, Place, Request, parse_answer, render_request
@@ -67,7 +68,8 @@ def test_the_memory_of_a_group_goes_with_its_last_listener(relay: Relayed) -> No
     assert not relay.server._sessions
 
 
-def test_requests_arrive_in_pieces_and_the_end_ends_it() -> None:
+def test_requests_arrive_in_pieces_and_the_end_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "QUIET_SECONDS", 0.01)
     loop = Loop()
     ours, theirs = socket.socketpair()
     ours.settimeout(5)
@@ -85,3 +87,44 @@ def test_requests_arrive_in_pieces_and_the_end_ends_it() -> None:
     thread.join(5)
     assert not thread.is_alive()
     theirs.close()
+
+
+class Clock:
+    """Time that passes as it is told."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_without_a_proxy_it_goes_on_while_clients_come_and_for_a_minute_at_most() -> None:
+    clock, told = Clock(), []
+    loop = Loop(clock)
+    found = Server(loop, descriptors=256)
+    ours, theirs = socket.socketpair()
+    Control(loop, found, theirs, lambda: told.append("alone"))
+    with endpoint() as (answering, place):
+        port = found.apply(Request(put={"web": Listener("web", "tcp", HERE, (place,))})).ports["web"]
+        ours.close()
+        loop.turn()
+        assert told == ["alone"]
+        for _ in range(3):
+            clock.now += server.QUIET_SECONDS
+            with client(port):
+                while not found.room.taken:
+                    loop.turn()
+                answering.setblocking(True)
+                answering.accept()[0].close()
+            while found.room.taken:
+                loop.turn()
+            assert loop.running
+        with client(port):
+            while not found.room.taken:
+                loop.turn()
+            while clock.now < server.LONGEST_SECONDS:
+                assert loop.running
+                clock.now += server.QUIET_SECONDS
+                loop.soon(lambda: None)
+                loop.turn()
+        assert not loop.running

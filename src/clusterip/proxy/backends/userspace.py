@@ -168,7 +168,7 @@ class Userspace:
 
     @asynccontextmanager
     async def watch(self, on_foreign: Callable[[], None]) -> AsyncIterator[None]:
-        """The end of the relay is told, and changes of rules if the kernel tells them. Afterwards there is no relay."""
+        """The end of the relay is told, and changes of rules if the kernel tells them. At the end it is let go."""
         async with asyncio.TaskGroup() as group:
             following = group.create_task(self._follow(on_foreign), name="relay")
             try:
@@ -212,7 +212,7 @@ class Userspace:
             raise Refused(f"cannot look at the tables: {error}") from error
 
     async def close(self) -> None:
-        """End the relay."""
+        """Let go of the relay."""
         await self._relay.close()
 
 
@@ -264,7 +264,7 @@ def make(settings: BackendSettings) -> Userspace:
 
 
 async def cleanup(family: Family) -> None:
-    """Remove the chains and the ways into them, from both variants; the relay ends with the proxy that started it."""
+    """Remove the chains and the ways into them, from both variants; a relay to which nothing leads ends by itself."""
     for variant in (iptables.NFT, iptables.LEGACY):
         tables = KernelIptables(family.value, variant)
         with suppress(IptablesError):

@@ -39,7 +39,7 @@ class Loop:
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._numbered = 0
         self._leaving: list[Closable] = []
-        self._running = True
+        self.running = True
 
     def watch(self, fd: int, act: Callable[[int], None], events: int = ALL) -> None:
         """Call with the events of a file that is new here."""
@@ -65,10 +65,10 @@ class Loop:
         heapq.heappush(self._timers, (moment, self._numbered, act))
 
     def stop(self) -> None:
-        self._running = False
+        self.running = False
 
     def run(self) -> None:
-        while self._running:
+        while self.running:
             self.turn()
 
     def turn(self) -> None:

@@ -1,8 +1,8 @@
 """The relay as the proxy sees it: a process that is started with its first listener and told what has changed.
 
 Stage: commit.  In: listeners to put and to remove.  Out: their ports.
-Rules: one request at a time, each with a clock; a relay that does not answer is ended; the relay ends with whoever
-started it, because its control socket does.
+Rules: one request at a time, each with a clock; a relay that does not answer is ended; when whoever started it ends,
+its control socket does, and the relay lingers for as long as it is needed (server.py).
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import socket
 import subprocess
 import sys
 import threading
-import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -24,7 +23,6 @@ from clusterip.proxy.relay.table import Answer, Listener, Request, parse_answer,
 PACKAGES = Path(__file__).parents[3]
 COMMAND = (sys.executable, "-S", "-P", "-m", "clusterip.proxy.relay")  # no packages but the standard library
 ANSWER_SECONDS = 30.0
-END_SECONDS = 2.0
 PIECE = 1 << 20
 
 
@@ -60,7 +58,7 @@ class Relay(Protocol):
         ...
 
     async def close(self) -> None:
-        """End it, and with it every connection."""
+        """Let go of it: it goes on as it was last told until nobody needs it."""
         ...
 
 
@@ -74,7 +72,11 @@ class _Child:
             self.process = subprocess.Popen(COMMAND, stdin=theirs.fileno(), env=environment)
         self.control.settimeout(ANSWER_SECONDS)
         self.listeners: dict[str, Listener] = {}
-        self.finish = weakref.finalize(self, _finish, self.control, self.process)
+
+    def end(self) -> None:
+        self.control.close()
+        self.process.kill()
+        self.process.wait()
 
     def ask(self, request: Request) -> Answer:
         """Send and wait for the answer, on any thread."""
@@ -86,15 +88,6 @@ class _Child:
                 raise RelayError("the relay has ended")
             line += piece
         return parse_answer(bytes(line))
-
-
-def _finish(control: socket.socket, child: subprocess.Popen[bytes]) -> None:
-    control.close()
-    try:
-        child.wait(END_SECONDS)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        child.wait()
 
 
 class ProcessRelay:
@@ -168,8 +161,7 @@ class ProcessRelay:
     def _drop(self) -> None:
         """End it; it stays known as one that was lost."""
         if self._child is not None:
-            self._child.process.kill()
-            self._child.finish()
+            self._child.end()
 
     def is_lost(self) -> bool:
         return self._child is not None and self._child.process.poll() is not None
@@ -191,10 +183,10 @@ class ProcessRelay:
             await kernel_process.wait_pidfd(pidfd)
 
     async def close(self) -> None:
-        def end() -> None:
+        def let_go() -> None:
             with self._lock:
                 if self._child is not None:
-                    self._child.finish()
+                    self._child.control.close()
                     self._child = None
 
-        await asyncio.to_thread(end)
+        await asyncio.to_thread(let_go)

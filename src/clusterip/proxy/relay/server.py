@@ -1,18 +1,20 @@
-"""The relay: listeners as they are asked for on the control socket, until it is closed.
+"""The relay: listeners as they are asked for on the control socket, and for a while after it is closed.
 
 Stage: commit, in a process of its own.  In: requests, a line each.  Out: answers, a line each; packets.
-Rules: what cannot be opened is said and leaves the rest; connections outlive the change of their listener; when the
-proxy's end of the control socket is gone, so is the relay.
+Rules: what cannot be opened is said and leaves the rest; connections outlive the change of their listener.  When the
+proxy is gone the relay goes on as it was last told, since rules lead here until another proxy has its own; it ends once
+nobody comes any more and the last has left, or when a minute is over.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import random
 import resource
 import socket
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from clusterip.proxy.relay.choice import Choice, Sessions
 from clusterip.proxy.relay.loop import INCOMING, Loop
@@ -23,6 +25,8 @@ from clusterip.proxy.relay.udp import Flows, UdpListener
 
 PIECE = 1 << 20
 DESCRIPTORS_APART = 64  # for the loop, the control socket, logs
+QUIET_SECONDS = 5.0  # without a client, when the proxy is gone: no rule leads here any more
+LONGEST_SECONDS = 60.0
 logger = logging.getLogger(__name__)
 
 
@@ -112,6 +116,11 @@ class Server:
             del self._members[group]
             self._sessions.pop(group, None)
 
+    @property
+    def activity(self) -> int:
+        """A number that grows while clients come, or send."""
+        return self.room.entered + self.flows.used
+
     def _settle_room(self) -> None:
         """What listeners do not take is left for clients."""
         self.room.largest = max(16, (self._descriptors - len(self._open)) // 6)
@@ -120,8 +129,10 @@ class Server:
 class Control:
     """The proxy's end of the relay."""
 
-    def __init__(self, loop: Loop, server: Server, sock: socket.socket) -> None:
-        self._loop, self._server, self._socket = loop, server, sock
+    def __init__(
+        self, loop: Loop, server: Server, sock: socket.socket, on_alone: Callable[[], None] = lambda: None
+    ) -> None:
+        self._loop, self._server, self._socket, self._on_alone = loop, server, sock, on_alone
         self._pending = bytearray()
         sock.setblocking(False)
         loop.watch(sock.fileno(), self._on_ready, INCOMING)
@@ -135,9 +146,19 @@ class Control:
             except OSError:
                 piece = b""
             if not piece:
-                self._loop.stop()
+                self._loop.close(self._socket)
+                self._on_alone()
+                self._linger(self._loop.now() + LONGEST_SECONDS)
                 return
             self._take(piece)
+
+    def _linger(self, until: float, before: int = -1) -> None:
+        """Go on without a proxy until nobody needs that."""
+        now, activity = self._loop.now(), self._server.activity
+        if now >= until or (activity == before and not self._server.room.taken):
+            self._loop.stop()
+        else:
+            self._loop.at(min(now + QUIET_SECONDS, until), lambda: self._linger(until, activity))
 
     def _take(self, piece: bytes) -> None:
         self._pending += piece
@@ -154,7 +175,7 @@ class Control:
         try:
             self._socket.sendall(line)
         except OSError:
-            self._loop.stop()
+            return  # the proxy is gone, which the next turn will see
         finally:
             self._socket.setblocking(False)
 
@@ -167,8 +188,16 @@ def raise_limit() -> int:
     return hard
 
 
+def fall_silent() -> None:
+    """Let go of the proxy's log: whoever reads it waits for its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for fd in (1, 2):
+        os.dup2(nowhere, fd)
+    os.close(nowhere)
+
+
 def serve(control: socket.socket) -> None:
-    """Relay until the proxy is gone."""
+    """Relay until the proxy is gone, and nobody needs the relay any more."""
     loop = Loop()
-    Control(loop, Server(loop, descriptors=raise_limit()), control)
+    Control(loop, Server(loop, descriptors=raise_limit()), control, fall_silent)
     loop.run()

@@ -35,11 +35,16 @@ class Room:
 
     largest: int
     taken: int = 0
+    entered: int = 0
     waiting: list[Callable[[], None]] = field(default_factory=list)
 
     @property
     def is_full(self) -> bool:
         return self.taken >= self.largest
+
+    def enter(self) -> None:
+        self.taken += 1
+        self.entered += 1
 
     def leave(self) -> None:
         self.taken -= 1
@@ -94,7 +99,7 @@ class TcpListener:
         if self._guards and original(client) == self._own:
             reset(client)
             return True
-        self._room.taken += 1
+        self._room.enter()
         Dial(self._loop, client, peer[0], self._choice, self._pipes, self._room.leave).start()
         return True
 

@@ -77,6 +77,7 @@ class Flows:
 
     def __init__(self, loop: Loop, largest: int) -> None:
         self._loop, self._largest = loop, largest
+        self.used = 0  # times
         self._single: dict[tuple[int, Any], Flow] = {}
         self._streams: dict[tuple[int, Any], Flow] = {}
         self._sweeping = False
@@ -101,6 +102,7 @@ class Flows:
 
     def use(self, flow: Flow) -> None:
         """It is in use now."""
+        self.used += 1
         flow.used = self._loop.now()
         key = id(flow.listener), flow.client
         self._single.pop(key, None)
