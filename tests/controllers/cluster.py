@@ -20,6 +20,8 @@ from clusterip.apiserver.core import Settings
 from clusterip.client.informer import Informer
 from clusterip.client.names import (
     CLUSTER_ROLES,
+    CONTROLLER_REVISIONS,
+    CRON_JOBS,
     DAEMON_SETS,
     DEPLOYMENTS,
     ENDPOINT_SLICES,
@@ -29,10 +31,17 @@ from clusterip.client.names import (
     LEASES,
     NAMESPACES,
     NODES,
+    PERSISTENT_VOLUME_CLAIMS,
+    PERSISTENT_VOLUMES,
+    POD_DISRUPTION_BUDGETS,
     PODS,
     REPLICA_SETS,
+    REPLICATION_CONTROLLERS,
+    RESOURCE_QUOTAS,
     SERVICE_ACCOUNTS,
     SERVICES,
+    STATEFUL_SETS,
+    STORAGE_CLASSES,
     ResourceRef,
 )
 from clusterip.client.rest import Client
@@ -44,7 +53,9 @@ REFS = {
     ref.kind: ref
     for ref in (
         PODS, SERVICES, ENDPOINTS, ENDPOINT_SLICES, NODES, NAMESPACES, DEPLOYMENTS, REPLICA_SETS, DAEMON_SETS, JOBS,
-        EVENTS, LEASES, SERVICE_ACCOUNTS, CLUSTER_ROLES,
+        EVENTS, LEASES, SERVICE_ACCOUNTS, CLUSTER_ROLES, STATEFUL_SETS, CONTROLLER_REVISIONS, CRON_JOBS,
+        PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, STORAGE_CLASSES, POD_DISRUPTION_BUDGETS, RESOURCE_QUOTAS,
+        REPLICATION_CONTROLLERS,
     )
 }  # fmt: skip
 

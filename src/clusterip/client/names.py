@@ -61,3 +61,33 @@ CLUSTER_ROLE_BINDINGS = ResourceRef(
     "rbac.authorization.k8s.io", "v1", "clusterrolebindings", "ClusterRoleBinding", namespaced=False
 )
 CLUSTER_ROLES = ResourceRef("rbac.authorization.k8s.io", "v1", "clusterroles", "ClusterRole", namespaced=False)
+STATEFUL_SETS = ResourceRef("apps", "v1", "statefulsets", "StatefulSet")
+CONTROLLER_REVISIONS = ResourceRef("apps", "v1", "controllerrevisions", "ControllerRevision")
+CRON_JOBS = ResourceRef("batch", "v1", "cronjobs", "CronJob")
+REPLICATION_CONTROLLERS = ResourceRef("", "v1", "replicationcontrollers", "ReplicationController")
+PERSISTENT_VOLUME_CLAIMS = ResourceRef("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim")
+PERSISTENT_VOLUMES = ResourceRef("", "v1", "persistentvolumes", "PersistentVolume", namespaced=False)
+STORAGE_CLASSES = ResourceRef("storage.k8s.io", "v1", "storageclasses", "StorageClass", namespaced=False)
+RESOURCE_QUOTAS = ResourceRef("", "v1", "resourcequotas", "ResourceQuota")
+POD_DISRUPTION_BUDGETS = ResourceRef("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget")
+CUSTOM_RESOURCES = ResourceRef(
+    "apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", namespaced=False
+)
+VALIDATING_WEBHOOKS = ResourceRef(
+    "admissionregistration.k8s.io",
+    "v1",
+    "validatingwebhookconfigurations",
+    "ValidatingWebhookConfiguration",
+    namespaced=False,
+)
+SERVICE_CIDRS = ResourceRef("networking.k8s.io", "v1", "servicecidrs", "ServiceCIDR", namespaced=False)
+IP_ADDRESSES = ResourceRef("networking.k8s.io", "v1", "ipaddresses", "IPAddress", namespaced=False)
+IP_ADDRESS_POOLS = ResourceRef("metallb.io", "v1beta1", "ipaddresspools", "IPAddressPool")
+L2_ADVERTISEMENTS = ResourceRef("metallb.io", "v1beta1", "l2advertisements", "L2Advertisement")
+BGP_ADVERTISEMENTS = ResourceRef("metallb.io", "v1beta1", "bgpadvertisements", "BGPAdvertisement")
+BGP_PEERS = ResourceRef("metallb.io", "v1beta2", "bgppeers", "BGPPeer")
+BFD_PROFILES = ResourceRef("metallb.io", "v1beta1", "bfdprofiles", "BFDProfile")
+COMMUNITIES = ResourceRef("metallb.io", "v1beta1", "communities", "Community")
+SERVICE_L2_STATUSES = ResourceRef("metallb.io", "v1beta1", "servicel2statuses", "ServiceL2Status")
+SERVICE_BGP_STATUSES = ResourceRef("metallb.io", "v1beta1", "servicebgpstatuses", "ServiceBGPStatus")
+CONFIGURATION_STATES = ResourceRef("metallb.io", "v1beta1", "configurationstates", "ConfigurationState")

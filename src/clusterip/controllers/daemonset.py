@@ -16,7 +16,7 @@ import msgspec
 
 from clusterip.api.meta import Tree, copied
 from clusterip.api.selectors import from_label_selector
-from clusterip.client.names import DAEMON_SETS, NODES, PODS
+from clusterip.client.names import CONTROLLER_REVISIONS, DAEMON_SETS, NODES, PODS
 from clusterip.controllers import placement
 from clusterip.controllers.deployment import template_hash
 from clusterip.controllers.harness import Loop, World
@@ -24,7 +24,7 @@ from clusterip.controllers.keys import candidates, of_owned
 from clusterip.controllers.model import ControllerRevision, DaemonSet, Node, Pod, PodSpec
 from clusterip.controllers.ownership import claim
 from clusterip.controllers.pods import availability, is_available, new_pod, parse_time, seconds_until_available
-from clusterip.controllers.revisions import CONTROLLER_REVISIONS, history
+from clusterip.controllers.revisions import history
 from clusterip.controllers.rollout import share
 from clusterip.controllers.writes import (
     NOTHING,

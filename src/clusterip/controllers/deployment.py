@@ -98,7 +98,7 @@ def _step(deployment: Deployment, sets: Sets, draft: Draft) -> None:
 
 def template_hash(template: Tree, collisions: int = 0) -> str:
     """A stable name for a template; another one after a collision."""
-    content = orjson.dumps([_bare(template), collisions], option=orjson.OPT_SORT_KEYS)
+    content = orjson.dumps([bare(template), collisions], option=orjson.OPT_SORT_KEYS)
     number = int.from_bytes(hashlib.sha256(content).digest(), "big")
     letters = []
     for _ in range(HASH_LENGTH):
@@ -107,13 +107,13 @@ def template_hash(template: Tree, collisions: int = 0) -> str:
     return "".join(letters)
 
 
-def _bare(template: object) -> object:
+def bare(template: object) -> object:
     """A template without its hash label and without nulls: what two equal ones agree in."""
     if isinstance(template, dict):
-        kept = {name: _bare(value) for name, value in template.items() if value is not None and name != HASH_LABEL}
+        kept = {name: bare(value) for name, value in template.items() if value is not None and name != HASH_LABEL}
         return {name: value for name, value in kept.items() if value != {}}
     if isinstance(template, list):
-        return [_bare(item) for item in template]
+        return [bare(item) for item in template]
     return template
 
 
@@ -123,8 +123,8 @@ def _bare(template: object) -> object:
 def _sorted_out(deployment: Deployment, replica_sets: Sequence[ReplicaSet]) -> Sets:
     """The set of the present template (the oldest, if several), and all others, oldest first."""
     ordered = sorted(replica_sets, key=lambda rs: (rs.metadata.creation_timestamp or "", rs.metadata.name))
-    template = _bare(deployment.spec.template)
-    new = next((rs for rs in ordered if _bare(rs.spec.template) == template), None)
+    template = bare(deployment.spec.template)
+    new = next((rs for rs in ordered if bare(rs.spec.template) == template), None)
     return Sets(new, tuple(rs for rs in ordered if rs is not new))
 
 

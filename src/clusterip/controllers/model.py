@@ -299,6 +299,7 @@ class Deployment(Frozen, frozen=True):
 class ControllerRevision(Frozen, frozen=True):
     metadata: Meta
     revision: int = 0
+    data: Tree = {}
 
 
 class DaemonSetSpec(Frozen, frozen=True):
@@ -313,6 +314,45 @@ class DaemonSet(Frozen, frozen=True):
     metadata: Meta
     spec: DaemonSetSpec = DaemonSetSpec()
     status: Tree = {}
+
+
+class StatefulSetSpec(Frozen, frozen=True):
+    selector: Tree = {}
+    template: Tree = {}
+    replicas: int = 1
+    min_ready_seconds: int = 0
+    service_name: str = ""
+    pod_management_policy: str = "OrderedReady"
+    update_strategy: Strategy = Strategy()
+    revision_history_limit: int = 10
+    volume_claim_templates: tuple[Tree, ...] = ()
+    persistent_volume_claim_retention_policy: dict[str, str] = {}
+    ordinals: dict[str, int] = {}
+
+
+class StatefulSet(Frozen, frozen=True):
+    metadata: Meta
+    spec: StatefulSetSpec = StatefulSetSpec()
+    status: Tree = {}
+
+
+class ClaimSpec(Frozen, frozen=True):
+    volume_name: str = ""
+    storage_class_name: str | None = None
+    access_modes: tuple[str, ...] = ()
+    resources: Resources = Resources()
+    selector: Tree | None = None
+    volume_mode: str = "Filesystem"
+
+
+class ClaimStatus(Frozen, frozen=True):
+    phase: str = "Pending"
+
+
+class VolumeClaim(Frozen, frozen=True):
+    metadata: Meta
+    spec: ClaimSpec = ClaimSpec()
+    status: ClaimStatus = ClaimStatus()
 
 
 class JobSpec(Frozen, frozen=True):

@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from clusterip.api.meta import Tree
-from clusterip.client.names import DAEMON_SETS, ResourceRef
+from clusterip.client.names import CONTROLLER_REVISIONS, DAEMON_SETS
 from clusterip.controllers.model import ControllerRevision, DaemonSet
 from clusterip.controllers.writes import Create, Delete, Patch, Write, owned_by
 
-CONTROLLER_REVISIONS = ResourceRef("apps", "v1", "controllerrevisions", "ControllerRevision")
 HASH_LABEL = "controller-revision-hash"
 
 

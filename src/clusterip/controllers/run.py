@@ -28,7 +28,9 @@ from clusterip.controllers import (
     replicaset,
     scheduler,
     serviceaccount,
+    servicecidr,
     services,
+    statefulset,
 )
 from clusterip.controllers.harness import Caches, Part, World
 from clusterip.failure import Failure
@@ -41,6 +43,7 @@ Start = Callable[[World], Sequence[Part]]
 CONTROLLERS: dict[str, tuple[str, Start]] = {
     "deployment": ("deployment-controller", deployment.start),
     "replicaset": ("replicaset-controller", replicaset.start),
+    "statefulset": ("statefulset-controller", statefulset.start),
     "daemonset": ("daemonset-controller", daemonset.start),
     "job": ("job-controller", job.start),
     "serviceaccount": ("serviceaccount-controller", serviceaccount.start),
@@ -50,6 +53,7 @@ CONTROLLERS: dict[str, tuple[str, Start]] = {
     "nodelifecycle": ("node-controller", nodelifecycle.start),
     "eviction": ("taint-eviction-controller", eviction.start),
     "clusterroleaggregation": ("clusterrole-aggregation-controller", clusterroleaggregation.start),
+    "servicecidr": ("service-cidr-controller", servicecidr.start),
     "podgc": ("pod-garbage-collector", podgc.start),
 }
 SCHEDULER = "scheduler"
