@@ -10,10 +10,10 @@ import pytest
 
 from apiserver.serving import serving
 from clusterip.apiserver.healthchecks import answer
-from clusterip.store.base import StoreError
+from clusterip.store.base import Sole, StoreError
 
 
-class Broken:
+class Broken(Sole):
     """A store that answers nothing."""
 
     revision = 1

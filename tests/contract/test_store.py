@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -13,14 +15,38 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from clusterip.store.base import Compacted, Conflict, Event, FutureRevision, Store, Write, watch
+from clusterip.store.etcd import opened
 from clusterip.store.memory import MemoryStore
 from clusterip.store.sqlite import SqliteStore
+from store.etcdserver import Etcd, etcd
 
-KINDS = ("memory", "sqlite")
+KINDS = ("memory", "sqlite", "etcd")
+SERVER: list[Etcd] = []
 
 
-def make(kind: str, folder: Path) -> Store:
-    return MemoryStore() if kind == "memory" else SqliteStore(folder / "store.db")
+@pytest.fixture(scope="module", autouse=True)
+def server() -> Iterator[None]:
+    """One etcd for all, if there is one; each store has a prefix of its own."""
+    with ExitStack() as stack:
+        SERVER[:] = [stack.enter_context(etcd())] if shutil.which("etcd") else []
+        yield
+    SERVER.clear()
+
+
+@asynccontextmanager
+async def made(kind: str, folder: Path) -> AsyncIterator[Store]:
+    """A fresh store."""
+    if kind == "etcd":
+        if not SERVER:
+            pytest.skip("etcd is not installed (Debian's etcd-server)")
+        async with opened(SERVER[0].endpoints()) as store:
+            yield store
+        return
+    store = MemoryStore() if kind == "memory" else SqliteStore(folder / "store.db")
+    try:
+        yield store
+    finally:
+        await store.close()
 
 
 @pytest.fixture(params=KINDS)
@@ -29,11 +55,8 @@ def run(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., object]
 
     def with_store(body: Callable[[Store], object]) -> object:
         async def inside() -> object:
-            store = make(request.param, tmp_path)
-            try:
+            async with made(request.param, tmp_path) as store:
                 return await body(store)
-            finally:
-                await store.close()
 
         return asyncio.run(inside())
 
@@ -168,13 +191,22 @@ class Model(RuleBasedStateMachine):
         super().__init__()
         self.loop = asyncio.new_event_loop()
         self.folder = tempfile.TemporaryDirectory()
-        self.store = make(self.kind, Path(self.folder.name))
+        self.ended = asyncio.Event()
+        ready: asyncio.Future[Store] = self.loop.create_future()
+        self.life = self.loop.create_task(self.live(ready))
+        self.store = self.loop.run_until_complete(ready)
         self.states: list[dict[str, tuple[bytes, int, int]]] = [{}]
         self.events: list[Event] = []
         self.store.follow(self.events.extend)
 
+    async def live(self, ready: asyncio.Future[Store]) -> None:
+        async with made(self.kind, Path(self.folder.name)) as store:
+            ready.set_result(store)
+            await self.ended.wait()
+
     def teardown(self) -> None:
-        self.loop.run_until_complete(self.store.close())
+        self.ended.set()
+        self.loop.run_until_complete(self.life)
         self.loop.close()
         self.folder.cleanup()
 
@@ -230,8 +262,14 @@ class SqliteModel(Model):
     kind = "sqlite"
 
 
+class EtcdModel(Model):
+    kind = "etcd"
+
+
 LIMITS = settings(max_examples=25, stateful_step_count=15, deadline=None, suppress_health_check=list(HealthCheck))
 TestMemoryModel = Model.TestCase
 TestMemoryModel.settings = LIMITS
 TestSqliteModel = SqliteModel.TestCase
 TestSqliteModel.settings = LIMITS
+TestEtcdModel = EtcdModel.TestCase
+TestEtcdModel.settings = LIMITS

@@ -33,8 +33,12 @@ from clusterip.apiserver.core import Call, Core
 from clusterip.apiserver.documents import Documents
 from clusterip.apiserver.forms import negotiate
 from clusterip.apiserver.options import check_timeout
+from clusterip.apiserver.rbac import RbacAuthorizer
 from clusterip.apiserver.routing import Route, route
+from clusterip.apiserver.traffic import Operation, Traffic, Visit
 from clusterip.apiserver.webhooks_pending import settled
+from clusterip.apiserver.writes import away
+from clusterip.store.base import Away
 from clusterip.transport.http import Answer, Request, Response
 
 log = logging.getLogger(__name__)
@@ -54,27 +58,44 @@ WRITERS: dict[str, Writer] = {
 }
 
 
+USUAL = Operation()
+
+
 class App:
     """The server's answer to everything."""
 
-    def __init__(self, core: Core, authenticator: Authenticator) -> None:
+    def __init__(self, core: Core, authenticator: Authenticator, operation: Operation = USUAL) -> None:
         self._core = core
         self._authenticator = authenticator
         self._documents = Documents(core.registry)
+        self.traffic = Traffic(core, operation)
 
     async def handle(self, request: Request) -> Answer:
         """An answer for any request, in the caller's layout; only cancellation leaves this."""
-        given = await self._answered(request)
+        visit = self.traffic.begin(request)
+        try:
+            given = visit.ended(await self._answered(request, visit))
+        except BaseException:
+            visit.left()
+            raise
         wanted = indent.is_wanted(request.query, request.headers.get("User-Agent", ""))
         return indent.indented(given) if wanted and isinstance(given, Response) else given
 
-    async def _answered(self, request: Request) -> Answer:
+    async def _answered(self, request: Request, visit: Visit) -> Answer:
         try:
             user = self._authenticator.user(request)
             found = route(request.method, request.path, request.segments(), request.query)
-            user = self._as_asked(request, user)
+            visit.recognised(user, found)
+            acting = self._as_asked(request, user)
+            if acting is not user:
+                visit.acts_as(acting)
+                user = acting
+            if not visit.turn(user, found):
+                await visit.wait()
             if not self._core.authorizer.allows(user, found.ask()):
+                self.traffic.measures.denied += 1
                 raise refusal(user, found.ask())
+            self.traffic.measures.allowed += 1
             return await self._served(request, user, found)
         except ApiError as error:
             return failure(error)
@@ -83,6 +104,10 @@ class App:
         except Exception as error:
             log.exception("A request failed", extra={"kv": {"path": request.path}})
             return failure(ApiError.internal(f"{type(error).__name__}: {error}"))
+
+    def _refusal(self, user: User, ask: Ask) -> ApiError:
+        authorizer = self._core.authorizer
+        return refusal(user, ask, authorizer.reason(user, ask) if isinstance(authorizer, RbacAuthorizer) else "")
 
     def _as_asked(self, request: Request, user: User) -> User:
         """Whom the caller wants to be, if it may."""
@@ -137,7 +162,20 @@ class App:
         if (found.verb in ("update", "patch")) != bool(found.name) and found.verb in ("update", "patch", "create"):
             raise ApiError.method_not_allowed()
         reader = READERS.get(found.verb)
-        return reader(self._core, call) if reader else await WRITERS[found.verb](self._core, call)
+        if reader:
+            await self._see_all(call)
+            return reader(self._core, call)
+        return await WRITERS[found.verb](self._core, call)
+
+    async def _see_all(self, call: Call) -> None:
+        """A reader that names no revision, or one that is not here yet, sees what other servers acknowledged."""
+        store, asked = self._core.store, call.query.get("resourceVersion", "")
+        if not store.shared or (asked and not (asked.isdigit() and int(asked) > store.revision)):
+            return
+        try:
+            await store.catch_up()
+        except Away as error:
+            raise away(error) from error
 
     async def _subresource(self, call: Call, found: Route) -> Answer:
         sub = call.served.resource.subresources.get(found.subresource)
@@ -152,6 +190,7 @@ class App:
             return await own(self._core, call)
         reader = READERS.get(found.verb)
         if reader:
+            await self._see_all(call)
             return reader(self._core, call)
         if found.verb not in ("update", "patch"):
             raise ApiError.method_not_allowed()
@@ -166,6 +205,8 @@ class App:
         match request.segments():
             case ["version"]:
                 return answer(discovery.VERSION)
+            case ["metrics"]:
+                return self.traffic.metrics()
             case [name, *_] as segments if name in healthchecks.KINDS:
                 verbose, exclude = "verbose" in request.query, request.values("exclude")
                 return healthchecks.answer(self._core, segments, verbose, exclude) or NOT_FOUND

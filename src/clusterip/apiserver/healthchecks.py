@@ -26,7 +26,9 @@ def _always(core: Core) -> str:
 
 
 def _store(core: Core) -> str:
-    """A read that reaches the medium."""
+    """A read that reaches the medium, and what the store says of itself."""
+    if core.store.trouble:
+        return core.store.trouble
     try:
         core.store.get("/registry/health", core.store.revision)
     except StoreError as error:

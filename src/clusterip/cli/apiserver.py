@@ -18,6 +18,7 @@ from clusterip.failure import Failure, told
 
 if TYPE_CHECKING:
     from clusterip.api.allocation import Ranges
+    from clusterip.store.opening import EtcdOptions
 
 DESCRIPTION = "Serve the Kubernetes API over TLS. When it is ready, one line says where and how to reach it."
 
@@ -31,7 +32,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--advertise-address", metavar="HOST:PORT", help="where pods reach this server (its first listener)"
     )
     parser.add_argument("--state", metavar="DIR", type=Path, help="folder of keys and store (a temporary one)")
-    parser.add_argument("--store", choices=("sqlite", "memory"), default="sqlite")
+    parser.add_argument(
+        "--store", default="sqlite", metavar="KIND", help="sqlite, memory, or etcd=URL[,URL...] (default: sqlite)"
+    )
+    parser.add_argument("--etcd-cafile", metavar="FILE", type=Path, help="whom to believe that it is etcd")
+    parser.add_argument("--etcd-certfile", metavar="FILE", type=Path, help="certificate to show to etcd")
+    parser.add_argument("--etcd-keyfile", metavar="FILE", type=Path, help="the key of that certificate")
+    parser.add_argument("--etcd-prefix", metavar="PATH", default="/clusterip", help="where in etcd (%(default)s)")
+    parser.add_argument("--etcd-relay", metavar="SOCKET", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--service-cluster-ip-range", metavar="CIDR", default="10.96.0.0/12")
     parser.add_argument("--node-port-range", "--service-node-port-range", metavar="FROM-TO", default="30000-32767")
     parser.add_argument(
@@ -79,8 +87,7 @@ def _run(args: argparse.Namespace, state: Path) -> int:
 async def _serve(args: argparse.Namespace, state: Path) -> int:
     from clusterip.apiserver.core import Settings
     from clusterip.apiserver.server import ApiServer, Identity
-    from clusterip.store.memory import MemoryStore
-    from clusterip.store.sqlite import SqliteStore
+    from clusterip.store.opening import opened
     from clusterip.transport.kubeconfig import kubeconfig, write_kubeconfig
     from clusterip.transport.listening import bind, inherited, split_address, url_of
 
@@ -95,8 +102,7 @@ async def _serve(args: argparse.Namespace, state: Path) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     identity = Identity.kept(state / "pki", hosts)
-    store = MemoryStore() if args.store == "memory" else SqliteStore(state / "store.db")
-    try:
+    async with opened(args.store, state, _etcd_options(args)) as store:
         server = ApiServer(store, identity, Settings(ranges=ranges, advertise=advertise))
         async with server.running(sockets):
             gc.collect()
@@ -107,9 +113,19 @@ async def _serve(args: argparse.Namespace, state: Path) -> int:
                 write_kubeconfig(path, content)
             _announce(args.output, url, identity.token, state / "pki" / "ca.crt", path)
             await stop.wait()
-    finally:
-        await store.close()
     return 0
+
+
+def _etcd_options(args: argparse.Namespace) -> EtcdOptions:
+    from clusterip.store.opening import EtcdOptions
+
+    return EtcdOptions(
+        authority=args.etcd_cafile,
+        certificate=args.etcd_certfile,
+        key=args.etcd_keyfile,
+        prefix=args.etcd_prefix,
+        relay=args.etcd_relay,
+    )
 
 
 def _announce(form: str, url: str, token: str, ca: Path, kubeconfig: Path) -> None:

@@ -76,6 +76,22 @@ class Unwritable(StoreError):
         self.full = full
 
 
+class Moved(StoreError):
+    """Another writer was first: nothing of the batch was kept, and followers have heard what was."""
+
+
+class Away(StoreError):
+    """The medium does not answer. `doubtful`: it may have kept the batch all the same."""
+
+    def __init__(self, why: str, doubtful: bool = False) -> None:
+        super().__init__(why)
+        self.doubtful = doubtful
+
+
+class TooLarge(StoreError):
+    """A batch that the medium will never take; nothing of it was kept."""
+
+
 Follower = Callable[[Sequence[Event]], None]
 
 
@@ -92,8 +108,34 @@ class Store(Protocol):
         """History up to and including this revision may be gone; the state at it is kept."""
         ...
 
+    @property
+    def shared(self) -> bool:
+        """Others may write too: what is here may be older than what was acknowledged, see `catch_up`."""
+        ...
+
+    @property
+    def most_writes(self) -> int:
+        """How many writes a batch may have; 0: any number."""
+        ...
+
+    @property
+    def most_bytes(self) -> int:
+        """How many bytes the values of a batch of more than one operation should have; 0: any number."""
+        ...
+
+    @property
+    def trouble(self) -> str:
+        """Why it cannot be relied on now; empty when it can."""
+        ...
+
     async def commit(self, writes: Sequence[Write]) -> int:
-        """Make all the writes, in order, or none; the revision of the last. Raises Conflict or Unwritable."""
+        """Make all the writes, in order, or none; the revision of the last.
+
+        Raises Conflict, Unwritable, Moved, Away or TooLarge."""
+        ...
+
+    async def catch_up(self) -> None:
+        """See all that anybody was told to be kept before this call. Raises Away."""
         ...
 
     def get(self, key: str, revision: int = 0) -> KeyValue | None:
@@ -108,8 +150,10 @@ class Store(Protocol):
         """Events of keys with a prefix later than a revision, in order. Raises Compacted."""
         ...
 
-    def follow(self, follower: Follower) -> Callable[[], None]:
-        """Call with the events of every later batch; the answer stops that."""
+    def follow(self, follower: Follower, others: Follower | None = None) -> Callable[[], None]:
+        """Call with the events of every later batch; the answer stops that.
+
+        Batches of other writers go to `others`, when it is given."""
         ...
 
     async def compact(self, revision: int) -> None:
@@ -119,6 +163,17 @@ class Store(Protocol):
     async def close(self) -> None:
         """Finish what is queued and release the medium."""
         ...
+
+
+class Sole:
+    """What a store of one writer says of others: there are none."""
+
+    shared = False
+    most_writes = most_bytes = 0
+    trouble = ""
+
+    async def catch_up(self) -> None:
+        """There is nothing to catch up with."""
 
 
 def check_revision(asked: int, current: int, compacted: int) -> int:

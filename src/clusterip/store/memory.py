@@ -14,13 +14,14 @@ from clusterip.store.base import (
     Event,
     Follower,
     KeyValue,
+    Sole,
     Write,
     check_revision,
     last_key,
 )
 
 
-class MemoryStore:
+class MemoryStore(Sole):
     """A list of events and the state they lead to."""
 
     def __init__(self) -> None:
@@ -40,14 +41,18 @@ class MemoryStore:
         return self._compacted
 
     async def commit(self, writes: Sequence[Write]) -> int:
-        events = self._check(writes)
-        for event in events:
-            self._apply(event)
+        events = self.check(writes)
+        self.apply(events)
         for follower in list(self._followers):
             follower(events)
         return self._revision
 
-    def _check(self, writes: Sequence[Write]) -> list[Event]:
+    def apply(self, events: Sequence[Event]) -> None:
+        """Take in what was checked."""
+        for event in events:
+            self._apply(event)
+
+    def check(self, writes: Sequence[Write]) -> list[Event]:
         """The events that the writes are, all checked before one is applied."""
         events: list[Event] = []
         pending: dict[str, KeyValue | None] = {}
@@ -63,7 +68,7 @@ class MemoryStore:
 
     def _apply(self, event: Event) -> None:
         self._log.append(event)
-        self._revision = event.revision
+        self._revision = max(self._revision, event.revision)
         if event.value is None:
             del self._now[event.key]
             del self._keys[bisect.bisect_left(self._keys, event.key)]
@@ -104,15 +109,29 @@ class MemoryStore:
         first = bisect.bisect_right(self._log, after, key=lambda event: event.revision)
         return [event for event in self._log[first:] if event.key.startswith(prefix)]
 
-    def follow(self, follower: Follower) -> Callable[[], None]:
+    def follow(self, follower: Follower, others: Follower | None = None) -> Callable[[], None]:
         self._followers.append(follower)
         return lambda: self._followers.remove(follower)
 
     async def compact(self, revision: int) -> None:
-        if revision <= self._compacted:
-            return
-        self._compacted = check_revision(revision, self._revision, 0)
-        self._log = [event for event in self._log if event.revision > revision]
+        self.forget(revision)
+
+    def forget(self, revision: int) -> None:
+        """What compaction does."""
+        if revision > self._compacted:
+            self._compacted = check_revision(revision, self._revision, 0)
+            self._log = [event for event in self._log if event.revision > revision]
+
+    def advance(self, revision: int) -> None:
+        """What follows is later than this."""
+        self._revision = max(self._revision, revision)
+
+    def begin(self, items: Sequence[KeyValue], revision: int) -> None:
+        """Start from a state, without a history."""
+        self._now = {item.key: item for item in sorted(items, key=lambda item: item.key)}
+        self._keys = list(self._now)
+        self._log = []
+        self._revision = self._compacted = revision
 
     async def close(self) -> None:
         self._followers.clear()

@@ -24,6 +24,7 @@ from clusterip.store.base import (
     Event,
     Follower,
     KeyValue,
+    Sole,
     Unwritable,
     Write,
     check_revision,
@@ -67,7 +68,7 @@ DELETE FROM log WHERE revision > 0 AND revision <= ?1 AND (
 Job = Callable[[sqlite3.Connection], None]
 
 
-class SqliteStore:
+class SqliteStore(Sole):
     """A file. Only one process may have it open."""
 
     def __init__(self, path: Path) -> None:
@@ -140,7 +141,7 @@ class SqliteStore:
             for revision, key, value, created, *old in rows
         ]
 
-    def follow(self, follower: Follower) -> Callable[[], None]:
+    def follow(self, follower: Follower, others: Follower | None = None) -> Callable[[], None]:
         self._followers.append(follower)
         return lambda: self._followers.remove(follower)
 
