@@ -15,7 +15,7 @@ from clusterip.controllers.model import EndpointSlice, Pod, Service
 from clusterip.controllers.writes import Create, Delete, Patch
 
 CASES = json.loads((Path(__file__).parents[1] / "fixtures/endpointslices/cases.json").read_text())
-MIRRORING = {"mirror"}  # made by another controller, which comes later
+MIRRORING = {"mirror"}  # made by another controller
 
 
 def pod_tree(pod):

@@ -210,12 +210,13 @@ def _trigger_time(service: Service, pods: Iterable[Pod]) -> str | None:
 def _place(wanted: Mapping[Group, list[Tree]], ours: Iterable[EndpointSlice]) -> dict[Group, _Placed]:
     by_group: dict[Group, list[EndpointSlice]] = {}
     for slice in sorted(ours, key=lambda slice: slice.metadata.name):
-        by_group.setdefault(_group_of(slice), []).append(slice)
+        by_group.setdefault(group_of(slice), []).append(slice)
     groups = dict.fromkeys([*wanted, *by_group])
     return {group: _place_group(wanted.get(group, []), by_group.get(group, [])) for group in groups}
 
 
-def _group_of(slice: EndpointSlice) -> Group:
+def group_of(slice: EndpointSlice) -> Group:
+    """What the endpoints of a slice share."""
     ports = tuple(
         (port.get("name") or "", port.get("protocol") or "TCP", port.get("port") or 0, port.get("appProtocol"))
         for port in slice.ports or ()
