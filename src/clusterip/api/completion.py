@@ -8,7 +8,7 @@ Truth: Go's encoding/json over upstream's types (gotypes.txt); every recorded ob
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import cache
 from typing import Any, Final, TypeAlias
 
@@ -30,9 +30,14 @@ NULL_WHEN_EMPTY: Final = frozenset({"time", "microtime", "list", "map", "bytes",
 NULL_AFTER_STORAGE: Final = frozenset({"list", "map"})
 
 
-def complete(tree: Tree, name: str) -> Tree:
-    """The tree itself, completed."""
-    structure(name)(tree)
+def complete(tree: Tree, name: str, but: Collection[str] = ()) -> Tree:
+    """The tree itself, completed; `but` are fields that are complete already."""
+    if not but:
+        structure(name)(tree)
+        return tree
+    others = {key: None if key in but else value for key, value in tree.items()}
+    structure(name)(others)
+    tree.update({key: value for key, value in others.items() if key not in but})
     return tree
 
 

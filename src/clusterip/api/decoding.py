@@ -10,7 +10,7 @@ Truth: Go's encoding/json and sigs.k8s.io/json, whose error texts these are; rec
 from __future__ import annotations
 
 import binascii
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import cache
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -39,11 +39,22 @@ class Decoded(NamedTuple):
     """The same error as upstream tells it of a tree that never was text: what a strategic merge patch made."""
 
 
-def decode(tree: Tree, name: str) -> Decoded:
-    """Decode a tree in place, by its definition's name."""
+def decode(tree: Tree, name: str, but: Collection[str] = ()) -> Decoded:
+    """Decode a tree in place, by its definition's name; `but` are fields that are decoded already."""
     found = Found()
-    structure(name)(tree, None, found, "")
+    if but:
+        _decode_others(tree, structure(name), found, but)
+    else:
+        structure(name)(tree, None, found, "")
     return Decoded(tree, found.unknown, found.error, found.conversion)
+
+
+def _decode_others(tree: Tree, decoder: Decoder, found: Found, but: Collection[str]) -> None:
+    others = {key: value for key, value in tree.items() if key not in but}
+    decoder(others, None, found, "")
+    for key in [key for key in tree if key not in but and key not in others]:
+        del tree[key]
+    tree.update(others)
 
 
 # --- structures ------------------------------------------------------------------------------------------------------

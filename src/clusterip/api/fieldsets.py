@@ -32,40 +32,60 @@ def _is_member(node: Fields) -> bool:
 
 
 def union(left: Fields, right: Fields) -> Fields:
-    """Fields of either."""
+    """Fields of either; in order, when both are."""
     if not left or not right:
         return dict(left or right)
-    out = dict(left)
+    out, more = dict(left), False
     for element, node in right.items():
-        out[element] = _either(out[element], node) if element in out else node
-    return out
+        if element in out:
+            out[element] = _either(out[element], node)
+        else:
+            out[element], more = node, True
+    return dict(sorted(out.items())) if more else out
 
 
 def _either(left: Fields, right: Fields) -> Fields:
     """One element of two sets: a leaf keeps being a member when the other set has fields below it."""
+    if left is right or not (left or right):
+        return left
     out = union(left, right)
-    if out and (_is_member(left) or _is_member(right)):
-        out[SELF] = {}
+    if SELF not in out and (_is_member(left) or _is_member(right)):
+        return {SELF: {}, **out}
     return out
 
 
 def difference(left: Fields, right: Fields) -> Fields:
-    """Fields of the first that the second lacks. A field below a field that goes stays, unless it goes too."""
-    out: Fields = {}
-    for element, node in left.items():
-        if element not in right:
-            out[element] = node
-        elif (rest := _without(node, right[element])) is not None:
+    """Fields of the first that the second lacks. A field below a field that goes stays, unless it goes too.
+
+    The first itself, when it loses nothing.
+    """
+    out: Fields | None = None
+    for element, gone in right.items():
+        node = left.get(element)
+        if node is None or (rest := _without(node, gone)) is node:
+            continue
+        out = dict(left) if out is None else out
+        if rest is None:
+            del out[element]
+        else:
             out[element] = rest
-    return out
+    return left if out is None else out
 
 
 def _without(node: Fields, gone: Fields) -> Fields | None:
-    stays = _is_member(node) and not _is_member(gone)
-    rest = difference({k: v for k, v in node.items() if k != SELF}, {k: v for k, v in gone.items() if k != SELF})
+    member = _is_member(node)
+    stays = member and not _is_member(gone)
+    below = _below(node)
+    rest = difference(below, _below(gone))
+    if stays == member and rest is below and (rest or stays):
+        return node
     if rest:
         return {SELF: {}, **rest} if stays else rest
     return {} if stays else None
+
+
+def _below(node: Fields) -> Fields:
+    return {element: child for element, child in node.items() if element != SELF} if SELF in node else node
 
 
 def intersection(left: Fields, right: Fields) -> Fields:

@@ -8,7 +8,7 @@ Truth: apimachinery's util/managedfields and sigs.k8s.io/structured-merge-diff.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -62,6 +62,17 @@ class Entry:
     fields: Fields
     time: str
     version: str = ""
+    is_ordered: bool = False
+    """The fields stand as they are written; whatever is taken out of them or put into them in order."""
+    source: Tree | None = field(default=None, compare=False)
+    """What it was read from, if that was written by a server: kept as long as nothing changes."""
+
+    def kept(self) -> Tree | None:
+        """The source, while it says the same."""
+        source = self.source
+        if source is None or source.get("fieldsV1") is not self.fields or source.get("time", "") != self.time:
+            return None
+        return source
 
 
 Entries = dict[Manager, Entry]
@@ -71,8 +82,8 @@ class Undecodable(ValueError):
     """managedFields that no server wrote."""
 
 
-def decoded(entries: Any) -> Entries:
-    """The entries of an object's managedFields."""
+def decoded(entries: Any, is_stored: bool = False) -> Entries:
+    """The entries of an object's managedFields; those of a store are as this module wrote them."""
     out: Entries = {}
     for tree in entries or ():
         if not isinstance(tree, dict) or tree.get("operation") not in ("Update", "Apply"):
@@ -82,7 +93,8 @@ def decoded(entries: Any) -> Entries:
         version, applied = tree.get("apiVersion") or "", tree["operation"] == "Apply"
         key_version = "" if applied else version
         manager = Manager(tree.get("manager") or "", tree["operation"], key_version, tree.get("subresource") or "")
-        out[manager] = Entry(tree.get("fieldsV1") or {}, tree.get("time") or "", version if applied else "")
+        fields, time = tree.get("fieldsV1") or {}, tree.get("time") or ""
+        out[manager] = Entry(fields, time, version if applied else "", is_stored, tree if is_stored else None)
     return out
 
 
@@ -96,13 +108,15 @@ def _rank(manager: Manager, entry: Entry) -> tuple[str, ...]:
 
 
 def _encoded(manager: Manager, entry: Entry) -> Tree:
+    if (kept := entry.kept()) is not None:
+        return kept
     tree: Tree = {
         "manager": manager.name,
         "operation": manager.operation,
         "apiVersion": manager.api_version or entry.version,
         "time": entry.time,
         "fieldsType": "FieldsV1",
-        "fieldsV1": ordered(entry.fields),
+        "fieldsV1": entry.fields if entry.is_ordered else ordered(entry.fields),
         "subresource": manager.subresource,
     }
     return {key: value for key, value in tree.items() if value not in ("",)}
@@ -127,17 +141,27 @@ def update_managed(
     before = _former(live, new, ignore_request=bool(subresource))
     if live is not None and not before:
         return []  # an object whose fields nobody managed is left so
-    reset = reset_fields(new, subresource)
-    former = _without_entries(live) if live else comparable({}, structure)
-    found = compare(former, comparable(new, structure), structure)
-    changes = Comparison(*(without_subtrees(fields, reset) for fields in found))
+    changes = _changes(live, new, structure, reset_fields(new, subresource))
     entries = taken(before, changes)
     gained = difference(union(changes.modified, changes.added), NEVER_MANAGED)
     if gained:
         writer = Manager(manager or "unknown", operation, api_version, subresource)
-        had = entries[writer].fields if writer in entries else {}
-        entries = {**entries, writer: Entry(union(gained, had), now)}
+        had = entries.get(writer, NOTHING)
+        entries = {**entries, writer: Entry(union(ordered(gained), had.fields), now, is_ordered=had.is_ordered)}
     return encoded(capped(stripped(entries)))
+
+
+NOTHING: Final = Entry({}, "", is_ordered=True)
+
+
+def _changes(
+    live: Tree | None, new: Tree, structure: Definition | None, reset: tuple[tuple[str, ...], ...]
+) -> Comparison:
+    """What an Update changes; parts that are the very same value on both sides are not looked into."""
+    shared = {key for key, value in (live or {}).items() if key != "metadata" and value is new.get(key, NOTHING)}
+    former = _without_entries(live, shared) if live else comparable({}, structure)
+    found = compare(former, comparable(new, structure, shared), structure)
+    return Comparison(*(without_subtrees(fields, reset) for fields in found))
 
 
 def reset_fields(tree: Tree, subresource: str) -> tuple[tuple[str, ...], ...]:
@@ -155,23 +179,27 @@ def structure_of(tree: Tree, known: str | Definition | None) -> Definition | Non
         return None
 
 
-def comparable(tree: Tree, structure: Definition | None) -> Tree:
+def comparable(tree: Tree, structure: Definition | None, but: Collection[str] = ()) -> Tree:
     """A tree as Go would see it, without its managedFields: what is always written is there."""
-    out: Tree = copied(_without_entries(tree))
+    out: Tree = copied(_without_entries(tree, but))
     if structure is not None:
         completion.of_known(structure)(out)
+    for key in but:  # what is always written was added
+        out.pop(key, None)
     return out
 
 
-def _without_entries(tree: Tree) -> Tree:
-    return {**tree, "metadata": {key: value for key, value in metadata_of(tree).items() if key != "managedFields"}}
+def _without_entries(tree: Tree, but: Collection[str] = ()) -> Tree:
+    out = {key: value for key, value in tree.items() if key not in but} if but else dict(tree)
+    out["metadata"] = {key: value for key, value in metadata_of(tree).items() if key != "managedFields"}
+    return out
 
 
 def _former(live: Tree | None, new: Tree, ignore_request: bool) -> Entries:
     """The entries to begin with: the request's if it has any, else those stored; [{}] in a request clears them."""
     stored = metadata_of(live or {}).get("managedFields")
     sent = metadata_of(new).get("managedFields")
-    if not ignore_request and sent:
+    if not ignore_request and sent and sent is not stored and sent != stored:
         if sent == [{}]:
             return {}
         try:
@@ -179,7 +207,7 @@ def _former(live: Tree | None, new: Tree, ignore_request: bool) -> Entries:
         except Undecodable:
             pass
     try:
-        return decoded(stored)
+        return decoded(stored, is_stored=True)
     except Undecodable:
         return {}
 
@@ -187,13 +215,21 @@ def _former(live: Tree | None, new: Tree, ignore_request: bool) -> Entries:
 def taken(entries: Entries, changes: Comparison) -> Entries:
     """The entries without the fields that have changed, come or gone; an entry without fields goes."""
     gone = union(union(changes.added, changes.modified), changes.removed)
-    left = {manager: replace(entry, fields=difference(entry.fields, gone)) for manager, entry in entries.items()}
-    return {manager: entry for manager, entry in left.items() if entry.fields}
+    return _lessened(entries, gone)
+
+
+def _lessened(entries: Entries, gone: Fields) -> Entries:
+    """Without some fields; an entry that loses nothing stays the very same."""
+    out: Entries = {}
+    for manager, entry in entries.items():
+        fields = difference(entry.fields, gone)
+        if fields:
+            out[manager] = entry if fields is entry.fields else replace(entry, fields=fields)
+    return out
 
 
 def stripped(entries: Entries) -> Entries:
-    left = {m: replace(entry, fields=difference(entry.fields, NEVER_MANAGED)) for m, entry in entries.items()}
-    return {manager: entry for manager, entry in left.items() if entry.fields}
+    return _lessened(entries, NEVER_MANAGED)
 
 
 def capped(entries: Entries) -> Entries:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 
 IMMUTABLE = "field is immutable"
@@ -137,6 +138,19 @@ def prefixed_path(value: str) -> list[str]:
 
 def qualified_name(value: str) -> list[str]:
     """A label or annotation key: a name, perhaps behind a DNS subdomain and a slash."""
+    return _qualified_name(value) if len(value) > LONGEST_REMEMBERED else list(_remembered_name(value))
+
+
+LONGEST_REMEMBERED = 128
+
+
+@lru_cache(maxsize=4096)
+def _remembered_name(value: str) -> tuple[str, ...]:
+    """Keys are few, and every write shows the same ones again."""
+    return tuple(_qualified_name(value))
+
+
+def _qualified_name(value: str) -> list[str]:
     prefix, slash, name = value.rpartition("/")
     if "/" in prefix:
         return [f"a valid label key {_QUALIFIED_REASON} with an optional DNS subdomain prefix and '/' "

@@ -1,38 +1,61 @@
 """Patches: JSON Patch, JSON Merge Patch, and the door to strategic merge patch.
 
 Stage: none; pure.  In: a tree and a patch, both JSON.  Out: a new tree; ApiError in upstream's words.
-Rules: neither the tree nor the patch is changed, and the new tree shares nothing with them.
+Rules: neither the tree nor the patch is changed, and the new tree shares nothing with them; where the caller asks for
+       it, it shares with the old tree the fields that the patch does not speak of, and the list of managedFields.
 Truth: RFC 6902 and RFC 7386 as kube-apiserver implements them: a patch that cannot be applied is a 422 and no more.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Final
 
 import orjson
 
 from clusterip.api.errors import ApiError, invalid
 from clusterip.api.meta import Tree, copied
-from clusterip.api.strategic import go_kind, go_text, without_nulls
-from clusterip.api.strategic import strategic_merge as strategic_merge
+from clusterip.api.schema import Definition
+from clusterip.api.strategic import go_kind, go_text, merged, without_nulls
 
 MOST_OPERATIONS: Final = 10_000
 MOST_COPIED_BYTES: Final = 3 * 1024 * 1024  # a small patch must not make a huge object
 
 
+def unshared(tree: Tree, touched: Collection[str] | None) -> Tree:
+    """A tree of which the named fields are the caller's own to change, and its metadata but the managedFields.
+
+    None: everything.
+    """
+    if touched is None:
+        return copied(tree)  # type: ignore[no-any-return]
+    out = {key: copied(value) if key in touched else value for key, value in tree.items() if key != "metadata"}
+    metadata = dict(tree.get("metadata") or {})
+    managed = metadata.pop("managedFields", None)
+    out["metadata"] = copied(metadata)
+    if managed is not None:
+        out["metadata"]["managedFields"] = managed
+    return out
+
+
+def strategic_merge(tree: Tree, patch: Any, schema: str | Definition, *, shares: bool = False) -> Tree:
+    """The tree with the patch merged into it, as the kind's lists are merged."""
+    directed = not isinstance(patch, dict) or any(key.startswith("$") for key in patch)
+    return merged(unshared(tree, None if directed or not shares else patch), patch, schema)
+
+
 # --- RFC 7386 --------------------------------------------------------------------------------------------------------
 
 
-def merge_patch(tree: Tree, patch: Any) -> Tree:
+def merge_patch(tree: Tree, patch: Any, *, shares: bool = False) -> Tree:
     """The tree with the patch merged into it: null removes, lists are replaced."""
     if patch is None:
         raise ApiError.bad_request("Invalid JSON Patch")
     if not isinstance(patch, dict):
         why = f"json: cannot unmarshal {go_kind(patch)} into Go value of type map[string]interface {{}}"
         raise ApiError.bad_request(f"error decoding patch: {why}")
-    return _merged(copied(tree), patch)
+    return _merged(unshared(tree, patch if shares else None), patch)
 
 
 def _merged(tree: Tree, patch: Tree) -> Tree:
@@ -55,10 +78,11 @@ class _CannotApply(Exception):
     """An operation that fails; which one is never told."""
 
 
-def json_patch(tree: Tree, operations: Any) -> Tree:
+def json_patch(tree: Tree, operations: Any, *, shares: bool = False) -> Tree:
     """The tree after all operations; if one fails, none was made."""
-    found = copied(tree)
-    for operation in _checked(operations):
+    checked = _checked(operations)
+    found: Any = unshared(tree, _touched(checked) if shares else None)
+    for operation in checked:
         try:
             found = _apply(found, operation)
         except _CannotApply:
@@ -83,6 +107,18 @@ def _checked(operations: Any) -> list[Tree]:
         text = f"The allowed maximum operations in a JSON patch is {MOST_OPERATIONS}, got {len(operations)}"
         raise ApiError(413, "RequestEntityTooLarge", f"Request entity too large: {text}")
     return operations
+
+
+def _touched(operations: list[Tree]) -> set[str] | None:
+    """The fields of an object that operations speak of; None: any."""
+    touched = set()
+    for operation in operations:
+        for path in (operation.get("path"), operation.get("from")):
+            names = (path or "/-").split("/")[1:]
+            if not names or path == "" or (names[0] == "metadata" and (len(names) < 2 or names[1] == "managedFields")):
+                return None
+            touched.add(_unescaped(names[0]))
+    return touched
 
 
 def _undecodable(what: str) -> ApiError:

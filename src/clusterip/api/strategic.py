@@ -28,12 +28,17 @@ List: TypeAlias = "list[Any]"
 
 def strategic_merge(tree: Tree, patch: Any, schema: str | Definition) -> Tree:
     """The tree with the patch merged into it."""
+    return merged(copied(tree), patch, schema)
+
+
+def merged(tree: Tree, patch: Any, schema: str | Definition) -> Tree:
+    """The same, where the tree is the caller's own to change."""
     if not isinstance(patch, dict):
         raise ApiError.bad_request(
             f"json: cannot unmarshal {go_kind(patch)} into Go value of type map[string]interface {{}}"
         )
     place = definition(schema) if isinstance(schema, str) else schema
-    return _merge_map(copied(tree), copied(patch), place)
+    return _merge_map(tree, copied(patch), place)
 
 
 def go_kind(value: Any) -> str:

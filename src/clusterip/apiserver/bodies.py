@@ -7,7 +7,7 @@ Truth: apiserver's endpoints/handlers and field validation (KEP-2885).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from clusterip.api import jsontext
@@ -158,12 +158,13 @@ def decoded(
     refuse: Callable[[str], ApiError] | None = None,
     converted: bool = False,
     own: Callable[[Tree], Decoded] | None = None,
+    but: Collection[str] = (),
 ) -> Tree:
     """The tree with its kind's structure; unknown fields are refused, told or ignored as asked.
 
     `strict` are faults of the body, judged as unknown fields are; `refuse` makes the refusal (a patch has its own);
     `own` decodes what no definition of ours describes; `converted`: the tree never was text, and its errors have
-    other words.
+    other words; `but` are fields that are decoded already.
     """
     _check_texts(tree, kind)
     given_kind, given_version = tree.get("kind") or kind, tree.get("apiVersion") or api_version
@@ -173,7 +174,7 @@ def decoded(
     tree["kind"], tree["apiVersion"] = kind, api_version
     refuse = refuse or (lambda why: _unfit(kind, api_version, kind, why))
     try:
-        found = own(tree) if own else decode(tree, schema)
+        found = own(tree) if own else decode(tree, schema, but)
     except UnknownDefinition:
         return tree
     if found.error:

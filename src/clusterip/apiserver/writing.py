@@ -8,7 +8,7 @@ Truth: apiserver's registry/generic/registry/store.go and endpoints/handlers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +34,7 @@ JSON_PATCH, MERGE_PATCH = "application/json-patch+json", "application/merge-patc
 STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 PATCH_TYPES = (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH)
 GENERATED_TRIES = 8
+ENVELOPE = frozenset({"apiVersion", "kind", "metadata"})
 
 Edit = Callable[[Tree], Tree]
 """The object as it is, the caller's own (-> what it shall be)."""
@@ -47,13 +48,13 @@ class Written:
     created: bool = False
 
 
-def apply_patch(media: str, old: Tree, document: Any, schema: str) -> Tree:
-    """The object that a patch of this type makes."""
+def apply_patch(media: str, old: Tree, document: Any, schema: str, *, shares: bool = False) -> Tree:
+    """The object that a patch of this type makes; it may share with the old one what the patch does not speak of."""
     if media == JSON_PATCH:
-        return patches.json_patch(old, document)
+        return patches.json_patch(old, document, shares=shares)
     if media == MERGE_PATCH:
-        return patches.merge_patch(old, document)
-    return patches.strategic_merge(old, document, schema)
+        return patches.merge_patch(old, document, shares=shares)
+    return patches.strategic_merge(old, document, schema, shares=shares)
 
 
 async def create(core: Core, call: Call) -> Response:
@@ -87,7 +88,10 @@ async def patch(core: Core, call: Call) -> Response:
         types = (JSON_PATCH, MERGE_PATCH, applying.MEDIA)
         raise ApiError.unsupported_media_type(types if call.served.resource.is_custom else None)
     check_options(call, "PatchOptions")
-    written = await commit(core, call, lambda transaction: change(core, call, transaction, _patching(call, body)))
+    shares = call.served.resource.decode is None
+    written = await commit(
+        core, call, lambda transaction: change(core, call, transaction, _patching(call, body, shares), shares=shares)
+    )
     return call.answer(await fetched(lambda: call.view(core).one(written)))
 
 
@@ -158,6 +162,7 @@ def decoded(
     strict: Sequence[str] = (),
     refuse: Callable[[str], ApiError] | None = None,
     converted: bool = False,
+    but: Collection[str] = (),
 ) -> Tree:
     """The tree with the resource's structure, or 400; unknown fields are told as the caller asked."""
     resource = call.served.resource
@@ -172,6 +177,7 @@ def decoded(
         refuse=refuse,
         converted=converted,
         own=resource.decode,
+        but=but,
     )
 
 
@@ -250,19 +256,21 @@ def _put(core: Core, call: Call, body: Body, old: Tree) -> Tree:
     return new
 
 
-def _patching(call: Call, body: Body) -> Edit:
+def _patching(call: Call, body: Body, shares: bool) -> Edit:
     resource = call.served.resource
 
     def edit(old: Tree) -> Tree:
         document = bodies.parse_patch(body.raw)
 
         def patched() -> Tree:
-            return apply_patch(body.media, old, document, resource.schema)
+            return apply_patch(body.media, old, document, resource.schema, shares=shares)
 
         def refuse(why: str) -> ApiError:
             return patches.refused(document, patched(), body.media == STRATEGIC_PATCH, why)
 
-        new = decoded(call, patched(), refuse=refuse, converted=body.media == STRATEGIC_PATCH)
+        made = patched()
+        but = _unchanged(made, old) if shares else ()
+        new = decoded(call, made, refuse=refuse, converted=body.media == STRATEGIC_PATCH, but=but)
         objects.settle_namespace(new, call.namespace)
         objects.settle_name(new, call.name)
         call.warnings += objects.merge_equal_owners(new, admitted=True)
@@ -271,24 +279,38 @@ def _patching(call: Call, body: Body) -> Edit:
     return edit
 
 
+def _unchanged(new: Tree, old: Tree) -> set[str]:
+    """The fields, beside the metadata, that an edit left to the old object: they have been through every step."""
+    return {key for key, value in old.items() if key != "metadata" and new.get(key) is value}
+
+
 def change(
-    core: Core, call: Call, transaction: Transaction, edit: Edit, bare: bool = False, is_managed: bool = False
+    core: Core,
+    call: Call,
+    transaction: Transaction,
+    edit: Edit,
+    bare: bool = False,
+    is_managed: bool = False,
+    shares: bool = False,
 ) -> Entry:
     """An existing object, edited, through all the steps into the transaction; unchanged, it is not written.
 
     A bare edit is the server's own (a binding): the kind's strategy would take it back.  A managed one has made its
-    managedFields itself.
+    managedFields itself.  One that shares is shown the old object itself, changes nothing in it, and gives it back
+    where nothing is new.
     """
     served, resource = call.served, call.served.resource
     entry = transaction.get(served.collection, call.key)
     if entry is None:
         raise ApiError.not_found(resource.group, resource.plural, call.name)
     old = served.tree(entry)
-    new = edit(served.tree(entry))
+    new = edit(old if shares else served.tree(entry))
     objects.check_revision(new, entry, resource, call.name)
     if bare:
         return _put_changed(call, transaction, entry, new, old)
-    resource.default(new)
+    shared = _unchanged(new, old) if shares else set()
+    if not (shares and shared >= (new.keys() | old.keys()) - ENVELOPE):
+        resource.default(new)
     _settle(new, old, resource)
     if not is_managed:
         now = core.clock.now()
@@ -302,7 +324,7 @@ def change(
     objects.refuse(resource, call.name, _update_errors(call, new, old))
     if not call.subresource:
         call.warnings += resource.warnings(new, old)
-    _complete(served, new)
+    _complete(served, new, _unchanged(new, old) if shares else ())
     webhooks.validate(core, call, "UPDATE", new, old)
     if served.collection is core.registry.of("services"):
         addresses.follow(core, transaction, old, new)
@@ -327,9 +349,9 @@ def _update_errors(call: Call, new: Tree, old: Tree) -> list[FieldError]:
     return check(call.served.resource, new, old)
 
 
-def _complete(served: Served, tree: Tree) -> None:
+def _complete(served: Served, tree: Tree, but: Collection[str] = ()) -> None:
     try:
-        complete(tree, served.resource.schema)
+        complete(tree, served.resource.schema, but)
     except UnknownDefinition:
         return
 
