@@ -25,8 +25,8 @@ HELD_BY = {
     "api/test_openapi.py": "api/openapi_paths",
     # the API server, over the wire
     "apiserver/test_verbs.py": (
-        "apiserver/addresses apiserver/admission apiserver/app apiserver/bodies apiserver/bootstrap apiserver/deleting "
-        "apiserver/objects apiserver/ranges apiserver/reading apiserver/selecting apiserver/subresources "
+        "apiserver/admission apiserver/app apiserver/bodies apiserver/bootstrap apiserver/deleting "
+        "apiserver/objects apiserver/reading apiserver/selecting apiserver/subresources "
         "apiserver/writing"
     ),
     "apiserver/test_access.py": "apiserver/authentication apiserver/reviews",

@@ -101,6 +101,8 @@ class Player:
             raise ApiError.invalid(resource.group, resource.kind, name_of(tree), errors)
 
     def _keep(self, resource: Resource, tree: Tree) -> Tree:
+        if resource.to_storage is not None and resource.from_storage is None:
+            tree = resource.to_storage(tree)
         complete(tree, resource.schema)
         self.kept[resource.qualified, name_of(tree)] = tree
         return tree

@@ -63,6 +63,7 @@ def test_a_load_balancer_that_is_none_any_more_loses_its_address() -> None:
     new["spec"]["type"] = "ClusterIP"
     service.default(new)
     service.prepare_update(new, old)
+    service.drop_what_the_type_has_not(new, old)
     assert new["status"] == {"loadBalancer": {}, "conditions": []}
     assert not {"loadBalancerClass", "allocateLoadBalancerNodePorts", "externalTrafficPolicy"} & set(new["spec"])
 
@@ -72,6 +73,7 @@ def test_what_the_writer_also_changed_is_not_dropped() -> None:
     new = copied(old)
     new["spec"].update(type="ClusterIP", loadBalancerClass="a/c")
     service.prepare_update(new, old)
+    service.drop_what_the_type_has_not(new, old)
     assert new["spec"]["loadBalancerClass"] == "a/c"
 
 

@@ -3,27 +3,29 @@
 Stage: plan.  In: the prepared Service, the one before it, what is taken, the ranges, a random.Random.
 Out: the Service completed in place, and what to take and what to release once the write is committed; or an ApiError.
 Rules: pure but for the randomness handed in; nothing is kept here.  Whoever writes calls `plan_allocation` after
-`prepare_create` or `prepare_update` and before the validation, inside the write's transaction, and applies the
-Allocation to its sets in the same transaction; a dry run calls it too and forgets it.  A deletion releases `held`.
-Truth: KEP-3070 (bands of addresses), KEP-3668 (bands of node ports).
+`prepare_create` or `prepare_update` and before the validation, inside the write's transaction, and keeps what the
+Service then holds (`held`) in the same transaction.  A dry run takes nothing, so it shows placeholders: the network's
+own address, and ports beyond those there are.
+Truth: KEP-3070 (bands of addresses), KEP-3668 (bands of node ports), kube-apiserver's registry/core/service/storage.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from clusterip.api import errors
-from clusterip.api.errors import ApiError
+from clusterip.api.errors import ApiError, quoted
 from clusterip.api.families import Address as Address
 from clusterip.api.families import Network, keeps_prefer_dual_stack, refuse, settle_families
 from clusterip.api.families import Ranges as Ranges
 from clusterip.api.meta import Tree, name_of
 from clusterip.api.names import parse_address
 from clusterip.api.service import (
+    HEADLESS,
     cluster_ips_of,
-    is_headless,
+    drop_what_the_type_has_not,
     needs_health_check_port,
     needs_node_ports,
     node_ports_of,
@@ -39,14 +41,15 @@ OUT_OF_RANGE = "the provided network does not match the current range"
 ADDRESS_TAKEN = "provided IP is already allocated"
 PORT_TAKEN = "provided port is already allocated"
 FULL = "range is full"
+PLACEHOLDER_PORT = 32768  # a dry run's first node port is the one after it
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What others hold. Any collections with a quick `in` will do."""
+    """What others hold. Anything with a quick `in` will do."""
 
-    addresses: Collection[Address] = frozenset()
-    ports: Collection[int] = frozenset()
+    addresses: Container[Address] = frozenset()
+    ports: Container[int] = frozenset()
 
 
 @dataclass(slots=True)
@@ -73,73 +76,104 @@ def _addresses(texts: list[str]) -> set[Address]:
     return {address for address in map(parse_address, texts) if address is not None}
 
 
-def plan_allocation(new: Tree, old: Tree | None, taken: Taken, ranges: Ranges, rng: Random) -> Allocation:
+def plan_allocation(
+    new: Tree, old: Tree | None, taken: Taken, ranges: Ranges, rng: Random, *, dry: bool = False
+) -> Allocation:
     """Complete the Service in place and say what changes hands; ApiError when it cannot be had."""
     if old is None or not keeps_prefer_dual_stack(new, old):
         settle_families(new, old, ranges)
     allocation = Allocation()
-    _plan_addresses(new, old, taken, ranges, rng, allocation)
-    _plan_ports(new, old, taken, ranges, rng, allocation)
+    _plan_addresses(new, old, _Addresses(new, taken.addresses, ranges, rng, dry), allocation)
+    _plan_ports(new, old, _Ports(new, taken.ports, ranges.node_ports, rng, dry), allocation)
+    if old is not None:
+        drop_what_the_type_has_not(new, old)
     return allocation
 
 
 # --- addresses -------------------------------------------------------------------------------------------------------
 
 
-def _plan_addresses(
-    new: Tree, old: Tree | None, taken: Taken, ranges: Ranges, rng: Random, allocation: Allocation
-) -> None:
-    mine = _addresses(cluster_ips_of(old or {}))
-    if type_of(new) == "ExternalName":
-        allocation.release_addresses |= mine
-        return
-    if is_headless(new) or (old is not None and is_headless(old)):
-        return
-    spec = new["spec"]
-    families = spec.get("ipFamilies") or []
-    given = list(spec.get("clusterIPs") or [])[: len(families)]
-    if mine and len(families) == len(spec_of(old or {}).get("ipFamilies") or []):
-        return  # neither gained nor lost a family: whatever else changed is judged by the validation
-    wanted = given + [""] * (len(families) - len(given))
-    for index, family in enumerate(families):
-        if index < len(mine) and mine and parse_address(wanted[index]) in mine:
-            continue
-        address = _take_address(new, wanted, index, family, taken, ranges, rng)
-        allocation.take_addresses.add(address)
-        wanted[index] = wanted[index] or str(address)
-    allocation.release_addresses |= mine - _addresses(wanted)
-    if wanted:
-        spec["clusterIPs"], spec["clusterIP"] = wanted, wanted[0]
+class _Addresses:
+    """The free addresses as this write sees them."""
+
+    def __init__(self, service: Tree, taken: Container[Address], ranges: Ranges, rng: Random, dry: bool) -> None:
+        self.service, self.taken, self.ranges, self.rng, self.dry = service, taken, ranges, rng, dry
+
+    def take(self, asked: str, family: str) -> str:
+        """The address asked for, or one that is free; as the Service writes it."""
+        networks = self.ranges.open_networks(family)
+        if asked:
+            if reason := self._refusal(parse_address(asked), networks):
+                raise self._refused(f"failed to allocate IP {asked}: {reason}")
+            return asked
+        if self.dry:
+            return str(networks[0].network_address) if networks else ""
+        address = self._choose(networks)
+        if not name_of(self.service):
+            raise self._refused(f"failed to allocate IP: {_nameless(address)}")
+        return str(address)
+
+    def _refusal(self, asked: Address | None, networks: tuple[Network, ...]) -> str:
+        if asked is None:
+            return OUT_OF_RANGE
+        if self.dry:
+            outside = not networks or address_refusal(asked, networks[0], frozenset())
+            valid = f"The range of valid IPs is {networks[0] if networks else ''}"
+            return f"the provided IP ({asked}) is not in the valid range. {valid}" if outside else ""
+        reasons = [address_refusal(asked, network, self.taken) for network in networks]
+        return next((reason for reason in reasons if reason != OUT_OF_RANGE), OUT_OF_RANGE)
+
+    def _choose(self, networks: tuple[Network, ...]) -> Address:
+        for network in networks:
+            address = choose_address(network, self.taken, self.rng)
+            if address is not None:
+                return address
+        name = quoted(name_of(self.service))
+        raise ApiError.internal(f"failed to allocate a serviceIP for Service {name}: {FULL}")
+
+    def _refused(self, detail: str) -> ApiError:
+        """Shown are the addresses so far, an empty text for each that is missing."""
+        return refuse(self.service, errors.invalid("spec.clusterIPs", spec_of(self.service).get("clusterIPs"), detail))
 
 
-def _take_address(
-    new: Tree, wanted: list[str], index: int, family: str, taken: Taken, ranges: Ranges, rng: Random
-) -> Address:
-    network = ranges.network_of(family)
-    if network is None:
-        raise ApiError.internal(f"no range of {family}")
-    if not wanted[index]:
-        address = choose_address(network, taken.addresses, rng)
-        if address is None or not name_of(new):
-            raise refuse(new, errors.invalid("spec.clusterIPs", wanted, f"failed to allocate IP: {_why(address)}"))
-        return address
-    asked = parse_address(wanted[index])
-    reason = address_refusal(asked, network, taken.addresses) if asked else OUT_OF_RANGE
-    if reason or asked is None:
-        detail = f"failed to allocate IP {wanted[index]}: {reason}"
-        raise refuse(new, errors.invalid("spec.clusterIPs", spec_of(new).get("clusterIPs"), detail))
-    return asked
-
-
-def _why(address: Address | None) -> str:
+def _nameless(address: Address) -> str:
     """An address is kept under its Service's name: without one it cannot be."""
-    if address is None:
-        return FULL
     found = [errors.required("spec.parentRef.name")]
     return ApiError.invalid("networking.k8s.io", "IPAddress", str(address), found).message
 
 
-def address_refusal(address: Address, network: Network, taken: Collection[Address]) -> str:
+def _plan_addresses(new: Tree, old: Tree | None, pool: _Addresses, allocation: Allocation) -> None:
+    """All for a Service that had none; the second for one that gains a family; else what it has stays."""
+    if old is None or type_of(old) == "ExternalName":
+        if type_of(new) != "ExternalName" and cluster_ips_of(new)[:1] != [HEADLESS]:
+            _fill_addresses(new, 0, pool, allocation)
+        return
+    held_before = cluster_ips_of(old)
+    if held_before[:1] == [HEADLESS]:
+        return
+    families, before = (spec_of(tree).get("ipFamilies") or [] for tree in (new, old))
+    if type_of(new) == "ExternalName":
+        allocation.release_addresses |= _addresses(held_before)
+    elif (len(before), len(families)) == (1, 2):
+        _fill_addresses(new, 1, pool, allocation)
+    elif (len(before), len(families)) == (2, 1):
+        allocation.release_addresses |= _addresses(held_before[1:])
+
+
+def _fill_addresses(new: Tree, first: int, pool: _Addresses, allocation: Allocation) -> None:
+    spec = new["spec"]
+    families = spec.get("ipFamilies") or []
+    ips = list(spec.get("clusterIPs") or [])
+    ips += [""] * (len(families) - len(ips))
+    for index, family in enumerate(families[first:], first):
+        spec["clusterIPs"] = ips
+        ips[index] = pool.take(ips[index], family)
+        allocation.take_addresses |= _addresses(ips[index : index + 1])
+    if ips and not first:
+        spec["clusterIP"] = ips[0]
+
+
+def address_refusal(address: Address, network: Network, taken: Container[Address]) -> str:
     """Why an address cannot be had; empty when it can."""
     if address.version != network.version or not (_first(network) <= int(address) <= _last(network)):
         return OUT_OF_RANGE
@@ -157,13 +191,13 @@ def _last(network: Network) -> int:
 
 def static_band(size: int, *, smallest: int, divisor: int, largest: int) -> int:
     """How many at the low end are left for those who choose by hand; none of a range that is too small."""
-    return 0 if size < smallest else min(max(smallest, size // divisor), largest)
+    return 0 if size <= smallest else min(max(smallest, size // divisor), largest)
 
 
-def choose_address(network: Network, taken: Collection[Address], rng: Random) -> Address | None:
+def choose_address(network: Network, taken: Container[Address], rng: Random) -> Address | None:
     """A free address at random: above the static band first, inside it only when nothing else is left."""
     first, last = _first(network), _last(network)
-    split = first + static_band(last - first + 1, smallest=16, divisor=16, largest=256)
+    split = first + static_band(network.num_addresses, smallest=16, divisor=16, largest=256)
     for low, high in ((split, last), (first, split - 1)):
         for number in _around(low, high, rng):
             address = type(network.network_address)(number)
@@ -184,31 +218,15 @@ def _around(low: int, high: int, rng: Random) -> Iterator[int]:
 # --- node ports ------------------------------------------------------------------------------------------------------
 
 
-def _plan_ports(new: Tree, old: Tree | None, taken: Taken, ranges: Ranges, rng: Random, allocation: Allocation) -> None:
-    pool = _Ports(new, taken.ports, ranges.node_ports, rng)
-    mine = held(old)[1] if old else set()
-    kept: set[int] = set()
-    if needs_node_ports(new):
-        pool.mine |= set(node_ports_of(old)) if old and needs_node_ports(old) else set()
-        _fill_node_ports(new, old, pool)
-        kept |= set(node_ports_of(new))
-    if needs_health_check_port(new):
-        _fill_health_check_port(new, old, pool)
-        kept.add(new["spec"]["healthCheckNodePort"])
-    allocation.take_ports |= pool.fresh
-    allocation.release_ports |= mine - kept
-
-
 class _Ports:
     """The node ports as this write sees them: what it takes is taken for the rest of it."""
 
-    def __init__(self, service: Tree, taken: Collection[int], node_ports: range, rng: Random) -> None:
-        self.service, self.taken, self.range, self.rng = service, taken, node_ports, rng
-        self.mine: set[int] = set()
+    def __init__(self, service: Tree, taken: Container[int], node_ports: range, rng: Random, dry: bool) -> None:
+        self.service, self.taken, self.range, self.rng, self.dry = service, taken, node_ports, rng, dry
         self.fresh: set[int] = set()
 
     def refusal(self, port: int) -> str:
-        if port not in self.range:
+        if port not in self.range and not self.dry:
             bounds = f"{self.range.start}-{self.range.stop - 1}"
             return f"provided port is not in the valid range. The range of valid ports is {bounds}"
         return PORT_TAKEN if port in self.taken or port in self.fresh else ""
@@ -219,15 +237,19 @@ class _Ports:
         self.fresh.add(port)
 
     def choose(self, what: str) -> int:
-        port = choose_port(self.range, self.taken, self.rng, self.fresh)
+        port = self._beyond() if self.dry else choose_port(self.range, self.taken, self.rng, self.fresh)
         if port is None:
             raise ApiError.internal(f"failed to allocate a {what}: {FULL}")
         self.fresh.add(port)
         return port
 
+    def _beyond(self) -> int:
+        """What a dry run shows."""
+        return max(self.fresh, default=PLACEHOLDER_PORT) + 1
+
 
 def choose_port(
-    ports: range, taken: Collection[int], rng: Random, also_taken: Collection[int] = frozenset()
+    ports: range, taken: Container[int], rng: Random, also_taken: Container[int] = frozenset()
 ) -> int | None:
     """A free port at random: above the static band first."""
     split = ports.start + static_band(len(ports), smallest=16, divisor=32, largest=128)
@@ -238,53 +260,75 @@ def choose_port(
     return None
 
 
-def _fill_node_ports(new: Tree, old: Tree | None, pool: _Ports) -> None:
+def _plan_ports(new: Tree, old: Tree | None, pool: _Ports, allocation: Allocation) -> None:
+    mine = held(old)[1] if old else set()
+    kept: set[int] = set()
+    if needs_node_ports(new):
+        if old is None:
+            _first_node_ports(new, pool)
+        else:
+            _next_node_ports(new, set(node_ports_of(old)), pool)
+        kept |= set(node_ports_of(new))
+    if needs_health_check_port(new):
+        if old is None or not needs_health_check_port(old):
+            _fill_health_check_port(new["spec"], pool)
+        kept.add(new["spec"].get("healthCheckNodePort") or 0)
+    allocation.take_ports |= pool.fresh
+    allocation.release_ports |= mine - kept
+
+
+def _wants_node_port(service: Tree, port: Tree) -> bool:
+    """Those that ask for one get it even where none are given."""
+    gives = type_of(service) != "LoadBalancer" or spec_of(service).get("allocateLoadBalancerNodePorts") is not False
+    return gives or bool(port.get("nodePort"))
+
+
+def _first_node_ports(new: Tree, pool: _Ports) -> None:
     """Ports asked for are taken, ports missing are chosen; one number serves several protocols of one port."""
-    allocates = type_of(new) != "LoadBalancer" or spec_of(new).get("allocateLoadBalancerNodePorts") is not False
     by_port: dict[int, int] = {}
     for index, port in enumerate(ports_of(new)):
-        number = port.get("nodePort") or (by_port.get(port.get("port", 0), 0) if old is None else 0)
-        if not number and not allocates:
+        if not _wants_node_port(new, port):
             continue
-        if not number and old is None:
-            number = _asked_for(new, port.get("port", 0))
-        if not number:
-            number = pool.choose("nodePort")
-        elif number not in pool.mine and not _shared(number, port.get("port", 0), by_port, old):
-            pool.take(number, index)
-        port["nodePort"] = number
-        by_port.setdefault(port.get("port", 0), number)
-    if old is not None:
-        _check_distinct(new)
+        number, shared = port.get("port", 0), by_port.get(port.get("port", 0), 0)
+        if shared:
+            if port.get("nodePort", shared) not in (0, shared):
+                pool.take(port["nodePort"], index)
+            else:
+                port["nodePort"] = shared
+            continue
+        asked = _asked_for(new, number)
+        if asked:
+            pool.take(asked, index)
+        port["nodePort"] = by_port[number] = asked or pool.choose("nodePort")
 
 
-def _check_distinct(service: Tree) -> None:
+def _asked_for(service: Tree, port: int) -> int:
+    """The node port that a protocol of this port asks for."""
+    asked = (p["nodePort"] for p in ports_of(service) if p.get("port", 0) == port and p.get("nodePort"))
+    return next(asked, 0)
+
+
+def _next_node_ports(new: Tree, mine: set[int], pool: _Ports) -> None:
     """An update that asks twice for one number of one protocol is no field's fault, but fails as a whole."""
     seen: set[tuple[str, int]] = set()
-    for port in ports_of(service):
-        key = (port.get("protocol", ""), port.get("nodePort") or 0)
-        if key[1] and key in seen:
+    asked: set[int] = set()
+    for index, port in enumerate(ports_of(new)):
+        if not _wants_node_port(new, port):
+            continue
+        number = port.get("nodePort") or 0
+        if not number:
+            port["nodePort"] = pool.choose("nodePort")
+        elif number not in mine and number not in asked:
+            pool.take(number, index)
+            asked.add(number)
+        key = (port.get("protocol", ""), port["nodePort"])
+        if key in seen:
             raise ApiError.unclassified(f"duplicate nodePort: {{{key[0]} {key[1]}}}")
         seen.add(key)
 
 
-def _shared(number: int, port: int, by_port: dict[int, int], old: Tree | None) -> bool:
-    """Whether this write has the number already: at creation only the same port may share it."""
-    return by_port.get(port) == number if old is None else number in by_port.values()
-
-
-def _asked_for(service: Tree, port: int) -> int:
-    """The node port that another protocol of the same port asks for."""
-    asked = (p["nodePort"] for p in ports_of(service) if p.get("port") == port and p.get("nodePort"))
-    return next(asked, 0)
-
-
-def _fill_health_check_port(new: Tree, old: Tree | None, pool: _Ports) -> None:
-    spec = new["spec"]
+def _fill_health_check_port(spec: Tree, pool: _Ports) -> None:
     asked = spec.get("healthCheckNodePort") or 0
-    if old and needs_health_check_port(old):
-        spec["healthCheckNodePort"] = asked or spec_of(old).get("healthCheckNodePort", 0)
-        return  # a change of it is refused by the validation
     if asked and (reason := pool.refusal(asked)):
         raise ApiError.internal(f"failed to allocate requested HealthCheck NodePort {asked}: {reason}")
     if asked:

@@ -28,10 +28,22 @@ class Ranges:
     """What the cluster has to give; the first network's family is the default one."""
 
     networks: tuple[Network, ...] = (IPv4Network("10.96.0.0/12"),)
+    """One of a family: they say which families there are."""
     node_ports: range = range(30000, 32768)
+    spaces: tuple[Network, ...] | None = None
+    """Where addresses come from at the moment; None: from the networks."""
 
     def network_of(self, family: str) -> Network | None:
         return next((network for network in self.networks if family_of(network) == family), None)
+
+    def open_networks(self, family: str) -> tuple[Network, ...]:
+        """Those to choose an address from, in order."""
+        spaces = self.networks if self.spaces is None else self.spaces
+        return tuple(network for network in spaces if family_of(network) == family)
+
+    def holds(self, address: Address) -> bool:
+        """Whether the address lies in one of them."""
+        return any(address in network for network in self.open_networks(family_of(address)))
 
     @property
     def default_family(self) -> str:

@@ -129,6 +129,8 @@ class Resource:
     validate_update: Callable[[Tree, Tree], list[FieldError]] = _no_update_errors
     validate_status: Callable[[Tree, Tree], list[FieldError]] = _no_update_errors
     warnings: Callable[[Tree, Tree | None], list[str]] = _no_warnings
+    status_warnings: Callable[[Tree], list[str]] = lambda tree: []
+    """What who writes the status is told."""
     deprecation: str = ""
     """What every request for this kind, a read too, is told."""
     whole_update: bool = False

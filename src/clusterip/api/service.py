@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from clusterip.api.meta import Tree, annotations_of
-from clusterip.api.names import parse_address
+from clusterip.api.address_warnings import address_warning, network_warning
+from clusterip.api.meta import Tree, annotations_of, copied
 
 HEADLESS = "None"
 TOPOLOGY_HINTS = "service.kubernetes.io/topology-aware-hints"
@@ -47,6 +47,12 @@ def needs_cluster_ip(service: Tree) -> bool:
 
 def needs_node_ports(service: Tree) -> bool:
     return type_of(service) in ("NodePort", "LoadBalancer")
+
+
+def _is_given_node_ports(service: Tree) -> bool:
+    return needs_node_ports(service) and (
+        type_of(service) != "LoadBalancer" or spec_of(service).get("allocateLoadBalancerNodePorts") is not False
+    )
 
 
 def needs_health_check_port(service: Tree) -> bool:
@@ -113,10 +119,10 @@ def prepare_create(service: Tree) -> None:
 
 def prepare_update(new: Tree, old: Tree) -> None:
     new["status"] = old.get("status") or {"loadBalancer": {}}
+    new["spec"] = copied(new["spec"])  # a patched one may share its ports with the old one
     _keep_addresses(new, old)
     _keep_node_ports(new, old)
     _agree_on_cluster_ips(new["spec"], spec_of(old))
-    _drop_what_the_type_has_not(new, old)
 
 
 def _keep_addresses(new: Tree, old: Tree) -> None:
@@ -126,20 +132,19 @@ def _keep_addresses(new: Tree, old: Tree) -> None:
     spec, before = new["spec"], spec_of(old)
     if not spec.get("clusterIP") and before.get("clusterIP"):
         spec["clusterIP"] = before["clusterIP"]
-    if not spec.get("clusterIPs") and spec.get("clusterIP") == before.get("clusterIP") and before.get("clusterIPs"):
+    if not spec.get("clusterIPs") and before.get("clusterIPs"):
         spec["clusterIPs"] = list(before["clusterIPs"])
 
 
 def _keep_node_ports(new: Tree, old: Tree) -> None:
     """Ports are recognised by their name; a number that another port now asks for is not given twice."""
-    if needs_node_ports(old) and needs_node_ports(new):
+    if _is_given_node_ports(old) and _is_given_node_ports(new):
         used = set(node_ports_of(old)) & set(node_ports_of(new))
         known = {port.get("name", ""): port.get("nodePort", 0) for port in ports_of(old)}
         for port in ports_of(new):
             former = known.get(port.get("name", ""), 0)
             if not port.get("nodePort") and former and former not in used:
                 port["nodePort"] = former
-                used.add(former)
     if needs_health_check_port(old) and needs_health_check_port(new) and not new["spec"].get("healthCheckNodePort"):
         new["spec"]["healthCheckNodePort"] = spec_of(old).get("healthCheckNodePort", 0)
 
@@ -158,8 +163,11 @@ def _agree_on_cluster_ips(spec: Tree, before: Tree) -> None:
         spec.pop("clusterIPs", None)
 
 
-def _drop_what_the_type_has_not(new: Tree, old: Tree) -> None:
-    """Fields that the new type has no use for go, as long as the writer did not change them as well."""
+def drop_what_the_type_has_not(new: Tree, old: Tree) -> None:
+    """Fields that the new type has no use for go, as long as the writer did not change them as well.
+
+    Asked after the allocation, which looks at what was and is.
+    """
     spec, before = new["spec"], spec_of(old)
     if needs_cluster_ip(old) and not needs_cluster_ip(new):
         if _same(spec, before, "clusterIP") and _same(spec, before, "clusterIPs"):
@@ -174,8 +182,6 @@ def _drop_what_the_type_has_not(new: Tree, old: Tree) -> None:
         _drop_same(spec, before, "allocateLoadBalancerNodePorts", "loadBalancerClass")
     if is_externally_accessible(old) and not is_externally_accessible(new):
         _drop_same(spec, before, "externalTrafficPolicy")
-    if type_of(old) != "ExternalName" and type_of(new) == "ExternalName":
-        _drop_same(spec, before, "internalTrafficPolicy")
     if type_of(new) != "LoadBalancer":
         new["status"] = {**new["status"], "loadBalancer": {}}
 
@@ -193,6 +199,14 @@ def _drop_same(spec: Tree, before: Tree, *fields: str) -> None:
     for field in fields:
         if spec.get(field) == before.get(field):
             spec.pop(field, None)
+
+
+def kept(service: Tree) -> Tree:
+    """A valid Service as it is kept: one that is but a name has no policy, though it may be written with one."""
+    if type_of(service) != "ExternalName" or "internalTrafficPolicy" not in spec_of(service):
+        return service
+    spec = {name: value for name, value in spec_of(service).items() if name != "internalTrafficPolicy"}
+    return {**service, "spec": spec}
 
 
 # --- warnings and selectors ------------------------------------------------------------------------------------------
@@ -214,6 +228,8 @@ def warnings(new: Tree, old: Tree | None) -> list[str]:
         found.append("spec.externalIPs is deprecated and may no longer be implemented in some clusters")
     if spec.get("loadBalancerIP"):
         found += address_warning("spec.loadBalancerIP", spec["loadBalancerIP"])
+    for index, text in enumerate(spec.get("loadBalancerSourceRanges") or ()):
+        found += network_warning(f"spec.loadBalancerSourceRanges[{index}]", text)
     if type_of(new) == "ExternalName" and external:
         found.append('spec.externalIPs is ignored when spec.type is "ExternalName"')
     if type_of(new) != "ExternalName" and spec.get("externalName"):
@@ -234,14 +250,6 @@ def _headless_warnings(spec: Tree) -> list[str]:
 
 def _address_warnings(path: str, values: list[str]) -> list[str]:
     return [text for index, value in enumerate(values) for text in address_warning(f"{path}[{index}]", value)]
-
-
-def address_warning(path: str, value: str) -> list[str]:
-    """An IPv6 address that is valid but not written as RFC 5952 wants it."""
-    found = parse_address(value)
-    if found is None or found.version == 4 or str(found) == value:
-        return []
-    return [f'{path}: IPv6 address "{value}" should be in RFC 5952 canonical format ("{found}")']
 
 
 def field(name: str) -> Any:

@@ -43,10 +43,7 @@ def validate(service: Tree) -> list[FieldError]:
 
 def validate_update(new: Tree, old: Tree) -> list[FieldError]:
     found = _cluster_ips_update(new, old) + _families_update(new, old)
-    if type_of(new) == type_of(old) == "LoadBalancer":
-        new_class, old_class = spec_of(new).get("loadBalancerClass"), spec_of(old).get("loadBalancerClass")
-        if new_class != old_class:
-            found.append(invalid("spec.loadBalancerClass", new_class, FIXED))
+    found += _class(new, old)
     if needs_health_check_port(old) and needs_health_check_port(new):
         field = "healthCheckNodePort"
         if spec_of(new).get(field) != spec_of(old).get(field):
@@ -276,10 +273,10 @@ def _source_ranges(service: Tree, stored: list[str]) -> list[FieldError]:
     spec, annotation = spec_of(service), annotations_of(service).get(SOURCE_RANGES)
     wrong_type = type_of(service) != "LoadBalancer"
     if spec.get("loadBalancerSourceRanges"):
-        path = "spec.LoadBalancerSourceRanges"
+        path, before = "spec.LoadBalancerSourceRanges", {value.strip() for value in stored}
         found = [forbidden(path, ONLY_LOAD_BALANCER)] if wrong_type else []
         for index, value in enumerate(spec["loadBalancerSourceRanges"]):
-            found += [] if value in stored else reasons(f"{path}[{index}]", value.strip(), names.network)
+            found += [] if value.strip() in before else reasons(f"{path}[{index}]", value.strip(), names.network)
         return found
     if annotation is None:
         return []
@@ -316,10 +313,21 @@ def _load_balancer(service: Tree) -> list[FieldError]:
         found.append(forbidden("spec.allocateLoadBalancerNodePorts", ONLY_LOAD_BALANCER))
     if spec.get("allocateLoadBalancerNodePorts") is None and is_balancer:
         found.append(required("allocateLoadBalancerNodePorts"))
-    if spec.get("loadBalancerClass") is not None:
-        path = "spec.loadBalancerClass"
-        found += qualified(path, spec["loadBalancerClass"]) if is_balancer else [forbidden(path, ONLY_LOAD_BALANCER)]
-    return found
+    return found + _class(service, None)
+
+
+def _class(service: Tree, old: Tree | None) -> list[FieldError]:
+    """Asked once of the update and once of the object, so that an update may hear it twice."""
+    path, named = "spec.loadBalancerClass", spec_of(service).get("loadBalancerClass")
+    found = []
+    both = old is not None and type_of(old) == type_of(service) == "LoadBalancer"
+    if both and named != spec_of(old or {}).get("loadBalancerClass"):
+        found.append(invalid(path, named, FIXED))
+    if named is None:
+        return found
+    return found + (
+        qualified(path, named) if type_of(service) == "LoadBalancer" else [forbidden(path, ONLY_LOAD_BALANCER)]
+    )
 
 
 def _external_traffic(service: Tree) -> list[FieldError]:

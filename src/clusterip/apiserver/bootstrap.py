@@ -7,45 +7,28 @@ Truth: kube-apiserver's pkg/controlplane (systemnamespaces, kubernetesservice).
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from ipaddress import ip_address
 
 from clusterip.api.allocation import Ranges
 from clusterip.api.errors import ApiError
 from clusterip.api.meta import Tree, copied
-from clusterip.api.resources.networking import range_object
+from clusterip.api.resources.networking import DEFAULT_RANGE, RANGE_IS_READY, range_object
 from clusterip.api.resources.rbac import GROUP as RBAC
 from clusterip.api.resources.scheduling import system_classes
 from clusterip.apiserver import policy, writing
-from clusterip.apiserver.access import MASTERS, User
 from clusterip.apiserver.core import Call, Core
-from clusterip.apiserver.forms import PLAIN
+from clusterip.apiserver.eventing import record
+from clusterip.apiserver.own import own_call
 from clusterip.apiserver.writes import Transaction
 from clusterip.clock import rfc3339
 from clusterip.failure import Failure
-from clusterip.transport.http import Request
+
+log = logging.getLogger(__name__)
 
 NAMESPACES = ("kube-system", "kube-public", "kube-node-lease", "default")
-SERVER = User("system:apiserver", (MASTERS,))
-READY = "Kubernetes Service CIDR is ready"
 SLICE_LABELS = {"kubernetes.io/service-name": "kubernetes"}
-
-
-class _OwnRequest:
-    """The server's own call: no wire, no parameters."""
-
-    method = "POST"
-    target = path = ""
-    headers = {"User-Agent": "kube-apiserver"}  # noqa: RUF012
-    query: dict[str, str] = {}  # noqa: RUF012
-
-
-def own_call(core: Core, group: str, version: str, plural: str, namespace: str, name: str) -> Call | None:
-    served = core.registry.find(group, version, plural)
-    if served is None:
-        return None
-    request: Request = _OwnRequest()  # type: ignore[assignment]
-    return Call(request, SERVER, "create", served, namespace, name, "", PLAIN)
 
 
 async def begin(core: Core) -> None:
@@ -68,17 +51,33 @@ async def _ensure_range(core: Core) -> None:
     """The range that cluster IPs come from, as an object, and that it is ready."""
     wanted = range_object([str(network) for network in core.settings.ranges.networks])
     await ensure(core, "networking.k8s.io", "v1", "servicecidrs", "", wanted)
-    call = own_call(core, "networking.k8s.io", "v1", "servicecidrs", "", "kubernetes")
+    call = own_call(core, "networking.k8s.io", "v1", "servicecidrs", "", DEFAULT_RANGE)
     if call is None:
         return
+    await _widen_range(core, call, wanted["spec"]["cidrs"])
     call.subresource = "status"
     since = rfc3339(core.clock.now())
-    ready = {"type": "Ready", "status": "True", "lastTransitionTime": since, "reason": "", "message": READY}
+    ready = {"type": "Ready", "status": "True", "lastTransitionTime": since, "reason": "", "message": RANGE_IS_READY}
 
     def edit(old: Tree) -> Tree:
         return old if (old.get("status") or {}).get("conditions") else {**old, "status": {"conditions": [ready]}}
 
     await core.writes.do(lambda transaction: writing.change(core, call, transaction, edit))
+
+
+async def _widen_range(core: Core, call: Call, cidrs: list[str]) -> None:
+    """A range of one family becomes one of two; any other difference is said, and the stored range stays."""
+
+    def edit(old: Tree) -> Tree:
+        return {**old, "spec": {"cidrs": cidrs}} if old["spec"]["cidrs"] == cidrs[:1] else old
+
+    kept = call.served.tree(await core.writes.do(lambda transaction: writing.change(core, call, transaction, edit)))
+    if kept["spec"]["cidrs"] != cidrs:
+        stored = " ".join(kept["spec"]["cidrs"])
+        text = f"The default ServiceCIDR [{stored}] does not match the controller flag configurations {cidrs}"
+        log.warning("The range of cluster IPs is not the stored one", extra={"kv": {"stored": stored, "given": cidrs}})
+        by, reason = "kubernetes-service-cidr-controller", "KubernetesDefaultServiceCIDRInconsistent"
+        await record(core, kept, by, reason, "ServiceCIDR", text)
 
 
 async def ensure(core: Core, group: str, version: str, plural: str, namespace: str, wanted: Tree) -> None:

@@ -20,7 +20,7 @@ from clusterip.transport.http import Request, Response
 if TYPE_CHECKING:
     from random import Random  # noqa: TID251 - the type only: randomness is a parameter
 
-    from clusterip.apiserver.ranges import Holdings
+    from clusterip.apiserver.holdings import Holdings
     from clusterip.apiserver.relay import NodeDialer
     from clusterip.apiserver.tokens import Signer
     from clusterip.apiserver.webhooks import Webhooks

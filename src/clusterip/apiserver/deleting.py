@@ -12,7 +12,7 @@ from itertools import islice
 
 from clusterip.api.errors import ApiError, details_of, quoted
 from clusterip.api.meta import Tree, qualified
-from clusterip.apiserver import addresses, admission, bodies, webhooks
+from clusterip.apiserver import admission, bodies, holdings, webhooks
 from clusterip.apiserver.cache import Entry, encode
 from clusterip.apiserver.conversion import fetched
 from clusterip.apiserver.core import Call, Core
@@ -164,7 +164,7 @@ def _gone(core: Core, call: Call, transaction: Transaction, key: str, tree: Tree
     served = call.served
     last = transaction.delete(served.collection, key)
     if served.collection is core.registry.of("services"):
-        addresses.follow(core, transaction, tree, None)
+        holdings.follow(core, transaction, tree, None)
     if served.resource.default_graceful_seconds is None:
         return Deleted(last, gone=True)
     _mark(tree, now, 0)

@@ -85,6 +85,13 @@ class Registry:
         for collection in fresh:
             collection.load(self.store)
 
+    def keep(self, storage_key: str) -> Collection:
+        """A collection that is the server's own: kept like any, and not served."""
+        collection = Collection(prefix_of(storage_key), {})
+        self.collections[storage_key] = collection
+        collection.load(self.store)
+        return collection
+
     def remove(self, names: Iterable[tuple[str, str, str]]) -> None:
         """Serve some resources no more, by group, version and plural; what is kept of them stays."""
         for name in names:

@@ -17,13 +17,13 @@ from pathlib import Path
 
 from clusterip.api.resource import Resource
 from clusterip.api.resources import RESOURCES
-from clusterip.apiserver import bootstrap, expiry
+from clusterip.apiserver import bootstrap, expiry, repair
 from clusterip.apiserver.access import Authorizer, TableAuthorizer, User
 from clusterip.apiserver.app import App
 from clusterip.apiserver.authentication import ADMINISTRATOR, Authenticator
 from clusterip.apiserver.core import Core, Settings
 from clusterip.apiserver.customresources import CustomResources
-from clusterip.apiserver.ranges import Holdings
+from clusterip.apiserver.holdings import Holdings
 from clusterip.apiserver.rbac import RbacAuthorizer
 from clusterip.apiserver.registry import Registry
 from clusterip.apiserver.relay import NodeDialer
@@ -106,12 +106,8 @@ class ApiServer:
     def __post_init__(self) -> None:
         registry = Registry(self.store)
         registry.add(self.resources)
-        services = registry.of("services")
-        assert services is not None, "an API server without Services has nothing to allocate"
-        holdings = Holdings(services)
+        holdings = Holdings(registry, self.settings.ranges)
         writes = WritePath(self.store, registry.collection_of)
-        writes.observers.append(holdings.observe)
-        writes.rolled_back.append(holdings.count)
         chance = random.Random(self.seed) if self.seed is not None else random.SystemRandom()
         self.core = Core(
             self.store,
@@ -145,8 +141,10 @@ class ApiServer:
                 group.create_task(self.core.writes.run(), name="writes"),
                 group.create_task(expiry.run(self.core), name="expiry"),
                 group.create_task(self._custom.run(), name="custom resources"),
+                group.create_task(repair.Repair(self.core).run(), name="repair"),
             ]
             try:
+                await repair.begin(self.core)
                 await bootstrap.begin(self.core)
                 for sock in sockets:
                     await listener.listen(sock, context)

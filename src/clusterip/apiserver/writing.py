@@ -20,7 +20,7 @@ from clusterip.api.errors import ApiError, FieldError
 from clusterip.api.meta import Tree
 from clusterip.api.resource import Resource
 from clusterip.api.schema import UnknownDefinition
-from clusterip.apiserver import addresses, admission, applying, bodies, objects, options, webhooks
+from clusterip.apiserver import admission, applying, bodies, holdings, objects, options, webhooks
 from clusterip.apiserver.bodies import Body
 from clusterip.apiserver.cache import Entry, encode
 from clusterip.apiserver.conversion import fetched
@@ -217,7 +217,8 @@ def bring_to_life(
     resource.prepare_create(tree)
     serves = call.served.collection is core.registry.of("services")
     if serves:
-        plan_allocation(tree, None, core.holdings.taken, core.settings.ranges, core.random)
+        taken = core.holdings.taken(transaction)
+        plan_allocation(tree, None, taken, core.holdings.ranges, core.random, dry=transaction.dry)
     objects.refuse(resource, tree["metadata"].get("name", ""), validation.creation_errors(resource, tree))
     call.warnings += resource.warnings(tree, None)
     _complete(call.served, tree)
@@ -226,7 +227,7 @@ def bring_to_life(
     webhooks.validate(core, call, "CREATE", tree, None)
     entry = _put_new(core, call, transaction, tree)
     if serves:
-        addresses.follow(core, transaction, None, tree)
+        holdings.follow(core, transaction, None, tree)
     return entry
 
 
@@ -320,14 +321,14 @@ def change(
         _settle(new, old, resource)
     _prepare(call, new, old)
     if served.collection is core.registry.of("services") and not call.subresource:
-        plan_allocation(new, old, core.holdings.taken, core.settings.ranges, core.random)
+        taken = core.holdings.taken(transaction)
+        plan_allocation(new, old, taken, core.holdings.ranges, core.random, dry=transaction.dry)
     objects.refuse(resource, call.name, _update_errors(call, new, old))
-    if not call.subresource:
-        call.warnings += resource.warnings(new, old)
+    call.warnings += _update_warnings(call, new, old)
     _complete(served, new, _unchanged(new, old) if shares else ())
     webhooks.validate(core, call, "UPDATE", new, old)
     if served.collection is core.registry.of("services"):
-        addresses.follow(core, transaction, old, new)
+        holdings.follow(core, transaction, old, new)
     return _put_changed(call, transaction, entry, new, old)
 
 
@@ -347,6 +348,12 @@ def _prepare(call: Call, new: Tree, old: Tree) -> None:
 def _update_errors(call: Call, new: Tree, old: Tree) -> list[FieldError]:
     check = validation.status_errors if call.subresource == "status" else validation.update_errors
     return check(call.served.resource, new, old)
+
+
+def _update_warnings(call: Call, new: Tree, old: Tree) -> list[str]:
+    if call.subresource == "status":
+        return call.served.resource.status_warnings(new)
+    return [] if call.subresource else call.served.resource.warnings(new, old)
 
 
 def _complete(served: Served, tree: Tree, but: Collection[str] = ()) -> None:

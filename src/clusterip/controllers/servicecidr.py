@@ -17,18 +17,16 @@ from msgspec import field
 
 from clusterip.api.meta import Tree
 from clusterip.api.resources.networking import ALLOCATOR, MANAGED_LABEL, RANGE_IS_READY
-from clusterip.api.times import parse_time
 from clusterip.client.names import IP_ADDRESSES, SERVICE_CIDRS
 from clusterip.clock import rfc3339
 from clusterip.controllers.harness import Loop, World
 from clusterip.controllers.model import Condition, Frozen, Meta
+from clusterip.controllers.pods import parse_time
 from clusterip.controllers.writes import NOTHING, Key, Outcome, Patch
 
 FINALIZER = "networking.k8s.io/service-cidr-finalizer"
 GRACE_SECONDS = 10.0
-TERMINATING = (
-    "There are still IPAddresses referencing the ServiceCIDR, please remove them or create a new ServiceCIDR"
-)
+TERMINATING = "There are still IPAddresses referencing the ServiceCIDR, please remove them or create a new ServiceCIDR"
 
 
 class RangeSpec(Frozen, frozen=True):
@@ -60,7 +58,9 @@ class IPAddress(Frozen, frozen=True):
         return ip_address(self.metadata.name)
 
 
-def reconcile(it: ServiceCIDR, all_ranges: Iterable[ServiceCIDR], addresses: Iterable[IPAddress], now: datetime) -> Outcome:
+def reconcile(
+    it: ServiceCIDR, all_ranges: Iterable[ServiceCIDR], addresses: Iterable[IPAddress], now: datetime
+) -> Outcome:
     """What is to be done about one ServiceCIDR."""
     meta = it.metadata
     if not meta.is_terminating:
@@ -110,7 +110,13 @@ def _condition(it: ServiceCIDR, status: str, reason: str, message: str, now: dat
     known = next((each for each in it.status.conditions if each.type == "Ready"), None)
     if known is not None and (known.status, known.reason, known.message) == (status, reason, message):
         return ()
-    ready = {"type": "Ready", "status": status, "reason": reason, "message": message, "lastTransitionTime": rfc3339(now)}
+    ready = {
+        "type": "Ready",
+        "status": status,
+        "reason": reason,
+        "message": message,
+        "lastTransitionTime": rfc3339(now),
+    }
     patch: Tree = {"status": {"conditions": [ready]}}
     return (Patch(SERVICE_CIDRS, "", it.metadata.name, patch, "status", "strategic"),)
 
@@ -120,11 +126,15 @@ def start(world: World) -> list[Loop]:
 
     def look(key: Key) -> Outcome:
         it = ranges.get(*key)
-        return NOTHING if it is None else reconcile(it, ranges.all(), addresses.all(), world.clock.now())
+        return (
+            NOTHING
+            if it is None
+            else reconcile(it, ranges.items().values(), addresses.items().values(), world.clock.now())
+        )
 
     def address_changed(key: Key, old: IPAddress | None, new: IPAddress | None) -> Iterable[Key]:
         """Only those that wait to go care."""
-        waiting = (it for it in ranges.all() if it.metadata.is_terminating)
+        waiting = (it for it in ranges.items().values() if it.metadata.is_terminating)
         return [("", it.metadata.name) for it in waiting]
 
     def range_changed(key: Key, old: ServiceCIDR | None, new: ServiceCIDR | None) -> Iterable[Key]:

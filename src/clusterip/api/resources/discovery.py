@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import Any
 
 from clusterip.api import names
+from clusterip.api.address_warnings import address_warning
 from clusterip.api.checks import each, immutable, reasons, supported
 from clusterip.api.errors import FieldError, duplicate, invalid, not_supported, required, too_many
 from clusterip.api.meta import Tree, labels_of, metadata_of
 from clusterip.api.names import name_is_subdomain
 from clusterip.api.resource import Column, Resource
-from clusterip.api.service import address_warning
 from clusterip.api.strategy import set_generation
 from clusterip.api.tables import AGE, NAME, UNSET, fixed, text, with_more
 

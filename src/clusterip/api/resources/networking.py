@@ -20,6 +20,8 @@ from clusterip.api.tables import AGE, NAME, at, fixed
 FAMILY_LABEL = "ipaddress.kubernetes.io/ip-family"
 MANAGED_LABEL = "ipaddress.kubernetes.io/managed-by"
 ALLOCATOR = "ipallocator.k8s.io"
+DEFAULT_RANGE = "kubernetes"
+RANGE_IS_READY = "Kubernetes Service CIDR is ready"
 
 
 def address_object(address: str, namespace: str, service: str) -> Tree:
@@ -38,9 +40,17 @@ def range_object(cidrs: list[str]) -> Tree:
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "ServiceCIDR",
-        "metadata": {"name": "kubernetes"},
+        "metadata": {"name": DEFAULT_RANGE},
         "spec": {"cidrs": cidrs},
     }
+
+
+def is_open_range(tree: Tree) -> bool:
+    """Whether addresses are given from a ServiceCIDR: it is not being deleted, and nobody said that it is not ready."""
+    if tree["metadata"].get("deletionTimestamp"):
+        return False
+    conditions = at(tree, "status", "conditions") or ()
+    return all(found.get("status") == "True" for found in conditions if found.get("type") == "Ready")
 
 
 def _name_is_address(name: str, prefix: bool) -> list[str]:

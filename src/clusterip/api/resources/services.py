@@ -6,6 +6,7 @@ Stage: none; records.  Truth: kube-apiserver's strategies, validation and printe
 from __future__ import annotations
 
 from clusterip.api import names, service, service_validation
+from clusterip.api.address_warnings import address_warning
 from clusterip.api.checks import each, reasons, supported
 from clusterip.api.errors import FieldError, invalid, required
 from clusterip.api.meta import Tree
@@ -15,6 +16,14 @@ from clusterip.api.resources.core import core
 from clusterip.api.service import cluster_ips_of, ports_of, spec_of, type_of
 from clusterip.api.strategy import only_status
 from clusterip.api.tables import AGE, NAME, NONE, UNKNOWN, at, fixed, labels_text, text, with_more
+
+MANAGED_BY = "endpoints.kubernetes.io/managed-by"
+
+
+def ingress_warnings(tree: Tree) -> list[str]:
+    """Of a load balancer's addresses; at .ip they are, at their item they are told, as upstream has it."""
+    ingress = each("status.loadBalancer.ingress", at(tree, "status", "loadBalancer", "ingress"))
+    return [text for path, item in ingress for text in address_warning(path, item.get("ip") or "")]
 
 
 def _cluster_ip(tree: Tree) -> str:
@@ -74,9 +83,11 @@ SERVICE = core(
     validate_status=service_validation.validate_status,
     whole_update=True,
     warnings=service.warnings,
+    status_warnings=ingress_warnings,
     name_rule=name_is_label,
     fields={"spec.clusterIP": service.field("clusterIP"), "spec.type": service.field("type")},
     create_on_update=True,
+    to_storage=service.kept,
 )
 
 
@@ -96,6 +107,19 @@ def _validate_endpoints(tree: Tree) -> list[FieldError]:
 def _validate_endpoints_update(new: Tree, old: Tree) -> list[FieldError]:
     """What is stored already was judged when it came."""
     return [] if new.get("subsets") == old.get("subsets") else _validate_endpoints(new)
+
+
+def _endpoints_warnings(new: Tree, old: Tree | None) -> list[str]:
+    """The controller writes addresses as they should be."""
+    if (new["metadata"].get("labels") or {}).get(MANAGED_BY) == "endpoint-controller":
+        return []
+    addresses = [
+        address
+        for path, subset in each("subsets", new.get("subsets"))
+        for field in ("addresses", "notReadyAddresses")
+        for address in each(f"{path}.{field}", subset.get(field))
+    ]
+    return [text for path, address in addresses for text in address_warning(f"{path}.ip", address.get("ip") or "")]
 
 
 def _subset(path: str, subset: Tree) -> list[FieldError]:
@@ -164,6 +188,7 @@ ENDPOINTS = core(
     default=_default_endpoints,
     validate=_validate_endpoints,
     validate_update=_validate_endpoints_update,
+    warnings=_endpoints_warnings,
     deprecation=ENDPOINTS_DEPRECATED,
     name_rule=name_is_subdomain,
     create_on_update=True,
