@@ -373,6 +373,29 @@ class Job(Frozen, frozen=True):
     status: Tree = {}
 
 
+class CronJobSpec(Frozen, frozen=True):
+    schedule: str = ""
+    time_zone: str | None = None
+    concurrency_policy: str = "Allow"
+    starting_deadline_seconds: int | None = None
+    suspend: bool = False
+    job_template: Tree = {}
+    successful_jobs_history_limit: int | None = 3
+    failed_jobs_history_limit: int | None = 1
+
+
+class CronJobStatus(Frozen, frozen=True):
+    active: tuple[Tree, ...] = ()
+    last_schedule_time: str | None = None
+    last_successful_time: str | None = None
+
+
+class CronJob(Frozen, frozen=True):
+    metadata: Meta
+    spec: CronJobSpec = CronJobSpec()
+    status: CronJobStatus = CronJobStatus()
+
+
 def decoder(kind: type[S]) -> Callable[[Tree], S]:
     """The decode of an informer: a tree becomes the struct, or an error that names the field."""
 

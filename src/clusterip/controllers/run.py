@@ -18,6 +18,7 @@ from clusterip.client.rest import Client
 from clusterip.clock import Clock, SystemClock
 from clusterip.controllers import (
     clusterroleaggregation,
+    cronjob,
     daemonset,
     deployment,
     eviction,
@@ -47,6 +48,7 @@ CONTROLLERS: dict[str, tuple[str, Start]] = {
     "statefulset": ("statefulset-controller", statefulset.start),
     "daemonset": ("daemonset-controller", daemonset.start),
     "job": ("job-controller", job.start),
+    "cronjob": ("cronjob-controller", cronjob.start),
     "serviceaccount": ("serviceaccount-controller", serviceaccount.start),
     "endpointslice": ("endpoint-slice-controller", services.start_slices),
     "endpoints": ("endpoint-controller", services.start_endpoints),
