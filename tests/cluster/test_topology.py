@@ -96,6 +96,8 @@ def test_wrong_choices_are_said() -> None:
     with pytest.raises(Failure, match="use one of namespace, uml"):
         parse_node_kind("vm")
     with pytest.raises(Failure, match="sqlite, memory"):
+        parse_store("mysql")
+    with pytest.raises(Failure, match="is no server"):
         parse_store("etcd=x")
     with pytest.raises(Failure, match="--name test-1"):
         parse_name("../up")

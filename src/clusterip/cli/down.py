@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
 
-from clusterip.cluster.config import parse_name
+from clusterip.cluster.config import Config, parse_name
 from clusterip.cluster.folder import Folder, locked
 from clusterip.cluster.preflight import require_root
 from clusterip.cluster.state import default_name
@@ -24,6 +25,7 @@ def run(args: argparse.Namespace) -> int:
     folder = Folder.of(parse_name(args.name))
     require_root(os.geteuid())
     with locked(folder):
+        config = _config(folder)
         try:
             ended = down(folder, args.keep)
         except OSError as error:
@@ -33,5 +35,29 @@ def run(args: argparse.Namespace) -> int:
     elif args.keep:
         print(f"cluster {folder.name} is down; its store, keys and logs are kept in {folder.path}")
     else:
-        print(f"cluster {folder.name} is down; nothing of it is left")
+        left = _leave_etcd(config) if config is not None else ""
+        print(f"cluster {folder.name} is down; {left or 'nothing of it is left'}")
     return 0
+
+
+def _config(folder: Folder) -> Config | None:
+    """What the cluster is; None when nobody can tell any more."""
+    try:
+        return folder.config()
+    except (Failure, KeyError, TypeError, ValueError):
+        return None
+
+
+def _leave_etcd(config: Config) -> str:
+    """Take the state out of etcd, if that is where it was; in words what is left there."""
+    from clusterip.cluster import etcdrelay
+    from clusterip.store import opening
+
+    if not config.store.startswith(opening.ETCD):
+        return ""
+    options = etcdrelay.options(config)
+    try:
+        asyncio.run(opening.remove(config.store, options))
+    except Failure as failure:
+        return f"its state is left in etcd below {options.prefix}/: {failure}"
+    return ""

@@ -46,7 +46,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="a pod gets SIGTERM only after every node's proxy has heard that it leaves: a rollout loses no request",
     )
-    parser.add_argument("--store", default="sqlite", metavar="KIND", help="sqlite or memory (default: sqlite)")
+    parser.add_argument(
+        "--store",
+        default="sqlite",
+        metavar="KIND",
+        help="sqlite, memory, or etcd=URL[,URL...] as this machine reaches it (default: sqlite)",
+    )
+    parser.add_argument("--etcd-cafile", metavar="FILE", help="whom to believe that it is etcd")
+    parser.add_argument("--etcd-certfile", metavar="FILE", help="certificate to show to etcd")
+    parser.add_argument("--etcd-keyfile", metavar="FILE", help="the key of that certificate")
+    parser.add_argument("--etcd-prefix", metavar="PATH", help="where in etcd (default: /clusterip/NAME)")
     parser.add_argument("--supervise", action="store_true", help=argparse.SUPPRESS)
 
 
@@ -61,10 +70,19 @@ def run(args: argparse.Namespace) -> int:
         proxy_mode=choices.parse_proxy_mode(args.proxy_mode, kind),
         node_kind=kind,
         store=choices.parse_store(args.store),
+        etcd_cafile=_absolute(args.etcd_cafile),
+        etcd_certfile=_absolute(args.etcd_certfile),
+        etcd_keyfile=_absolute(args.etcd_keyfile),
+        etcd_prefix=args.etcd_prefix or "",
         strict_drain=args.strict_drain,
     )
     check(kind, config.proxy_mode)
     return _up(folder, config)
+
+
+def _absolute(name: str | None) -> str:
+    """A file as the API server, which runs elsewhere, finds it."""
+    return os.path.abspath(name) if name else ""
 
 
 def _up(folder: Folder, config: Config) -> int:

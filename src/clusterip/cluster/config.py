@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from clusterip.failure import Failure
+from clusterip.store.opening import check
 
 NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?")
 NODE_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -24,7 +25,6 @@ PROXY_MODES = {
     NAMESPACE: ("nftables", "iptables", "ipvs", "userspace"),
     UML: ("ipvs", "iptables", "userspace"),  # Debian's User Mode Linux has no nftables of the families ip and ip6
 }
-STORES = ("sqlite", "memory")
 DEFAULT_NAME = "clusterip"
 
 
@@ -37,6 +37,10 @@ class Config:
     proxy_mode: str = "nftables"
     node_kind: str = NAMESPACE
     store: str = "sqlite"
+    etcd_cafile: str = ""
+    etcd_certfile: str = ""
+    etcd_keyfile: str = ""
+    etcd_prefix: str = ""
     service_cidr: str = "10.96.0.0/12"
     pod_cidr: str = "10.244.0.0/16"
     node_port_range: str = "30000-32767"
@@ -102,6 +106,4 @@ def parse_proxy_mode(mode: str | None, kind: str = NAMESPACE) -> str:
 
 def parse_store(store: str) -> str:
     """A store that this version has."""
-    if store not in STORES:
-        raise Failure(f"--store {store}: use one of {', '.join(STORES)}")
-    return store
+    return check(store)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from clusterip.cluster import umlnode
+from clusterip.cluster import etcdrelay, umlnode
 from clusterip.cluster.config import UML, Config
 from clusterip.cluster.folder import Folder
 from clusterip.cluster.topology import API_PORT, CONTROL, Machine, Topology
@@ -48,6 +48,7 @@ def api_server(folder: Folder, config: Config, topology: Topology) -> Part:
         f"--advertise-address={topology.control.ip}:{API_PORT}",
         f"--state={folder.path}",
         f"--store={config.store}",
+        *etcdrelay.arguments(folder, config),
         f"--service-cluster-ip-range={config.service_cidr}",
         f"--service-node-port-range={config.node_port_range}",
     )

@@ -23,7 +23,7 @@ from clusterip.api.errors import ApiError
 from clusterip.client.config import from_kubeconfig
 from clusterip.client.rest import Client
 from clusterip.clock import Clock
-from clusterip.cluster import launch, machine, machines
+from clusterip.cluster import etcdrelay, launch, machine, machines
 from clusterip.cluster.bootstrap import bring_up
 from clusterip.cluster.config import Config
 from clusterip.cluster.folder import Folder, own_process
@@ -105,6 +105,8 @@ class Supervisor:
         async with asyncio.TaskGroup() as group:
             group.create_task(self.progress.serve(self.folder.supervisor_socket), name="progress")
             group.create_task(self._keep_zygote(), name="zygote")
+            relay = etcdrelay.run(self.folder.run / etcdrelay.SOCKET, etcdrelay.places(self.config))
+            group.create_task(relay, name="etcd relay")
             for each in plan.machines:
                 group.create_task(self._keep_anchor(each.name), name=anchor_name(each.name))
             for keeper in keepers:

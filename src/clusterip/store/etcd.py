@@ -184,7 +184,10 @@ class EtcdStore:
 
     async def _settle(self, flight: _Flight, found: Sequence[wire.Kept]) -> None:
         """The head is another: ours after all (an answer was lost), or somebody else's."""
-        await self._reach(found[0].modified if found else 0)
+        if not found:
+            self._lose("what it kept was removed")
+            self._refuse_lost()
+        await self._reach(found[0].modified)
         if not flight.landed:
             raise Moved("another server wrote first")
 
@@ -278,11 +281,16 @@ class EtcdStore:
     def _back(self, revision: int) -> None:
         """A watch is open."""
         if revision < self._seen:
-            self.trouble = f"{LOST}: it was at revision {self._seen} and is at {revision}; {WAY_OUT}"
-            log.error("etcd went back", extra={"kv": {"from": self._seen, "to": revision}})
+            self._lose(f"it was at revision {self._seen} and is at {revision}")
         elif self.trouble and not self.trouble.startswith(LOST):
             log.info("etcd is back", extra={"kv": {"revision": revision}})
             self.trouble = ""
+
+    def _lose(self, why: str) -> None:
+        """What the image shows is no more: only another start helps."""
+        if not self.trouble.startswith(LOST):
+            self.trouble = f"{LOST}: {why}; {WAY_OUT}"
+            log.error("etcd went back", extra={"kv": {"err": why}})
 
     def _hear(self, events: Sequence[tuple[bool, wire.Kept]]) -> bool:
         """Batches that the watch tells; False when one is missing before them."""

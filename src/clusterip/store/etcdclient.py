@@ -8,6 +8,7 @@ Truth: etcd's gRPC services KV, Watch, Maintenance; grpc's keepalive, load balan
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -196,7 +197,7 @@ def _target(endpoints: Endpoints) -> tuple[str, str]:
     """What gRPC is to connect to, and the name that the server's certificate must have ("" for its own address)."""
     places = [(urlsplit(url).hostname or "", _port(url)) for url in endpoints.urls]
     if endpoints.relay is not None:
-        return f"unix:{endpoints.relay}", places[0][0]
+        return f"unix:{_short(endpoints.relay)}", places[0][0]
     kinds: Sequence[str] = [_kind(host) for host, _ in places]
     if len(places) == 1 and kinds[0] == "name":
         return f"dns:///{places[0][0]}:{places[0][1]}", ""
@@ -204,6 +205,13 @@ def _target(endpoints: Endpoints) -> tuple[str, str]:
         raise Failure("--store etcd=: name several servers by addresses of one family")
     joined = ",".join(f"[{host}]:{port}" if kinds[0] == "ipv6" else f"{host}:{port}" for host, port in places)
     return f"{kinds[0]}:{joined}", places[0][0]
+
+
+def _short(path: Path) -> str:
+    """A name that fits into a socket's address; its folder stays open for the life of the process."""
+    if len(str(path)) < 100:
+        return str(path)
+    return f"/proc/self/fd/{os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)}/{path.name}"
 
 
 def _kind(host: str) -> str:

@@ -13,8 +13,10 @@ from pathlib import Path
 
 from clusterip.failure import Failure
 from clusterip.store import etcd
-from clusterip.store.base import Store
-from clusterip.store.etcdclient import Endpoints, parse_urls
+from clusterip.store import etcdwire as wire
+from clusterip.store.base import Store, StoreError
+from clusterip.store.etcdbatch import Places
+from clusterip.store.etcdclient import Endpoints, EtcdClient, parse_urls
 from clusterip.store.memory import MemoryStore
 from clusterip.store.sqlite import SqliteStore
 
@@ -58,6 +60,17 @@ def endpoints(name: str, options: EtcdOptions) -> Endpoints:
         prefix=options.prefix,
         relay=options.relay,
     )
+
+
+async def remove(name: str, options: EtcdOptions) -> None:
+    """Take everything that a cluster keeps in etcd out of it."""
+    client = EtcdClient(endpoints(name, options))
+    try:
+        await client.call("KV/DeleteRange", wire.delete_request(*Places(options.prefix).all))
+    except StoreError as error:
+        raise Failure(f"{name.removeprefix(ETCD)} does not answer: {error}") from error
+    finally:
+        await client.close()
 
 
 @asynccontextmanager
