@@ -144,7 +144,8 @@ class WritePath:
         else:
             if member.wrote or not self._store.shared or not await self._has_news(seen):
                 return answer
-        return await self._begun(operation).future
+        again: T = await self._begun(operation).future
+        return again
 
     def _begun(self, operation: Operation[Any]) -> _Member:
         member = _Member(operation, asyncio.get_running_loop().create_future())
