@@ -23,6 +23,7 @@ HELD_BY = {
     "api/test_pod_table.py": "api/resources/pods",
     "api/test_allocation.py": "api/families",
     "api/test_openapi.py": "api/openapi_paths",
+    "api/test_metallb_config.py": "api/metallb_advertisements api/metallb_peers api/metallb_reading",
     # the API server, over the wire
     "apiserver/test_verbs.py": (
         "apiserver/admission apiserver/app apiserver/bodies apiserver/bootstrap apiserver/deleting "

@@ -30,12 +30,18 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "controllers": ("clusterip.cli.controllers", "the controllers and the scheduler, against any Kubernetes API"),
     "proxy": ("clusterip.cli.proxy", "kube-proxy, against any Kubernetes API"),
     "dns": ("clusterip.cli.dns", "cluster DNS, against any Kubernetes API"),
+    "loadbalancer": ("clusterip.cli.loadbalancer", "addresses for Services (MetalLB's controller), against any API"),
     "node": ("clusterip.cli.node", "a node agent, against any Kubernetes API"),
 }
 
 
+# programs of other images that are parts of ours
+ALIASES = {"/controller": "loadbalancer", "/speaker": "speaker"}
+
+
 def main(argv: Sequence[str]) -> int:
     """Run one command; the exit code."""
+    argv = [ALIASES.get(word, word) for word in argv[:1]] + list(argv[1:])
     crilog.install(os.environ)
     parser = argparse.ArgumentParser(prog="clusterip", description="Kubernetes Services on one machine, for real.")
     parser.add_argument("--version", action="version", version=f"clusterip {__version__}")

@@ -88,3 +88,18 @@ def test_what_cannot_be_had(store: ImageStore, text: str, reason: str, words: st
 def test_the_store_is_in_the_cache() -> None:
     assert default_folder({"CLUSTERIP_CACHE": "/c"}) == Path("/c/images")
     assert default_folder({"HOME": "/h"}) == Path("/h/.cache/clusterip/images")
+
+
+@pytest.mark.parametrize(
+    ("text", "entrypoint"),
+    [
+        ("quay.io/metallb/controller:v0.15.2", ("/controller",)),
+        ("quay.io/metallb/speaker:main", ("/speaker",)),
+        ("clusterip", ()),
+    ],
+)
+def test_parts_of_ours_are_found_under_any_tag(tmp_path: Path, text: str, entrypoint: tuple[str, ...]) -> None:
+    found = ImageStore(tmp_path).resolve(text)
+    assert isinstance(found, Image)
+    assert found.rootfs is None
+    assert found.config.entrypoint == entrypoint

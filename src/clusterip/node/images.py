@@ -20,7 +20,12 @@ from clusterip.node import catalog
 from clusterip.node.imagespec import BadReference, ImageConfig, Reference, config_from_oci, parse_reference
 
 INDEX = "index.json"
-SYSTEM_NAME = "docker.io/library/clusterip"
+# parts of clusterip itself: forked and not executed, whatever the tag
+SYSTEM: Mapping[str, ImageConfig] = {
+    "docker.io/library/clusterip": ImageConfig(),
+    "quay.io/metallb/controller": ImageConfig(entrypoint=("/controller",)),
+    "quay.io/metallb/speaker": ImageConfig(entrypoint=("/speaker",)),
+}
 BUILD_COMMAND = "clusterip image build"
 
 
@@ -90,8 +95,8 @@ class ImageStore:
             return ImageMissing(
                 text, "InvalidImageName", f'Failed to apply default image tag "{text}": {_unparsed(text, error)}'
             )
-        if reference.name == SYSTEM_NAME:
-            return Image(text, str(reference), "sha256:" + "0" * 64, None, ImageConfig(), "system")
+        if reference.name in SYSTEM:
+            return Image(text, str(reference), "sha256:" + "0" * 64, None, SYSTEM[reference.name], "system")
         record = self.records().get(str(reference))
         if record is not None:
             return self._image(text, reference, record)

@@ -71,7 +71,7 @@ async def launch(tools: Tools, order: Order, image: Image) -> tuple[AttemptRecor
         variables = {**_image_env(image), **environment(order.container, order.around)}
         binds = await asyncio.to_thread(_binds, order, variables)
         if image.rootfs is None:
-            return await _fork(tools, order, variables, binds)
+            return await _fork(tools, order, image, variables, binds)
         return await _run(tools, order, image, variables, binds)
     except (Missing, ValueError, volumes.VolumeError) as error:
         raise Refused("CreateContainerConfigError", str(error)) from error
@@ -129,7 +129,19 @@ def _volume_bind(
     if sub:
         base = volumes.below(base, sub)
     readonly = bool(entry.get("readOnly")) or is_payload(volume)
+    _make_way(order, named, entry, base)
     return BindMount(str(base), os.path.normpath("/" + str(entry["mountPath"])), readonly)
+
+
+def _make_way(order: Order, named: Mapping[str, Mapping[str, object]], entry: Mapping[str, object], base: Path) -> None:
+    """Folders in a volume of files for what is mounted inside it: once it is mounted nothing can be made there."""
+    if not is_payload(named[str(entry["name"])]):
+        return
+    place = os.path.normpath("/" + str(entry["mountPath"]))
+    for other in order.container.tree.get("volumeMounts") or ():
+        target = os.path.normpath("/" + str(other["mountPath"]))
+        if target.startswith(place.rstrip("/") + "/"):
+            (base / os.path.relpath(target, place)).mkdir(parents=True, exist_ok=True)
 
 
 # -- by the runtime ---------------------------------------------------------------------------------------------------
@@ -236,14 +248,14 @@ def _text(path: Path) -> str:
 
 
 async def _fork(
-    tools: Tools, order: Order, variables: Mapping[str, str], binds: list[BindMount]
+    tools: Tools, order: Order, image: Image, variables: Mapping[str, str], binds: list[BindMount]
 ) -> tuple[AttemptRecord, Handle]:
     """Fork a part straight into the pod's namespaces; it writes its container log itself."""
     if order.pod.host_network and tools.settings.gate is not None:
-        return await _fork_in_guest(tools, tools.settings.gate, order, variables, binds)
+        return await _fork_in_guest(tools, tools.settings.gate, order, image, variables, binds)
     if not tools.settings.zygote:
         raise Refused("CreateContainerError", "this node has no zygote, so it runs no system parts (--zygote)")
-    record, argv = _forked_record(tools, order), _part_argv(order, variables)
+    record, argv = _forked_record(tools, order), _part_argv(order, image, variables)
     procs = await asyncio.to_thread(_make_cgroup, tools, order, record.id)
     request = zygote.Spawn(
         name=order.container.name, argv=argv, env=_part_env(tools, order, variables), cgroup_procs=procs
@@ -271,21 +283,21 @@ def _forked_record(tools: Tools, order: Order) -> AttemptRecord:
     )
 
 
-def _part_argv(order: Order, variables: Mapping[str, str]) -> tuple[str, ...]:
+def _part_argv(order: Order, image: Image, variables: Mapping[str, str]) -> tuple[str, ...]:
     """What the part's `main` gets."""
-    argv = command_line(order.container, variables, [OWN_PROGRAM], [])
+    argv = command_line(order.container, variables, list(image.config.entrypoint) or [OWN_PROGRAM], [])
     return tuple(argv[1:] if os.path.basename(argv[0]) == OWN_PROGRAM else argv)
 
 
 async def _fork_in_guest(
-    tools: Tools, door: Gate, order: Order, variables: Mapping[str, str], binds: list[BindMount]
+    tools: Tools, door: Gate, order: Order, image: Image, variables: Mapping[str, str], binds: list[BindMount]
 ) -> tuple[AttemptRecord, Handle]:
     """The node's network is a guest's: its system parts run there, on the same files."""
     record = _forked_record(tools, order)
     order.log.touch(0o640)
     request = PartRequest(
         name=order.container.name,
-        argv=_part_argv(order, variables),
+        argv=_part_argv(order, image, variables),
         env=_part_env(tools, order, variables),
         log=str(order.log),
         binds=tuple((bind.source, bind.target, bind.readonly) for bind in _shown(binds)),

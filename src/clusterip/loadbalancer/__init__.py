@@ -1,0 +1,1 @@
+"""Addresses for Services of type LoadBalancer, by MetalLB's API."""
