@@ -22,8 +22,10 @@ from typing import Any
 
 from clusterip.api.resource import Resource
 from clusterip.api.resources import RESOURCES
+from clusterip.apiserver.app import USUAL
 from clusterip.apiserver.core import Settings
 from clusterip.apiserver.server import NAMES, ApiServer, Identity
+from clusterip.apiserver.traffic import Operation
 from clusterip.clock import Clock, SystemClock
 from clusterip.store.base import Store
 from clusterip.store.memory import MemoryStore
@@ -77,13 +79,16 @@ async def serving(
     clock: Clock | None = None,
     settings: Settings | None = None,
     seed: int | None = 7,
+    operation: Operation = USUAL,
 ) -> AsyncIterator[Api]:
     """A server for the length of the block."""
     if not IDENTITY:
         IDENTITY.append(Identity.fresh([*NAMES, "127.0.0.1", "10.96.0.1"]))
     sock = bind("127.0.0.1:0")
     kept = store or MemoryStore()
-    server = ApiServer(kept, IDENTITY[0], settings or Settings(), resources, clock or SystemClock(), seed=seed)
+    server = ApiServer(
+        kept, IDENTITY[0], settings or Settings(), resources, clock or SystemClock(), seed=seed, operation=operation
+    )
     async with server.running([sock]):
         yield Api(server, url_of(sock))
     if store is None:

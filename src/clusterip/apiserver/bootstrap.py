@@ -13,6 +13,8 @@ from ipaddress import ip_address
 
 from clusterip.api.allocation import Ranges
 from clusterip.api.errors import ApiError
+from clusterip.api.flowdefaults import GROUP as FLOW_CONTROL
+from clusterip.api.flowdefaults import first_levels, first_schemas
 from clusterip.api.meta import Tree, copied
 from clusterip.api.resources.networking import DEFAULT_RANGE, RANGE_IS_READY, range_object
 from clusterip.api.resources.rbac import GROUP as RBAC
@@ -38,6 +40,8 @@ async def begin(core: Core) -> None:
     await _ensure_all(core, RBAC, "clusterroles", policy.cluster_roles())
     await _ensure_all(core, RBAC, "clusterrolebindings", policy.cluster_role_bindings())
     await _ensure_all(core, "scheduling.k8s.io", "priorityclasses", system_classes())
+    await _ensure_all(core, FLOW_CONTROL, "prioritylevelconfigurations", first_levels())
+    await _ensure_all(core, FLOW_CONTROL, "flowschemas", first_schemas())
     host, port = core.settings.advertise
     await _ensure_range(core)
     await ensure(core, "", "v1", "services", "default", kubernetes_service(core.settings.ranges, port))

@@ -19,7 +19,7 @@ from clusterip.api.resource import Resource
 from clusterip.api.resources import RESOURCES
 from clusterip.apiserver import bootstrap, expiry, repair
 from clusterip.apiserver.access import Authorizer, TableAuthorizer, User
-from clusterip.apiserver.app import App
+from clusterip.apiserver.app import USUAL, App
 from clusterip.apiserver.authentication import ADMINISTRATOR, Authenticator
 from clusterip.apiserver.core import Core, Settings
 from clusterip.apiserver.customresources import CustomResources
@@ -28,6 +28,7 @@ from clusterip.apiserver.rbac import RbacAuthorizer
 from clusterip.apiserver.registry import Registry
 from clusterip.apiserver.relay import NodeDialer
 from clusterip.apiserver.tokens import Signer
+from clusterip.apiserver.traffic import Operation
 from clusterip.apiserver.webhooks import Webhooks
 from clusterip.apiserver.writes import WritePath
 from clusterip.clock import Clock, SystemClock
@@ -99,6 +100,7 @@ class ApiServer:
     seed: int | None = None
     users: dict[str, User] = field(default_factory=dict)
     """Further bearer tokens."""
+    operation: Operation = USUAL
     core: Core = field(init=False)
     app: App = field(init=False)
     _custom: CustomResources = field(init=False)
@@ -123,7 +125,7 @@ class ApiServer:
             Webhooks(registry, chance),
         )
         tokens = {self.identity.token: ADMINISTRATOR, **self.users}
-        self.app = App(self.core, Authenticator(self.core, tokens))
+        self.app = App(self.core, Authenticator(self.core, tokens), self.operation)
         self._custom = CustomResources(self.core)
         self._custom.begin()
 

@@ -229,6 +229,7 @@ def watch(core: Core, call: Call) -> Stream:
                     await watching.begin(entries, now, bool(initial) and bookmarks)
                 else:
                     await watching.catch_up(past)
+                call.request.begun()
                 while True:
                     await watching.rest(BOOKMARK_SECONDS)
                     watching.tick()

@@ -46,7 +46,9 @@ def doubling(first: float, number: int) -> tuple[float, ...]:
 
 
 @dataclass(slots=True)
-class _Histogram:
+class Histogram:
+    """Values observed, counted by bounds."""
+
     bounds: tuple[float, ...]
     counts: list[int] = field(default_factory=list)
     total: float = 0.0
@@ -73,13 +75,13 @@ class Registry:
     def __init__(self, metrics: Iterable[Metric]) -> None:
         self._metrics = {metric.name: metric for metric in metrics}
         self._numbers: dict[str, dict[Labels, float]] = {name: {} for name in self._metrics}
-        self._histograms: dict[str, dict[Labels, _Histogram]] = {name: {} for name in self._metrics}
+        self._histograms: dict[str, dict[Labels, Histogram]] = {name: {} for name in self._metrics}
         self._sources: dict[str, Callable[[], Mapping[Labels, float]]] = {}
         for metric in self._metrics.values():
             known = metric.known or (() if metric.labels else ((),))
             for labels in known:
                 if metric.kind is Kind.HISTOGRAM:
-                    self._histograms[metric.name][labels] = _Histogram(metric.bounds)
+                    self._histograms[metric.name][labels] = Histogram(metric.bounds)
                 else:
                     self._numbers[metric.name][labels] = 0.0
 
@@ -87,6 +89,11 @@ class Registry:
         """More of a counter."""
         numbers, key = self._numbers[name], self._key(name, labels)
         numbers[key] = numbers.get(key, 0.0) + by
+
+    def add(self, name: str, *labels: str) -> None:
+        """One more of a counter, by label values in the order of the labels."""
+        numbers = self._numbers[name]
+        numbers[labels] = numbers.get(labels, 0.0) + 1
 
     def put(self, name: str, value: float, **labels: str) -> None:
         """What a gauge shows."""
@@ -96,8 +103,20 @@ class Registry:
         """One more value of a histogram."""
         histograms, key = self._histograms[name], self._key(name, labels)
         if key not in histograms:
-            histograms[key] = _Histogram(self._metrics[name].bounds)
+            histograms[key] = Histogram(self._metrics[name].bounds)
         histograms[key].observe(value)
+
+    def histogram(self, name: str, *labels: str) -> Histogram:
+        """The histogram of these label values, in the order of the labels, for who observes often."""
+        histograms = self._histograms[name]
+        if labels not in histograms:
+            self._key(name, dict(zip(self._metrics[name].labels, labels, strict=True)))
+            histograms[labels] = Histogram(self._metrics[name].bounds)
+        return histograms[labels]
+
+    def share(self, name: str, labels: Labels, histogram: Histogram) -> None:
+        """Show a histogram under a second name."""
+        self._histograms[name][labels] = histogram
 
     def follow(self, name: str, source: Callable[[], Mapping[Labels, float]]) -> None:
         """Ask for the numbers of a metric whenever they are to be shown."""

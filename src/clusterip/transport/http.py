@@ -50,7 +50,7 @@ class Peer:
 class Request:
     """One request. `target` is the path and query as sent; `path` is decoded by segment."""
 
-    __slots__ = ("_query", "_raw", "headers", "lead", "method", "peer", "received", "target", "wants_upgrade")
+    __slots__ = ("_query", "_raw", "begun", "headers", "lead", "method", "peer", "received", "target", "wants_upgrade")
 
     def __init__(self, raw: web.BaseRequest, peer: Peer) -> None:
         self._raw = raw
@@ -64,6 +64,8 @@ class Request:
         self.wants_upgrade = "Upgrade" in self.headers
         self.lead = b""
         """Header lines that the answer carries, whatever it is."""
+        self.begun: Callable[[], None] = _nothing
+        """To be called when an answer that stays open has begun."""
         self.received = b""
         """The body, once it was read."""
 
@@ -118,6 +120,10 @@ class Request:
                 raise BodyTooLarge
             parts.append(chunk)
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _nothing() -> None:
+    """Nobody waits for this."""
 
 
 def _readable(headers: Mapping[str, str]) -> Mapping[str, str]:

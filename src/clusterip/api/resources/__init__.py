@@ -23,6 +23,7 @@ from clusterip.api.resources.core import CONFIG_MAP, NAMESPACE, NODE, SECRET, SE
 from clusterip.api.resources.cronjobs import CRON_JOB
 from clusterip.api.resources.discovery import ENDPOINT_SLICE
 from clusterip.api.resources.events import EVENT, NEW_EVENT
+from clusterip.api.resources.flowcontrol import FLOW_SCHEMA, PRIORITY_LEVEL
 from clusterip.api.resources.ingresses import INGRESS, INGRESS_CLASS
 from clusterip.api.resources.networking import IP_ADDRESS, SERVICE_CIDR
 from clusterip.api.resources.pods import POD
@@ -100,5 +101,7 @@ RESOURCES: tuple[Resource, ...] = (
     VALIDATING_BINDING,
     VALIDATING_WEBHOOKS,
     CERTIFICATE_SIGNING_REQUEST,
+    FLOW_SCHEMA,
+    PRIORITY_LEVEL,
     RUNTIME_CLASS,
 )
