@@ -1,4 +1,4 @@
-"""From one mode to another: what goes before the new rules, what after, and that trouble stops nothing."""
+"""From one mode to another: what goes, and that trouble stops nothing."""
 
 from __future__ import annotations
 
@@ -14,13 +14,7 @@ from clusterip.proxy.modes import MODES, NAMES, Mode
 
 @pytest.mark.parametrize("mode", NAMES)
 def test_every_other_mode_goes_once(mode: str) -> None:
-    assert sorted((*switch.before(mode), *switch.after(mode))) == sorted(set(NAMES) - {mode})
-
-
-def test_what_shares_no_chain_stays_until_the_new_rules_stand() -> None:
-    assert switch.before("nftables") == ()
-    assert switch.after("iptables") == ("nftables", "userspace")
-    assert switch.before("ipvs") == ("iptables",)
+    assert sorted(switch.others(mode)) == sorted(set(NAMES) - {mode})
 
 
 def test_trouble_with_one_mode_does_not_keep_the_others(monkeypatch: pytest.MonkeyPatch) -> None:

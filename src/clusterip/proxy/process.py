@@ -146,12 +146,11 @@ class Proxy:
             for family in self.families:
                 services.subscribe(family.on_service)
                 slices.subscribe(family.on_slice)
-            await switch.remove(switch.before(self._config.mode), backends)
             for family in self.families:
                 group.create_task(family.run(), name=family.family.name)
             await asyncio.gather(*(family.programmed_once.wait() for family in self.families))
             gc.freeze()  # what is known by now stays for long: it need not be searched again and again
-            if not await switch.remove(switch.after(self._config.mode), backends):
+            if not await switch.remove(switch.others(self._config.mode), backends):
                 logger.info("Other modes left nothing", extra={"kv": {"mode": self._config.mode}})
 
     async def _wait_for_node(self) -> None:

@@ -23,6 +23,7 @@ from clusterip.proxy.model import (
     Family,
     Frontend,
     IPAddress,
+    IPNetwork,
     Node,
     PortName,
     ServicePort,
@@ -134,7 +135,7 @@ class Collector:
             internal_policy_local=spec.internal_traffic_policy == "Local",
             external_policy_local=spec.external_traffic_policy == "Local",
             affinity_seconds=affinity_seconds(service),
-            source_ranges=tuple(networks(spec.load_balancer_source_ranges or (), family, key)),
+            source_ranges=source_ranges(service, family, key),
             health_check_node_port=health_check_node_port(service),
             scheduler=annotations.scheduler.strip() if annotations else "",
             weights=weights_of(annotations.weights, name, slices)
@@ -185,6 +186,12 @@ def affinity_seconds(service: Service) -> int:
         return 0
     config = service.spec.session_affinity_config
     return (config and config.client_ip and config.client_ip.timeout_seconds) or DEFAULT_AFFINITY_SECONDS
+
+
+def source_ranges(service: Service, family: Family, key: ObjectKey) -> tuple[IPNetwork, ...]:
+    """Who may come in by load balancer IPs; a range of everybody is as good as none."""
+    found = tuple(networks(service.spec.load_balancer_source_ranges or (), family, key))
+    return found if all(network.prefixlen for network in found) else ()
 
 
 def health_check_node_port(service: Service) -> int:

@@ -1,9 +1,9 @@
 """Remove what other modes left, when a node changes its mode, and everything when it is told so.
 
 Stage: commit.  In: the mode that runs here.  Out: the kernel without the others' rules.
-Rules: what shares no name with the new mode goes after the new rules stand, so that no request finds none (the first
-base chain that translates a packet is the only one: both standing at once is no harm); modes that use the same chains
-go before.
+Rules: all of it goes after the new rules stand, so that no request finds none: the first base chain that translates a
+packet is the only one, so both standing at once is no harm.  iptables and ipvs have some chains in common; the new mode
+has rewritten those, and the other's cleanup leaves them.
 Truth: cmd/kube-proxy/app platformCleanup, which removes before and leaves iptables and ipvs to each other.
 """
 
@@ -17,17 +17,10 @@ from clusterip.proxy.modes import MODES
 
 logger = logging.getLogger(__name__)
 
-SAME_CHAINS = frozenset({"iptables", "ipvs"})
 
-
-def before(mode: str) -> tuple[str, ...]:
-    """The modes to be removed before the first rules of this one."""
-    return tuple(name for name in MODES if name != mode and {name, mode} <= SAME_CHAINS)
-
-
-def after(mode: str) -> tuple[str, ...]:
+def others(mode: str) -> tuple[str, ...]:
     """The modes to be removed once the rules of this one stand."""
-    return tuple(name for name in MODES if name != mode and not {name, mode} <= SAME_CHAINS)
+    return tuple(name for name in MODES if name != mode)
 
 
 async def remove(modes: Iterable[str], families: Iterable[Family]) -> list[str]:

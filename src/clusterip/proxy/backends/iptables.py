@@ -20,27 +20,26 @@ from clusterip.diff import Changes
 from clusterip.failure import Failure
 from clusterip.kernel import iptables as kernel
 from clusterip.kernel import iptables_counters, sysctl
-from clusterip.kernel.iptables import ChainKey, IptablesError, JumpKey, KernelIptables, Key, Value
-from clusterip.kernel.iptables_listing import target
+from clusterip.kernel.iptables import ChainKey, IptablesError, KernelIptables, Value
 from clusterip.kernel.iptables_monitor import Monitor
 from clusterip.kernel.iptables_probe import usable_variant
 from clusterip.proxy.backends import BackendSettings, Compiled, Refused
 from clusterip.proxy.backends.iptables_chains import (
+    ALSO_OF_IPVS,
     CANARIES,
-    EXTERNAL_SERVICES,
     FILTER,
     FIREWALL,
     INVALID_COUNTER,
     JUMPS,
     LOCALHOST_COUNTER,
     MANGLE,
-    NAT,
-    NODEPORTS,
+    OF_IPVS,
     OUR_NAMES,
-    SERVICES,
+    OURS_ALONE,
     Options,
     fixed_part,
     is_ours,
+    leads_to,
 )
 from clusterip.proxy.backends.iptables_service import compile_service
 from clusterip.proxy.backends.iptables_shared import NOTHING, AnyKey, in_stages, taken_apart
@@ -51,7 +50,6 @@ logger = logging.getLogger(__name__)
 
 FIXED = "fixed"
 LOOPBACK_GUARD = ChainKey(FILTER, FIREWALL)
-OURS_ALONE = frozenset({ChainKey(FILTER, EXTERNAL_SERVICES), ChainKey(FILTER, SERVICES), ChainKey(NAT, NODEPORTS)})
 KUBELET = frozenset({ChainKey(MANGLE, "KUBE-IPTABLES-HINT"), ChainKey(MANGLE, "KUBE-KUBELET-CANARY")})
 LARGE_CLUSTER_ENDPOINTS = 1000  # beyond, comments that only repeat a Service's name are left out, as upstream does
 ROUTE_LOCALNET = "net.ipv4.conf.all.route_localnet"
@@ -251,15 +249,13 @@ async def cleanup(family: Family) -> None:
 
 
 async def _clean(iptables: kernel.Iptables) -> None:
-    """A kubelet that runs here keeps its chain, which has one name with ours."""
-    found = await iptables.read(lambda table, chain: is_ours(table, chain) or (table, chain) in KUBELET)
+    """A kubelet that runs here keeps its chain, which has one name with ours; ipvs mode keeps what it has as well."""
+    others = KUBELET | {OF_IPVS}
+    found = await iptables.read(lambda table, chain: is_ours(table, chain) or (table, chain) in others)
     if not OURS_ALONE & found.keys():
         return
-    kept = KUBELET | ({LOOPBACK_GUARD} if KUBELET & found.keys() else set())
-    gone = {key: value for key, value in found.items() if key not in kept and _into(key) not in kept}
+    kept = others | ({LOOPBACK_GUARD} if KUBELET & found.keys() else set())
+    if OF_IPVS in found:
+        kept |= ALSO_OF_IPVS
+    gone = {key: value for key, value in found.items() if leads_to(key) not in kept}
     await iptables.commit(Changes(remove=gone))
-
-
-def _into(key: Key) -> Key:
-    """The chain that a jump leads to."""
-    return ChainKey(key.table, target(key.rule)) if isinstance(key, JumpKey) else key

@@ -16,6 +16,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
 from clusterip.kernel.iptables import FIRST, ChainKey, JumpKey, Key, Rules, Value
+from clusterip.kernel.iptables_listing import target
 from clusterip.proxy.model import Family, IPAddress, IPNetwork, Node
 
 MANGLE, FILTER, NAT = "mangle", "filter", "nat"
@@ -39,6 +40,10 @@ FIXED = (ChainKey(FILTER, FORWARD), ChainKey(FILTER, FIREWALL), ChainKey(NAT, PO
 # KUBE-XLB- was KUBE-EXT- until 1.23
 OF_SERVICES = (SVC, SVL, EXT, FW, SEP, "KUBE-XLB-")
 NAMED = frozenset((*CANARIES, *SHARED, *FIXED))
+OURS_ALONE = frozenset({ChainKey(FILTER, EXTERNAL_SERVICES), ChainKey(FILTER, SERVICES), ChainKey(NAT, NODEPORTS)})
+# ipvs mode has one chain by which it is known, and some of the same names
+OF_IPVS = ChainKey(FILTER, "KUBE-IPVS-FILTER")
+ALSO_OF_IPVS = frozenset((*FIXED, ChainKey(FILTER, PROXY_FIREWALL), ChainKey(NAT, SERVICES))) - {FIXED[1]}
 
 OUR_NAMES = re.compile("|".join([*OF_SERVICES, *sorted({f"{key.chain}\0" for key in NAMED})]).encode())
 
@@ -106,6 +111,11 @@ def chain_hash(text: str) -> str:
 def is_ours(table: str, chain: str) -> bool:
     """Whether a chain is this mode's, whoever made it."""
     return (table, chain) in NAMED or (table == NAT and chain.startswith(OF_SERVICES))
+
+
+def leads_to(key: Key) -> Key:
+    """The chain itself, or the chain that a jump leads to."""
+    return ChainKey(key.table, target(key.rule)) if isinstance(key, JumpKey) else key
 
 
 def place(flag: str, where: IPAddress | IPNetwork | str) -> str:

@@ -2,7 +2,8 @@
 
 Stage: prepare, compile, read, commit.  In: Plan.  Out: kernel state.
 Rules: no policy: verdicts are the plan's.  Order of a commit: set entries, chains, servers, addresses, then the entries
-that go: a Service is whole before its address is the node's, and its address goes before what marks its traffic.
+that go: a Service is whole before its address is the node's, and its address goes before what marks its traffic.  After
+iptables mode the chains come last: until all else stands they translate.
 Nothing of this is one transaction: after a refusal the runner reads and goes on from what it finds.
 Truth: kube-proxy 1.36, pkg/proxy/ipvs.
 """
@@ -22,12 +23,13 @@ from clusterip.failure import Failure
 from clusterip.kernel import ipvs
 from clusterip.kernel.dummy import Dummy, DummyEvents, KernelDummy
 from clusterip.kernel.ipset import EntryKey, Ipset, IpsetError, KernelIpset, SetKey
-from clusterip.kernel.iptables import LEGACY, NFT, ChainKey, Iptables, IptablesError, KernelIptables
+from clusterip.kernel.iptables import LEGACY, NFT, Iptables, IptablesError, KernelIptables
 from clusterip.kernel.iptables_probe import usable_variant
 from clusterip.kernel.ipvs import Ipvs, IpvsError, KernelIpvs, RealKey
 from clusterip.proxy.backends import BackendSettings, Compiled, Refused
 from clusterip.proxy.backends import ipvs_prepare as prepare
 from clusterip.proxy.backends import ipvs_tables as tables
+from clusterip.proxy.backends.iptables_chains import ALSO_OF_IPVS, OF_IPVS, OURS_ALONE, leads_to
 from clusterip.proxy.backends.ipvs_compile import Compiler
 from clusterip.proxy.backends.ipvs_prepare import Settings
 from clusterip.proxy.backends.ipvs_servers import Servers
@@ -148,17 +150,24 @@ class IpvsMode:
         put, gone = Kinds.of(changes.put), Kinds.of(changes.remove)
         far, trouble = len(changes) > MANY, list[str]()
         await _step(lambda: self._sets.commit(Changes(put.sets)), far, trouble)
-        try:
-            await self._chains.commit(Changes(put.chains, gone.chains))
-        except IptablesError as error:
-            trouble.append(f"iptables: {error}")
+        takes_over = tables.is_translating(gone.chains)
+        if not takes_over:
+            await self._commit_chains(put, gone, trouble)
         await _step(lambda: self._servers.commit(Changes(put.servers, gone.servers)), far, trouble)
         await _step(lambda: self._commit_addresses(put, gone), far, trouble)
+        if takes_over:
+            await self._commit_chains(put, gone, trouble)
         await _step(lambda: self._sets.commit(Changes(remove=without(gone.sets, put.sets))), far, trouble)
         self._kept.patch(put, gone)
         if trouble:
             raise Refused("; ".join(trouble))
         return Changes()
+
+    async def _commit_chains(self, put: Kinds, gone: Kinds, trouble: list[str]) -> None:
+        try:
+            await self._chains.commit(Changes(put.chains, gone.chains))
+        except IptablesError as error:
+            trouble.append(f"iptables: {error}")
 
     def _commit_addresses(self, put: Kinds, gone: Kinds) -> None:
         add = [key.address for key in put.addresses]
@@ -242,11 +251,13 @@ async def cleanup(family: Family) -> None:
 
 
 async def _remove_chains(chains: KernelIptables) -> None:
-    """Most names are iptables mode's too: without a chain that is this mode's alone there is nothing of it."""
+    """Some names are iptables mode's too: without a chain that is this mode's alone there is nothing of it."""
     try:
-        found = await chains.read(tables.owns)
-        if ChainKey("filter", "KUBE-IPVS-FILTER") in found:
-            await chains.commit(Changes(remove=found))
+        found = await chains.read(lambda table, chain: tables.owns(table, chain) or (table, chain) in OURS_ALONE)
+        if OF_IPVS not in found:
+            return
+        kept = OURS_ALONE | (ALSO_OF_IPVS if OURS_ALONE & found.keys() else frozenset())
+        await chains.commit(Changes(remove={key: value for key, value in found.items() if leads_to(key) not in kept}))
     except IptablesError as error:
         logger.debug("No chains to remove", extra={"kv": {"err": error}})
 

@@ -137,7 +137,7 @@ class _Frontend:
         self._entries.own(tables.LOAD_BALANCER, entry_of(portal))
         if keeps_senders(self.rule):
             self._entries.own(tables.LOAD_BALANCER_LOCAL, entry_of(portal))
-        if self.rule.source_ranges and all(network.prefixlen for network in self.rule.source_ranges):
+        if self.rule.source_ranges:
             self._source_ranges(portal)
 
     def _source_ranges(self, portal: Portal) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from clusterip.kernel import iptables
 from clusterip.kernel.ipset import (
     BITMAP_PORT,
     HASH_IP,
@@ -158,6 +159,12 @@ class Portal(NamedTuple):
 def owns(table: str, chain: str) -> bool:
     """Whether a chain is of this mode."""
     return (table, chain) in CHAINS
+
+
+def is_translating(chains: Mapping[iptables.Key, iptables.Value]) -> bool:
+    """Whether these are chains as iptables mode left them."""
+    lines = chains.get(ChainKey("nat", "KUBE-SERVICES"))
+    return isinstance(lines, tuple) and any(line.endswith("-j KUBE-NODEPORTS") for line in lines)
 
 
 def set_name(name: str, family: Family) -> str:

@@ -135,7 +135,7 @@ class _Frontend:
     def _firewall(self) -> Iterator[str]:
         """Source ranges let through what they hold; everybody else is dropped."""
         ranges = self.rule.source_ranges
-        if not ranges or any(not network.prefixlen for network in ranges):
+        if not ranges:
             return
         yield from (self._line(f"-s {network} ", "", "RETURN") for network in ranges)
         yield self._line("", "", "DROP")
