@@ -8,7 +8,7 @@ import msgspec
 
 from clusterip.controllers.model import Pod
 from clusterip.controllers.pods import victims
-from controllers.cluster import PODS, REPLICA_SETS, cluster, pod, workload
+from controllers.cluster import PODS, REPLICA_SETS, REPLICATION_CONTROLLERS, cluster, pod, workload
 
 
 def live(name, on="n1", phase="Running", ready=True, cost=None, since="2026-01-01T00:00:00Z"):
@@ -96,5 +96,20 @@ def test_what_cannot_be_created_is_told():
         await c.until(lambda: c.said("FailedCreate"))
         assert c.said("FailedCreate")[0].startswith("Error creating: pods ")
         assert "nobody" in c.said("FailedCreate")[0]
+
+    running(scenario)
+
+
+def test_a_replication_controller_does_the_same():
+    async def scenario(c):
+        tree = workload("ReplicationController", "web", replicas=2)
+        spec = {**tree["spec"], "selector": {"app": "web"}}
+        await c.create({**tree, "apiVersion": "v1", "spec": spec})
+        await c.until(lambda: c.one(REPLICATION_CONTROLLERS, "web").get("status", {}).get("availableReplicas") == 2)
+        assert owners(c.pods()[0]) == ["web"]
+        await c.patch(REPLICATION_CONTROLLERS, "web", {"spec": {"replicas": 1}}, subresource="scale")
+        await c.until(lambda: len(c.pods()) == 1)
+        await c.client.delete(REPLICATION_CONTROLLERS, "web", "default")
+        await c.until(lambda: not c.pods())
 
     running(scenario)

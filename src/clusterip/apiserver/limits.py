@@ -13,6 +13,7 @@ from typing import Any
 
 from clusterip.api.meta import Tree
 from clusterip.api.quantity import amount
+from clusterip.api.usage import summed
 
 NOTHING = Decimal(0)
 
@@ -63,27 +64,6 @@ def _containers(pod: Tree) -> list[Tree]:
 
 def _of(container: Tree, field: str) -> dict[str, Any]:
     found: dict[str, Any] = (container.get("resources") or {}).get(field) or {}
-    return found
-
-
-def summed(pod: Tree, field: str) -> dict[str, Decimal]:
-    """What a pod has in all: its containers together, or the greatest of those that run before them.
-
-    Init containers that keep running count with the containers."""
-    spec = pod.get("spec") or {}
-    total: dict[str, Decimal] = {}
-    before: dict[str, Decimal] = {}
-    staying = [each for each in spec.get("initContainers") or () if each.get("restartPolicy") == "Always"]
-    for container in [*(spec.get("containers") or ()), *staying]:
-        for name, size in _of(container, field).items():
-            total[name] = total.get(name, NOTHING) + amount(size)
-    for container in spec.get("initContainers") or ():
-        for name, size in _of(container, field).items():
-            before[name] = max(before.get(name, NOTHING), amount(size))
-    found = {name: max(total.get(name, NOTHING), before.get(name, NOTHING)) for name in total | before}
-    for name, size in (spec.get("overhead") or {}).items():
-        if name in found or field == "requests":
-            found[name] = found.get(name, NOTHING) + amount(size)
     return found
 
 

@@ -11,21 +11,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 
+from clusterip.api import usage as uses
 from clusterip.api.errors import ApiError
 from clusterip.api.meta import Tree
 from clusterip.api.quantity import amount, render
 from clusterip.api.resource import Resource
+from clusterip.api.usage import NOTHING, Usage
 from clusterip.apiserver.cache import Collection, Entry
 from clusterip.apiserver.core import Call, Core, pick
-from clusterip.apiserver.limits import summed
 from clusterip.apiserver.writes import Transaction
-
-Usage = dict[str, Decimal]
-
-ONE, NOTHING = Decimal(1), Decimal(0)
-PLAIN = frozenset({"configmaps", "replicationcontrollers", "resourcequotas", "secrets"})
-AMOUNTS = ("cpu", "ephemeral-storage", "memory")
-ENDED = ("Failed", "Succeeded")
 
 
 def check(core: Core, call: Call, transaction: Transaction, new: Tree, old: Tree | None = None) -> None:
@@ -104,81 +98,14 @@ def present(core: Core, transaction: Transaction, collection: Collection, namesp
             yield entry
 
 
-# --- what an object uses ---------------------------------------------------------------------------------------------
-
-
 def usage(resource: Resource, tree: Tree) -> Usage:
     """The amounts that an object counts for, by the names that quotas have for them."""
-    found = {f"count/{resource.qualified}": ONE}
-    if resource.group:
-        return found
-    if resource.plural in PLAIN:
-        found[resource.plural] = ONE
-    own = {"pods": _of_pod, "services": _of_service, "persistentvolumeclaims": _of_claim}.get(resource.plural)
-    return found | (own(tree) if own else {})
-
-
-def _of_pod(pod: Tree) -> Usage:
-    """A pod that has ended uses nothing but its place in the store."""
-    if pick(pod, "status", "phase") in ENDED:
-        return {}
-    found = {"pods": ONE}
-    requests, limits = summed(pod, "requests"), summed(pod, "limits")
-    for name in AMOUNTS:
-        if name in requests:
-            found[name] = found[f"requests.{name}"] = requests[name]
-        if name in limits:
-            found[f"limits.{name}"] = limits[name]
-    return found
-
-
-def _of_service(service: Tree) -> Usage:
-    spec = service.get("spec") or {}
-    found, ports = {"services": ONE}, spec.get("ports") or []
-    balanced = spec.get("type") == "LoadBalancer"
-    if balanced:
-        found["services.loadbalancers"] = ONE
-    if balanced and spec.get("allocateLoadBalancerNodePorts") is False:
-        ports = [port for port in ports if port.get("nodePort")]
-    if balanced or spec.get("type") == "NodePort":
-        found["services.nodeports"] = Decimal(len(ports))
-    return found
-
-
-def _of_claim(claim: Tree) -> Usage:
-    size = pick(claim, "spec", "resources", "requests", "storage")
-    return {"persistentvolumeclaims": ONE, **({"requests.storage": amount(size)} if size is not None else {})}
-
-
-# --- what a quota is for ---------------------------------------------------------------------------------------------
+    return uses.usage(resource.group, resource.plural, tree)
 
 
 def covers(quota: Tree, resource: Resource, tree: Tree) -> bool:
-    """Whether the quota's scopes mean the object; a quota with scopes means pods only."""
-    selected = pick(quota, "spec", "scopeSelector", "matchExpressions") or []
-    wanted = [{"scopeName": name, "operator": "Exists"} for name in pick(quota, "spec", "scopes") or ()] + selected
-    if not wanted:
-        return True
-    return resource.qualified == "pods" and all(_is_in(tree, scope) for scope in wanted)
-
-
-def _is_in(pod: Tree, scope: Tree) -> bool:
-    name, operator, values = scope.get("scopeName"), scope.get("operator"), scope.get("values") or []
-    spec = pod.get("spec") or {}
-    ends = spec.get("activeDeadlineSeconds") is not None
-    best = not summed(pod, "requests") and not summed(pod, "limits")
-    simple = {"Terminating": ends, "NotTerminating": not ends, "BestEffort": best, "NotBestEffort": not best}
-    if name in simple:
-        return simple[name]
-    if name != "PriorityClass":
-        return False
-    given = spec.get("priorityClassName") or ""
-    return {
-        "Exists": bool(given),
-        "DoesNotExist": not given,
-        "In": given in values,
-        "NotIn": given not in values,
-    }.get(operator or "", False)
+    """Whether the quota's scopes mean the object."""
+    return uses.covers(quota, resource.group, resource.plural, tree)
 
 
 def _text(name: str, size: Decimal) -> str:

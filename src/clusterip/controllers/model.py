@@ -274,6 +274,24 @@ class ReplicaSet(Frozen, frozen=True):
     status: Tree = {}
 
 
+class ReplicationControllerSpec(Frozen, frozen=True):
+    labels: dict[str, str] = field(default={}, name="selector")
+    template: Tree = {}
+    replicas: int = 1
+    min_ready_seconds: int = 0
+
+    @property
+    def selector(self) -> Tree:
+        """Its labels, as all other kinds write them."""
+        return {"matchLabels": self.labels} if self.labels else {"matchLabels": {"": ""}}
+
+
+class ReplicationController(Frozen, frozen=True):
+    metadata: Meta
+    spec: ReplicationControllerSpec = ReplicationControllerSpec()
+    status: Tree = {}
+
+
 class Strategy(Frozen, frozen=True):
     type: str = "RollingUpdate"
     rolling_update: Tree | None = None
@@ -394,6 +412,24 @@ class CronJob(Frozen, frozen=True):
     metadata: Meta
     spec: CronJobSpec = CronJobSpec()
     status: CronJobStatus = CronJobStatus()
+
+
+class BudgetSpec(Frozen, frozen=True):
+    selector: Tree | None = None
+    min_available: int | str | None = None
+    max_unavailable: int | str | None = None
+
+
+class Budget(Frozen, frozen=True):
+    metadata: Meta
+    spec: BudgetSpec = BudgetSpec()
+    status: Tree = {}
+
+
+class Quota(Frozen, frozen=True):
+    metadata: Meta
+    spec: Tree = {}
+    status: Tree = {}
 
 
 def decoder(kind: type[S]) -> Callable[[Tree], S]:
