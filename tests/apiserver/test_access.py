@@ -13,7 +13,6 @@ from clusterip.apiserver.tokens import Bound, Signer, account_claims, user_of
 from clusterip.clock import ManualClock
 from clusterip.transport.certificates import new_signing_key
 
-NODE = User("system:node:node-1", ("system:nodes", "system:authenticated"))
 PROXY = User(
     "system:serviceaccount:kube-system:kube-proxy",
     ("system:serviceaccounts", "system:serviceaccounts:kube-system", "system:authenticated"),
@@ -32,11 +31,6 @@ JANE = User("jane", ("system:authenticated",))
         (JANE, Ask("get", path="/apis/apps/v1"), True),
         (JANE, Ask("create", "authorization.k8s.io", "selfsubjectaccessreviews"), True),
         (JANE, Ask("get", resource="secrets", namespace="default", name="s"), False),
-        (NODE, Ask("patch", resource="nodes", subresource="status", name="node-1"), True),
-        (NODE, Ask("patch", resource="nodes", subresource="status", name="node-2"), False),
-        (NODE, Ask("update", "coordination.k8s.io", "leases", namespace="kube-node-lease", name="node-1"), True),
-        (NODE, Ask("create", resource="serviceaccounts", subresource="token", namespace="a", name="b"), True),
-        (NODE, Ask("create", "apps", "deployments", namespace="a"), False),
         (PROXY, Ask("watch", "discovery.k8s.io", "endpointslices"), True),
         (PROXY, Ask("update", "coordination.k8s.io", "leases", namespace="kube-system", name="kube-proxy-n"), True),
         (PROXY, Ask("delete", resource="pods", namespace="default", name="x"), False),

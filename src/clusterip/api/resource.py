@@ -68,6 +68,9 @@ class Subresource:
     group: str = ""
     version: str = ""
     schema: str = ""
+    prepare: Callable[[Tree, Tree], None] | None = None
+    """What a write of it (new, old) may not change; None: as the object's own, or its status's."""
+    validate: Callable[[Tree, Tree], list[FieldError]] | None = None
 
 
 def _nothing(tree: Tree) -> None:

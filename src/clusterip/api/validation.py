@@ -7,6 +7,7 @@ Truth: apimachinery's api/validation (objectmeta) and apiserver's registry/rest,
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from clusterip.api import names
@@ -44,6 +45,11 @@ def update_errors(resource: Resource, new: Tree, old: Tree) -> list[FieldError]:
 def status_errors(resource: Resource, new: Tree, old: Tree) -> list[FieldError]:
     """What is wrong with a changed status."""
     return _judged_twice(new, old) + resource.validate_status(new, old)
+
+
+def side_errors(validate: Callable[[Tree, Tree], list[FieldError]], new: Tree, old: Tree) -> list[FieldError]:
+    """What is wrong with what was written of an object by a path below it that has rules of its own."""
+    return _judged_twice(new, old) + validate(new, old)
 
 
 def _judged_twice(new: Tree, old: Tree) -> list[FieldError]:

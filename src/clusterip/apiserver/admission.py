@@ -12,11 +12,12 @@ from typing import Any
 
 from clusterip.api.errors import ApiError, quoted
 from clusterip.api.meta import Tree
-from clusterip.apiserver import escalation, limits, objects, quota
+from clusterip.apiserver import certificates, escalation, limits, noderestriction, objects, quota
 from clusterip.apiserver.cache import Collection
 from clusterip.apiserver.core import Call, Core, pick
 from clusterip.apiserver.writes import Transaction
 
+CERTIFICATES = "certificatesigningrequests"
 IMMORTAL = ("default", "kube-system", "kube-public")
 TOKEN_FOLDER = "/var/run/secrets/kubernetes.io/serviceaccount"
 TOKEN_SECONDS = 3607
@@ -29,6 +30,7 @@ def admit_create(core: Core, call: Call, transaction: Transaction, tree: Tree) -
     """Refuse or complete a new object."""
     if call.served.resource.namespaced:
         _check_namespace(core, call, transaction, tree)
+    noderestriction.check(core, call, transaction, "CREATE", tree, None)
     escalation.check(core, call, tree)
     if call.served.resource.plural == "pods" and not call.served.resource.group:
         _admit_pod(core, call, transaction, tree)
@@ -40,10 +42,9 @@ def admit_create(core: Core, call: Call, transaction: Transaction, tree: Tree) -
 
 def admit_update(core: Core, call: Call, transaction: Transaction, new: Tree, old: Tree) -> None:
     """Refuse a changed object."""
-    if call.subresource == "approval":
-        raise ApiError.service_unavailable(
-            "nobody signs certificates here, so requests are neither approved nor denied"
-        )
+    noderestriction.check(core, call, transaction, "UPDATE", new, old)
+    if call.served.resource.plural == CERTIFICATES:
+        certificates.check_update(core, call, new, old)
     if not call.subresource and _differs(new, old):
         escalation.check(core, call, new)
         quota.check(core, call, transaction, new, old)
@@ -54,7 +55,9 @@ def _differs(new: Tree, old: Tree) -> bool:
     return any(new.get(field) != old.get(field) for field in (new.keys() | old.keys()) - {"metadata"})
 
 
-def admit_delete(core: Core, call: Call, tree: Tree) -> None:
+def admit_delete(core: Core, call: Call, transaction: Transaction, tree: Tree) -> None:
+    if call.subresource != "eviction":
+        noderestriction.check(core, call, transaction, "DELETE", None, tree, tree["metadata"]["name"])
     resource = call.served.resource
     if resource.plural == "namespaces" and not resource.group and tree["metadata"]["name"] in IMMORTAL:
         name = tree["metadata"]["name"]
@@ -111,21 +114,11 @@ def _admit_ingress(core: Core, call: Call, transaction: Transaction, ingress: Tr
         spec["ingressClassName"] = classes[0]["metadata"]["name"]
 
 
-def _admit_request(core: Core, call: Call, transaction: Transaction, request: Tree) -> None:
-    """Who asks for a certificate is who is known to ask."""
-    spec = request.setdefault("spec", {})
-    for field in ("username", "uid", "groups", "extra"):
-        spec.pop(field, None)
-    spec["username"] = call.user.name
-    if call.user.groups:
-        spec["groups"] = list(call.user.groups)
-
-
 OWN = {
     "pods": _limit_pod,
     "persistentvolumeclaims": _admit_claim,
     "ingresses.networking.k8s.io": _admit_ingress,
-    "certificatesigningrequests.certificates.k8s.io": _admit_request,
+    f"{CERTIFICATES}.certificates.k8s.io": certificates.admit_create,
 }
 
 

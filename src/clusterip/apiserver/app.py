@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
 
 import orjson
 
@@ -19,6 +18,7 @@ from clusterip.apiserver import (
     deleting,
     discovery,
     healthchecks,
+    impersonation,
     indent,
     reading,
     reviews,
@@ -27,7 +27,7 @@ from clusterip.apiserver import (
     webhooks,
     writing,
 )
-from clusterip.apiserver.access import ACCOUNT_PREFIX, Ask, User, refusal
+from clusterip.apiserver.access import Ask, User, refusal
 from clusterip.apiserver.authentication import Authenticator
 from clusterip.apiserver.core import Call, Core
 from clusterip.apiserver.documents import Documents
@@ -86,15 +86,16 @@ class App:
             user = self._authenticator.user(request)
             found = route(request.method, request.path, request.segments(), request.query)
             visit.recognised(user, found)
-            acting = self._as_asked(request, user)
+            acting = impersonation.acting(request.headers.items(), user, self._core.authorizer.allows, self._refusal)
             if acting is not user:
                 visit.acts_as(acting)
                 user = acting
             if not visit.turn(user, found):
                 await visit.wait()
-            if not self._core.authorizer.allows(user, found.ask()):
+            ask = found.ask()
+            if not self._core.authorizer.allows(user, ask):
                 self.traffic.measures.denied += 1
-                raise refusal(user, found.ask())
+                raise self._refusal(user, ask)
             self.traffic.measures.allowed += 1
             return await self._served(request, user, found)
         except ApiError as error:
@@ -108,20 +109,6 @@ class App:
     def _refusal(self, user: User, ask: Ask) -> ApiError:
         authorizer = self._core.authorizer
         return refusal(user, ask, authorizer.reason(user, ask) if isinstance(authorizer, RbacAuthorizer) else "")
-
-    def _as_asked(self, request: Request, user: User) -> User:
-        """Whom the caller wants to be, if it may."""
-        name = request.headers.get("Impersonate-User", "")
-        if not name:
-            return user
-        groups = tuple(_all(request, "Impersonate-Group"))
-        asks = [_impersonating(name), *(Ask("impersonate", "", "groups", name=g) for g in groups)]
-        for ask in asks:
-            if not self._core.authorizer.allows(user, ask):
-                raise refusal(user, ask)
-        if name.startswith(ACCOUNT_PREFIX) and not groups:
-            groups = ("system:serviceaccounts", "system:serviceaccounts:" + name.split(":")[2])
-        return User(name, (*groups, "system:authenticated") if name != "system:anonymous" else groups)
 
     async def _served(self, request: Request, user: User, found: Route) -> Answer:
         if not found.resource:
@@ -239,19 +226,6 @@ class App:
 
     def _listed(self, tree: Tree | None) -> Answer:
         return NOT_FOUND if tree is None else answer(tree)
-
-
-def _impersonating(name: str) -> Ask:
-    """What it takes to be somebody else; a ServiceAccount is one in its namespace."""
-    if name.startswith(ACCOUNT_PREFIX) and name.count(":") == 3:
-        _, _, namespace, account = name.split(":")
-        return Ask("impersonate", "", "serviceaccounts", namespace=namespace, name=account)
-    return Ask("impersonate", "", "users", name=name)
-
-
-def _all(request: Request, name: str) -> list[str]:
-    headers: Any = request.headers
-    return list(headers.getall(name, []))
 
 
 def answer(tree: Tree, status: int = 200) -> Response:

@@ -135,7 +135,7 @@ def remove(core: Core, call: Call, transaction: Transaction, key: str, options: 
         raise ApiError.not_found(resource.group, resource.plural, key.rpartition("/")[2])
     tree = served.tree(entry)
     _check_conditions(call, tree, options)
-    admission.admit_delete(core, call, tree)
+    admission.admit_delete(core, call, transaction, tree)
     if call.verb in ("delete", "deletecollection"):  # an eviction asked already, about itself
         webhooks.mutate(core, call, "DELETE", None, tree, key)
         webhooks.validate(core, call, "DELETE", None, tree, key)

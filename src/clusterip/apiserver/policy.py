@@ -97,6 +97,33 @@ ROLES: dict[str, str] = {
         f"create localsubjectaccessreviews authorization.k8s.io\n{ALL} rolebindings,roles {GROUP}"
     ),
 }
+NODE_RULES = (
+    "create tokenreviews authentication.k8s.io\ncreate subjectaccessreviews,localsubjectaccessreviews "
+    f"authorization.k8s.io\n{READ} services -\ncreate,{READ} nodes -\nupdate,patch nodes/status -\n"
+    f"update,patch nodes -\ncreate,update,patch events -,events.k8s.io\n{READ} pods -\ncreate,delete pods -\n"
+    f"update,patch pods/status -\ncreate pods/eviction -\n{READ} secrets,configmaps -\n"
+    "get persistentvolumeclaims,persistentvolumes -\nget endpoints -\n"
+    f"create,{READ} certificatesigningrequests certificates.k8s.io\n"
+    "get,create,update,patch,delete leases coordination.k8s.io\nget volumeattachments storage.k8s.io\n"
+    "create serviceaccounts/token -\nget,update,patch persistentvolumeclaims/status -\n"
+    f"{READ} csidrivers storage.k8s.io\nget,create,update,patch,delete csinodes storage.k8s.io\n"
+    f"{READ} runtimeclasses node.k8s.io\nget resourceclaims resource.k8s.io\n"
+    "deletecollection resourceslices resource.k8s.io\nget serviceaccounts -"
+)
+"""What any node may do, where nothing narrows it; ClusterRole system:node, bound to nobody, has the same rules."""
+ROLES["system:node"] = NODE_RULES
+ROLES["system:certificates.k8s.io:certificatesigningrequests:nodeclient"] = (
+    "create certificatesigningrequests/nodeclient certificates.k8s.io"
+)
+ROLES["system:certificates.k8s.io:certificatesigningrequests:selfnodeclient"] = (
+    "create certificatesigningrequests/selfnodeclient certificates.k8s.io"
+)
+SIGNERS = {
+    "system:certificates.k8s.io:legacy-unknown-approver": "legacy-unknown",
+    "system:certificates.k8s.io:kubelet-serving-approver": "kubelet-serving",
+    "system:certificates.k8s.io:kube-apiserver-client-approver": "kube-apiserver-client",
+    "system:certificates.k8s.io:kube-apiserver-client-kubelet-approver": "kube-apiserver-client-kubelet",
+}
 AGGREGATED = {"admin": "admin", "edit": "edit", "view": "view"}
 """Roles whose rules are those of all roles with a label."""
 FEEDS = {
@@ -140,9 +167,16 @@ def cluster_roles() -> Iterator[Tree]:
     """The default ClusterRoles."""
     for name, text in ROLES.items():
         yield {"metadata": _metadata(name), "rules": rules_of(text)}
+    for name, signer in SIGNERS.items():
+        yield {"metadata": _metadata(name), "rules": [_approval(f"kubernetes.io/{signer}")]}
     for name, word in AGGREGATED.items():
         selector = {"matchLabels": {AGGREGATE.format(word): "true"}}
         yield {"metadata": _metadata(name), "aggregationRule": {"clusterRoleSelectors": [selector]}, "rules": None}
+
+
+def _approval(signer: str) -> Tree:
+    group = "certificates.k8s.io"
+    return {"verbs": ["approve"], "apiGroups": [group], "resources": ["signers"], "resourceNames": [signer]}
 
 
 def cluster_role_bindings() -> Iterator[Tree]:
@@ -150,6 +184,8 @@ def cluster_role_bindings() -> Iterator[Tree]:
     for role, subjects in GROUPS.items():
         reference = {"apiGroup": GROUP, "kind": "ClusterRole", "name": role}
         yield {"metadata": _metadata(role), "roleRef": reference, "subjects": [_subject(each) for each in subjects]}
+    unbound = {"apiGroup": GROUP, "kind": "ClusterRole", "name": "system:node"}
+    yield {"metadata": _metadata("system:node"), "roleRef": unbound}
 
 
 def _subject(name: str) -> Tree:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from clusterip.api.meta import Tree
 from clusterip.api.resources.rbac import GROUP
@@ -56,17 +57,32 @@ def keys_of(user: User) -> Iterator[str]:
     yield from (f"g:{group}" for group in user.groups)
 
 
+class Judge(Authorizer, Protocol):
+    """An authorizer that says why not."""
+
+    def refusal(self, user: User, ask: Ask) -> str | None: ...
+
+
 @dataclass(slots=True)
 class RbacAuthorizer:
     """The roles and bindings of a registry, with a list of rules for the system's own identities before them."""
 
     registry: Registry
     first: Authorizer
+    nodes: Judge | None = None
     _seen: tuple[int, ...] = ()
     _bound: dict[str, list[Bound]] = field(default_factory=dict)
 
     def allows(self, user: User, ask: Ask) -> bool:
-        return self.first.allows(user, ask) or any(allows(rule, ask) for rule in self.rules(user, ask.namespace))
+        return (
+            self.first.allows(user, ask)
+            or (self.nodes is not None and self.nodes.allows(user, ask))
+            or any(allows(rule, ask) for rule in self.rules(user, ask.namespace))
+        )
+
+    def reason(self, user: User, ask: Ask) -> str:
+        """Why a user may not, where there is more to say than that no rule allows it."""
+        return (self.nodes.refusal(user, ask) or "") if self.nodes is not None else ""
 
     def rules(self, user: User, namespace: str) -> Iterator[Tree]:
         """Every rule that holds for a user in a namespace (none: at the cluster scope)."""

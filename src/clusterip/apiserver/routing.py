@@ -30,12 +30,23 @@ class Route:
     subresource: str = ""
     rest: tuple[str, ...] = ()
     path: str = ""
+    fields: str = ""
+    """The field selector of what is listed."""
 
     def ask(self) -> Ask:
         """What the authorizer is asked."""
         if not self.resource:
             return Ask(self.verb, path=self.path)
-        return Ask(self.verb, self.group, self.resource, self.subresource, self.namespace, self.name)
+        fields = _equalities(self.fields) if self.fields else ()
+        name = self.name or dict(fields).get("metadata.name", "")
+        where = (self.group, self.resource, self.subresource, self.namespace, name)
+        return Ask(self.verb, *where, version=self.version, fields=fields)
+
+
+def _equalities(selector: str) -> tuple[tuple[str, str], ...]:
+    """What a field selector demands; who lists by a name reads that object, as upstream sees it."""
+    pairs = (term.partition("=") for term in selector.split(",") if "!=" not in term)
+    return tuple((field.strip(), value.lstrip("=").strip()) for field, _, value in pairs)
 
 
 def route(method: str, path: str, segments: Sequence[str], query: Mapping[str, str]) -> Route:
@@ -83,4 +94,5 @@ def _resource(
             verb = "list"
     elif verb == "delete" and not name:
         verb = "deletecollection"
-    return Route(verb, group, version, resource, namespace, name, subresource, tuple(rest[2:]), path)
+    fields = query.get("fieldSelector", "") if verb in ("list", "watch", "deletecollection") else ""
+    return Route(verb, group, version, resource, namespace, name, subresource, tuple(rest[2:]), path, fields)

@@ -24,6 +24,7 @@ from clusterip.apiserver.authentication import ADMINISTRATOR, Authenticator
 from clusterip.apiserver.core import Core, Settings
 from clusterip.apiserver.customresources import CustomResources
 from clusterip.apiserver.holdings import Holdings
+from clusterip.apiserver.nodeauthorizer import NodeAuthorizer
 from clusterip.apiserver.rbac import RbacAuthorizer
 from clusterip.apiserver.registry import Registry
 from clusterip.apiserver.relay import NodeDialer
@@ -116,7 +117,7 @@ class ApiServer:
             registry,
             writes,
             holdings,
-            RbacAuthorizer(registry, self.authorizer),
+            RbacAuthorizer(registry, self.authorizer, NodeAuthorizer(registry)),
             Signer(self.identity.signing.key),
             self.clock,
             chance,

@@ -18,7 +18,7 @@ from clusterip.api.errors import ApiError, FieldError, invalid, required
 from clusterip.api.meta import Tree
 from clusterip.api.resource import Column, ScalePaths
 from clusterip.api.tables import AGE, NAME, number, selector_expression
-from clusterip.apiserver import bodies, deleting, objects, relay, webhooks, writing
+from clusterip.apiserver import bodies, deleting, noderestriction, objects, relay, webhooks, writing
 from clusterip.apiserver.bodies import Body
 from clusterip.apiserver.cache import Entry
 from clusterip.apiserver.core import Call, Core, pick
@@ -187,6 +187,7 @@ async def eviction(core: Core, call: Call) -> Answer:
     """A polite delete."""
     _only(call, "create")
     wanted = await _read(call, "Eviction", "policy/v1", EVICTION_SCHEMA)
+    noderestriction.check(core, call, None, "CREATE", wanted, None)
     await webhooks.reviewed(core, call, "CREATE", wanted)
     options = wanted.get("deleteOptions") or {}
     conditions = options.get("preconditions") or {}
@@ -240,6 +241,7 @@ async def token(core: Core, call: Call) -> Answer:
     _only(call, "create")
     request = await _read(call, "TokenRequest", "authentication.k8s.io/v1", TOKEN_SCHEMA)
     account = call.served.tree(found(call))
+    noderestriction.check(core, call, None, "CREATE", request, None)
     spec = request.get("spec") or {}
     seconds = spec.get("expirationSeconds") or USUAL_TOKEN
     _check_seconds(seconds)

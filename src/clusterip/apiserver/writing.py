@@ -339,13 +339,19 @@ def _settle(new: Tree, old: Tree, resource: Resource) -> None:
 
 
 def _prepare(call: Call, new: Tree, old: Tree) -> None:
-    if call.subresource == "status":
+    side = call.served.resource.subresources.get(call.subresource)
+    if side is not None and side.prepare is not None:
+        side.prepare(new, old)
+    elif call.subresource == "status":
         call.served.resource.prepare_status(new, old)
     else:
         call.served.resource.prepare_update(new, old)
 
 
 def _update_errors(call: Call, new: Tree, old: Tree) -> list[FieldError]:
+    side = call.served.resource.subresources.get(call.subresource)
+    if side is not None and side.validate is not None:
+        return validation.side_errors(side.validate, new, old)
     check = validation.status_errors if call.subresource == "status" else validation.update_errors
     return check(call.served.resource, new, old)
 

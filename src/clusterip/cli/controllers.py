@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+from pathlib import Path
 
 import uvloop
 
 from clusterip.client.config import from_kubeconfig, in_cluster
 from clusterip.controllers.run import run as run_controllers
+from clusterip.failure import Failure
 from clusterip.transport import log
+from clusterip.transport.certificates import KeyPair
 
 DESCRIPTION = "Run the controllers and the scheduler against a Kubernetes API until SIGTERM."
 
@@ -18,6 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--kubeconfig", metavar="FILE", help="identity of the controllers (default: the pod's own)")
     parser.add_argument("--scheduler-kubeconfig", metavar="FILE", help="identity of the scheduler (default: the same)")
     parser.add_argument("--controllers", default="*", metavar="LIST", help='names, "-name" to leave out (default: *)')
+    parser.add_argument("--cluster-signing-cert-file", metavar="FILE", help="authority that signs certificates")
+    parser.add_argument("--cluster-signing-key-file", metavar="FILE", help="its key (default: nothing is signed)")
     parser.add_argument("-v", "--v", type=int, default=2, metavar="LEVEL", help="verbosity of the log (default: 2)")
 
 
@@ -26,5 +31,18 @@ def run(args: argparse.Namespace) -> int:
     config = from_kubeconfig(args.kubeconfig) if args.kubeconfig else in_cluster()
     scheduler = from_kubeconfig(args.scheduler_kubeconfig) if args.scheduler_kubeconfig else config
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(run_controllers(config, scheduler, args.controllers))
+        runner.run(run_controllers(config, scheduler, args.controllers, authority=_authority(args)))
     return 0
+
+
+def _authority(args: argparse.Namespace) -> KeyPair | None:
+    """What certificates are signed with."""
+    certificate, key = args.cluster_signing_cert_file, args.cluster_signing_key_file
+    if not certificate and not key:
+        return None
+    if not certificate or not key:
+        raise Failure("--cluster-signing-cert-file and --cluster-signing-key-file go together")
+    try:
+        return KeyPair(Path(certificate).read_bytes(), Path(key).read_bytes())
+    except OSError as error:
+        raise Failure(f"cannot read {error.filename}: {error.strerror}") from None

@@ -80,6 +80,12 @@ VALIDATING_WEBHOOKS = ResourceRef(
     "ValidatingWebhookConfiguration",
     namespaced=False,
 )
+CERTIFICATE_SIGNING_REQUESTS = ResourceRef(
+    "certificates.k8s.io", "v1", "certificatesigningrequests", "CertificateSigningRequest", namespaced=False
+)
+SUBJECT_ACCESS_REVIEWS = ResourceRef(
+    "authorization.k8s.io", "v1", "subjectaccessreviews", "SubjectAccessReview", namespaced=False
+)
 SERVICE_CIDRS = ResourceRef("networking.k8s.io", "v1", "servicecidrs", "ServiceCIDR", namespaced=False)
 IP_ADDRESSES = ResourceRef("networking.k8s.io", "v1", "ipaddresses", "IPAddress", namespaced=False)
 IP_ADDRESS_POOLS = ResourceRef("metallb.io", "v1beta1", "ipaddresspools", "IPAddressPool")

@@ -70,6 +70,8 @@ def controllers(folder: Folder) -> Part:
         "controllers",
         f"--kubeconfig={folder.kubeconfig_of('controller-manager')}",
         f"--scheduler-kubeconfig={folder.kubeconfig_of('scheduler')}",
+        f"--cluster-signing-cert-file={folder.pki / 'ca.crt'}",
+        f"--cluster-signing-key-file={folder.pki / 'ca.key'}",
     )
     return Part(
         name="controllers",

@@ -39,6 +39,7 @@ from clusterip.controllers.writes import (
     Update,
     Write,
 )
+from clusterip.transport.certificates import KeyPair
 
 CATCH_UP_SECONDS = 5.0  # a cache that does not follow must not stop a controller for ever
 PARALLEL_WRITES = 16
@@ -127,8 +128,12 @@ def _namespace(item: HasMetadata) -> Iterable[Hashable]:
 class World:
     """What a controller is given: caches, a client to write with, a voice, a clock."""
 
-    def __init__(self, client: Client, caches: Caches, recorder: EventRecorder, clock: Clock) -> None:
+    def __init__(
+        self, client: Client, caches: Caches, recorder: EventRecorder, clock: Clock, authority: KeyPair | None = None
+    ) -> None:
         self.client, self.caches, self.recorder, self.clock = client, caches, recorder, clock
+        self.authority = authority
+        """What certificates are signed with."""
 
     def follow(self, ref: ResourceRef, kind: type[T], selection: Selection = ALL) -> Informer[T]:
         return self.caches.follow(ref, kind, selection)

@@ -17,6 +17,7 @@ from clusterip.client.events import EventRecorder
 from clusterip.client.rest import Client
 from clusterip.clock import Clock, SystemClock
 from clusterip.controllers import (
+    certificates,
     clusterroleaggregation,
     cronjob,
     daemonset,
@@ -38,6 +39,7 @@ from clusterip.controllers import (
 )
 from clusterip.controllers.harness import Caches, Part, World
 from clusterip.failure import Failure
+from clusterip.transport.certificates import KeyPair
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +61,7 @@ CONTROLLERS: dict[str, tuple[str, Start]] = {
     "garbage": ("garbage-collector-controller", graph.start),
     "nodelifecycle": ("node-controller", nodelifecycle.start),
     "eviction": ("taint-eviction-controller", eviction.start),
+    "certificates": ("certificate-controller", certificates.start),
     "disruption": ("controllermanager", disruption.start),
     "resourcequota": ("resourcequota-controller", resourcequota.start),
     "clusterroleaggregation": ("clusterrole-aggregation-controller", clusterroleaggregation.start),
@@ -80,7 +83,11 @@ def chosen(names: str) -> list[str]:
 
 
 async def run(
-    config: ServerConfig, scheduler_config: ServerConfig, names: str = "*", clock: Clock | None = None
+    config: ServerConfig,
+    scheduler_config: ServerConfig,
+    names: str = "*",
+    clock: Clock | None = None,
+    authority: KeyPair | None = None,
 ) -> None:
     """Run until SIGTERM or SIGINT, which end it at once: every write is whole, and the next start looks at all anew."""
     wanted = chosen(names)
@@ -90,12 +97,18 @@ async def run(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, task.cancel)
     try:
-        await serve(config, scheduler_config, wanted, clock or SystemClock())
+        await serve(config, scheduler_config, wanted, clock or SystemClock(), authority)
     except asyncio.CancelledError:
         logger.info("Stopped")
 
 
-async def serve(config: ServerConfig, scheduler_config: ServerConfig, wanted: list[str], clock: Clock) -> None:
+async def serve(
+    config: ServerConfig,
+    scheduler_config: ServerConfig,
+    wanted: list[str],
+    clock: Clock,
+    authority: KeyPair | None = None,
+) -> None:
     """Follow, decide and write until cancelled."""
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(Client(config, user_agent="kube-controller-manager/clusterip"))
@@ -109,7 +122,7 @@ async def serve(config: ServerConfig, scheduler_config: ServerConfig, wanted: li
             writer = as_scheduler if is_scheduler else client
             recorder = EventRecorder(writer, component, clock=clock)
             recorders.append(recorder)
-            parts += start(World(writer, caches, recorder, clock))
+            parts += start(World(writer, caches, recorder, clock, authority))
         group = await stack.enter_async_context(asyncio.TaskGroup())
         caches.begin(group)
         for recorder in recorders:

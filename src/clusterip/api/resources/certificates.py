@@ -1,4 +1,4 @@
-"""CertificateSigningRequest: who wants a certificate, and who said yes. Nothing here signs.
+"""CertificateSigningRequest: who wants a certificate, who said yes, and the certificate.
 
 Stage: none; a record and its pure functions.  Rules: who asks is written by admission, which knows the user.
 Truth: kube-apiserver's apis/certificates strategy, validation and printer of 1.36.
@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import base64
 from datetime import datetime
+from functools import partial
 
 from cryptography import x509
 
 from clusterip.api import names
 from clusterip.api.checks import each
-from clusterip.api.errors import FieldError, duplicate, invalid, required
+from clusterip.api.errors import FieldError, duplicate, forbidden, invalid, required
 from clusterip.api.meta import Tree, copied
 from clusterip.api.resource import Column, Resource, Subresource
 from clusterip.api.strategy import drop_status, keep_status
@@ -21,6 +22,7 @@ from clusterip.api.tables import AGE, NAME, NONE, at, fixed, human_duration, tex
 
 SHORTEST_SECONDS, LONGEST_SIGNER = 600, 571
 ENDS = ("Approved", "Denied", "Failed")
+DECISIONS = ENDS[:2]
 
 
 def _update(new: Tree, old: Tree) -> None:
@@ -30,7 +32,61 @@ def _update(new: Tree, old: Tree) -> None:
 
 
 def _update_status(new: Tree, old: Tree) -> None:
+    """Who said yes or no stays as it is, where it is said as often."""
     new["spec"] = copied(old.get("spec") or {})
+    conditions = at(new, "status", "conditions") or []
+    for kind in DECISIONS:
+        before = _of_kind(old, kind)
+        places = [index for index, each in enumerate(conditions) if each.get("type") == kind]
+        if len(places) == len(before):
+            for index, condition in zip(places, before, strict=True):
+                conditions[index] = copied(condition)
+
+
+def _update_approval(new: Tree, old: Tree) -> None:
+    """Conditions only."""
+    conditions = at(new, "status", "conditions")
+    new["spec"] = copied(old.get("spec") or {})
+    new["status"] = {key: value for key, value in copied(old.get("status") or {}).items() if key != "conditions"}
+    if conditions:
+        new["status"]["conditions"] = conditions
+
+
+def _of_kind(tree: Tree, kind: str) -> list[Tree]:
+    return [each for each in at(tree, "status", "conditions") or () if each.get("type") == kind]
+
+
+def _validate_side(new: Tree, old: Tree, *, approves: bool, signs: bool) -> list[FieldError]:
+    """Beside what holds of any request: which conditions may come or change, and that a certificate stays."""
+    found = _validate(new)
+    path = "status.conditions"
+    for kind in ENDS:
+        if len(_of_kind(new, kind)) < len(_of_kind(old, kind)):
+            found.append(forbidden(path, f'updates may not remove a condition of type "{kind}"'))
+    for kind in () if approves else DECISIONS:
+        fresh, before = _of_kind(new, kind), _of_kind(old, kind)
+        if len(fresh) > len(before):
+            found.append(forbidden(path, f'updates may not add a condition of type "{kind}"'))
+        elif len(fresh) == len(before) and fresh != before:
+            found.append(forbidden(path, f'updates may not modify a condition of type "{kind}"'))
+    certificate = at(old, "status", "certificate") or ""
+    if (at(new, "status", "certificate") or "") != certificate:
+        if not signs:
+            found.append(forbidden("status.certificate", "updates may not set certificate content"))
+        elif certificate:
+            found.append(forbidden("status.certificate", "updates may not modify existing certificate content"))
+        else:
+            found += _certificate(at(new, "status", "certificate") or "")
+    return found
+
+
+def _certificate(encoded: str) -> list[FieldError]:
+    """PEM blocks that are certificates, and nothing between them that could be taken for another block."""
+    try:
+        x509.load_pem_x509_certificates(base64.b64decode(encoded))
+    except ValueError as wrong:
+        return [invalid("status.certificate", "<certificate data>", str(wrong))]
+    return []
 
 
 def _validate(tree: Tree) -> list[FieldError]:
@@ -134,15 +190,19 @@ CERTIFICATE_SIGNING_REQUEST = Resource(
         Column("Condition", fixed(_condition), says="@certificates.v1.CertificateSigningRequestStatus.conditions"),
     ),
     subresources={
-        "approval": Subresource(kind="CertificateSigningRequest"),
+        "approval": Subresource(
+            kind="CertificateSigningRequest",
+            prepare=_update_approval,
+            validate=partial(_validate_side, approves=True, signs=False),
+        ),
         "status": Subresource(kind="CertificateSigningRequest"),
     },
     prepare_create=drop_status,
     prepare_update=_update,
     prepare_status=_update_status,
     validate=_validate,
-    validate_update=lambda new, old: _validate(new),
-    validate_status=lambda new, old: _validate(new),
+    validate_update=partial(_validate_side, approves=False, signs=False),
+    validate_status=partial(_validate_side, approves=False, signs=True),
     whole_update=True,
     fields={"spec.signerName": lambda tree: str(at(tree, "spec", "signerName") or "")},
 )
