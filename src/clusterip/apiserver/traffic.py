@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from clusterip.api.errors import ApiError
 from clusterip.api.flowdefaults import GROUP
 from clusterip.apiserver import audit
-from clusterip.apiserver.access import User
+from clusterip.apiserver.access import MASTERS, User
 from clusterip.apiserver.audit import NONE, Policy, Told, status_of
 from clusterip.apiserver.auditlog import AuditLog
 from clusterip.apiserver.cache import Change, Collection
 from clusterip.apiserver.core import Core
-from clusterip.apiserver.flow import Gate, Lane, TooMany
+from clusterip.apiserver.flow import Gate, Lane, Level, TooMany
 from clusterip.apiserver.flows import Plan, plan_of
 from clusterip.apiserver.metrics import Measures, Series
 from clusterip.apiserver.routing import Route
@@ -230,6 +230,7 @@ class Traffic:
         self.peaks = (Peak(), Peak())  # of writing, of reading
         self.queued = (Peak(), Peak())
         self._plan: Plan | None = None
+        self._by_kind: tuple[Level, Level] | None = None
         self._sorts: dict[tuple[object, ...], Sort] = {}
         self._lanes: list[Lane] = []
         for plural in ("flowschemas", "prioritylevelconfigurations"):
@@ -278,12 +279,22 @@ class Traffic:
 
     def _sorted(self, user: User, found: Route, applies: bool, dry_run: str) -> Sort:
         served = self._core.registry.find(found.group, found.version, found.resource)
-        lane = self._same(self.plan().lane(user, found))
+        lane = self._same(self.plan().lane(user, found) if self._operation.fair else self._plain(user, found))
         lead = _lead(lane) if self._operation.fair else b""
         stays_open = found.verb == "watch" or found.subresource in OPEN
         lists = served.collection if served is not None and found.verb in ("list", "watch") and not found.name else None
         series = self.measures.series(found, served is not None, applies=applies, dry_run=dry_run)
         return Sort(lane, lead, series, stays_open, lists, found.verb in READ_ONLY)
+
+    def _plain(self, user: User, found: Route) -> Lane:
+        """Without fairness: those who read, those who write, and those who are never refused."""
+        if self._by_kind is None:
+            operation = self._operation
+            self._by_kind = (Level("mutating", nominal=operation.writing), Level("readOnly", nominal=operation.reading))
+            self.gate.use(self._by_kind)
+        if MASTERS in user.groups:
+            return Lane(Level("exempt", exempt=True), "exempt")
+        return Lane(self._by_kind[found.verb in READ_ONLY], "none")
 
     def _same(self, lane: Lane) -> Lane:
         """The lane that was made before for this flow, if there is one."""
@@ -384,7 +395,8 @@ class Traffic:
         return found
 
     def _by_level(self, read: Callable[[Gate, object], float]) -> Mapping[Labels, float]:
-        self.plan()
+        if self._operation.fair:
+            self.plan()
         return {(level.name,): float(read(self.gate, level)) for level in self.gate.levels}
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from clusterip.cli import operation
 from clusterip.failure import Failure, told
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--kubeconfig-server", metavar="URL", help="server that the written kubeconfig names (the first listener)"
     )
+    operation.add_arguments(parser)
     parser.add_argument("-o", "--output", choices=("text", "json"), default="text")
     parser.add_argument("-v", "--verbosity", type=int, default=2)
 
@@ -60,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
     from clusterip.transport import log
 
     log.set_up(args.verbosity)
+    operation.prepare()
     if args.state is not None:
         return _run(args, args.state)
     with TemporaryDirectory(prefix="clusterip-apiserver-") as folder:
@@ -101,9 +104,11 @@ async def _serve(args: argparse.Namespace, state: Path) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    operation.follow_parent(args, stop.set)
     identity = Identity.kept(state / "pki", hosts)
+    run_as = operation.operation_of(args)
     async with opened(args.store, state, _etcd_options(args)) as store:
-        server = ApiServer(store, identity, Settings(ranges=ranges, advertise=advertise))
+        server = ApiServer(store, identity, Settings(ranges=ranges, advertise=advertise), operation=run_as)
         async with server.running(sockets):
             gc.collect()
             gc.freeze()  # what start-up made lives as long as the process
@@ -113,6 +118,8 @@ async def _serve(args: argparse.Namespace, state: Path) -> int:
                 write_kubeconfig(path, content)
             _announce(args.output, url, identity.token, state / "pki" / "ca.crt", path)
             await stop.wait()
+    if run_as.log is not None:
+        run_as.log.close()
     return 0
 
 
