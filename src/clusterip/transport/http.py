@@ -23,7 +23,8 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError
 from multidict import CIMultiDict
 
-from clusterip.transport.connection import HEAD_SECONDS, IDLE_SECONDS, Connection, Refused, taken
+from clusterip.transport.connection import HEAD_SECONDS, IDLE_SECONDS, Refused, taken
+from clusterip.transport.express import Express, Whole
 
 LINE_LIMIT = 256 * 1024  # the command of an exec travels in the request line
 BACKLOG = 1024
@@ -52,7 +53,7 @@ class Request:
 
     __slots__ = ("_query", "_raw", "begun", "headers", "lead", "method", "peer", "received", "target", "wants_upgrade")
 
-    def __init__(self, raw: web.BaseRequest, peer: Peer) -> None:
+    def __init__(self, raw: web.BaseRequest | Whole, peer: Peer) -> None:
         self._raw = raw
         self._query: dict[str, str] | None = None
         self.method: str = raw.method
@@ -97,6 +98,11 @@ class Request:
     async def body(self, limit: int) -> bytes:
         """The whole body; BodyTooLarge when it is longer than the limit, BodyBroken when it does not come whole."""
         raw = self._raw
+        if isinstance(raw, Whole):
+            if len(raw.body) > limit:
+                raise BodyTooLarge
+            self.received = raw.body
+            return self.received
         if not raw.can_read_body:
             return b""
         if (raw.content_length or 0) > limit:
@@ -105,21 +111,22 @@ class Request:
             raw.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         try:
             async with asyncio.timeout(BODY_SECONDS):
-                self.received = await self._whole(limit)
+                self.received = await _whole(raw, limit)
         except (RequestPayloadError, HttpProcessingError) as error:
             raise BodyBroken(str(error).partition("\n")[0]) from error
         except TimeoutError:
             raise BodyBroken(f"it did not arrive within {BODY_SECONDS:.0f} seconds") from None
         return self.received
 
-    async def _whole(self, limit: int) -> bytes:
-        parts, size = [], 0
-        while chunk := await self._raw.content.readany():
-            size += len(chunk)
-            if size > limit:
-                raise BodyTooLarge
-            parts.append(chunk)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+async def _whole(raw: web.BaseRequest, limit: int) -> bytes:
+    parts, size = [], 0
+    while chunk := await raw.content.readany():
+        size += len(chunk)
+        if size > limit:
+            raise BodyTooLarge
+        parts.append(chunk)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def _nothing() -> None:
@@ -237,7 +244,7 @@ class _Server(web.Server):
         self.peers: dict[RequestHandler, Peer] = {}
 
     def __call__(self) -> RequestHandler:
-        return Connection(self, loop=self._loop, **self._kwargs)
+        return Express(self, loop=self._loop, **self._kwargs)
 
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
         self.peers[handler] = _peer(transport)
