@@ -16,13 +16,13 @@ def test_a_full_disk_keeps_what_was_and_goes_on_later(tmp_path: Path) -> None:
     async def body() -> None:
         store = SqliteStore(tmp_path / "store.db")
         await store.commit([Write("/a", b"1", 0)])
-        pages = store._writer.execute("PRAGMA page_count").fetchone()[0]
-        store._writer.execute(f"PRAGMA max_page_count={pages + 1}")
+        pages = store._file.writer().execute("PRAGMA page_count").fetchone()[0]
+        store._file.writer().execute(f"PRAGMA max_page_count={pages + 1}")
         with pytest.raises(Unwritable) as failure:
             await store.commit([Write("/b", b"2", 0), Write("/c", b"x" * 100_000, 0)])
         assert failure.value.full
         assert [item.key for item in store.range("/")] == ["/a"]
-        store._writer.execute(f"PRAGMA max_page_count={pages + 100}")
+        store._file.writer().execute(f"PRAGMA max_page_count={pages + 100}")
         assert await store.commit([Write("/b", b"2", 0)]) == 2
         await store.close()
 
@@ -41,8 +41,8 @@ def test_a_file_that_is_no_store_is_one_line(tmp_path: Path) -> None:
 def test_durability_is_asked_for(tmp_path: Path) -> None:
     async def body() -> None:
         store = SqliteStore(tmp_path / "store.db")
-        assert store._writer.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
-        assert store._writer.execute("PRAGMA synchronous").fetchone()[0] == 2
+        assert store._file.writer().execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+        assert store._file.writer().execute("PRAGMA synchronous").fetchone()[0] == 2
         await store.close()
 
     asyncio.run(body())
@@ -68,10 +68,10 @@ def test_a_compaction_that_the_disk_refuses_is_tried_again_later(tmp_path: Path)
         store = SqliteStore(tmp_path / "store.db")
         for n in range(20):
             await store.commit([Write("/a", b"%d" % n, n)])
-        store._writer.execute("PRAGMA query_only=ON")
+        store._file.writer().execute("PRAGMA query_only=ON")
         with pytest.raises(Unwritable):
             await store.compact(10)
-        store._writer.execute("PRAGMA query_only=OFF")
+        store._file.writer().execute("PRAGMA query_only=OFF")
         await store.compact(15)
         assert store._reader.execute("SELECT COUNT(*) FROM log WHERE revision > 0").fetchone()[0] == 6
         await store.close()

@@ -14,10 +14,10 @@ import logging
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-from clusterip.failure import Failure
 from clusterip.store.base import (
     Compacted,
     Conflict,
@@ -30,21 +30,12 @@ from clusterip.store.base import (
     check_revision,
     last_key,
 )
+from clusterip.store.sqlitecompact import HISTORY_BYTES, Volume, ends, forget, give_back, roll_back
+from clusterip.store.sqlitefile import StoreFile, damaged, is_damage, is_full
 
 log = logging.getLogger(__name__)
 
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS log (
-    revision INTEGER PRIMARY KEY,
-    key      TEXT    NOT NULL,
-    created  INTEGER NOT NULL,  -- the revision at which the key came to be
-    previous INTEGER NOT NULL,  -- the key's former revision, 0 when it did not exist
-    value    BLOB               -- NULL: deleted
-);
-CREATE INDEX IF NOT EXISTS log_by_key ON log (key, revision);
-INSERT OR IGNORE INTO log VALUES (0, '', 0, 0, NULL);
-"""
-SETTINGS = ("journal_mode=WAL", "synchronous=FULL", "wal_autocheckpoint=2000", "busy_timeout=5000")
+ROW_BYTES = 200  # a row's key, its place in the index
 
 LATEST = "SELECT revision, created, value FROM log WHERE key = ? AND revision <= ? ORDER BY revision DESC LIMIT 1"
 RANGE = """
@@ -57,15 +48,7 @@ SELECT log.revision, log.key, log.value, log.created, old.value, old.created, ol
 FROM log LEFT JOIN log AS old ON old.revision = log.previous AND log.previous > 0
 WHERE log.revision > ? AND log.revision <= ? AND log.key >= ? AND log.key < ? ORDER BY log.revision
 """
-SUPERSEDED = """
-DELETE FROM log WHERE revision > 0 AND revision <= ?1 AND (
-    value IS NULL OR EXISTS (
-        SELECT 1 FROM log AS later WHERE later.key = log.key AND later.revision > log.revision AND later.revision <= ?1
-    )
-)
-"""
-
-Job = Callable[[sqlite3.Connection], None]
+Job = Callable[[], None]
 
 
 class SqliteStore(Sole):
@@ -73,19 +56,24 @@ class SqliteStore(Sole):
 
     def __init__(self, path: Path) -> None:
         """Open or make the file; a Failure says why it cannot be used."""
-        try:
-            self._reader = _connect(path)
-            self._reader.executescript(SCHEMA)
-            self._writer = _connect(path)
-            self._revision = int(self._reader.execute("SELECT MAX(revision) FROM log").fetchone()[0])
-            self._compacted = int(self._reader.execute("SELECT previous FROM log WHERE revision = 0").fetchone()[0])
-        except sqlite3.Error as error:
-            raise Failure(f"cannot use the store {path}: {error}") from error
-        self._revision = max(self._revision, self._compacted)
+        self._file = StoreFile(path)
+        self._revision, self._compacted = ends(self._reader)
+        self._volume = Volume()
+        self._damage = ""
         self._followers: list[Follower] = []
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="store-writer", daemon=True)
         self._thread.start()
+        if self._file.is_large:
+            threading.Thread(target=self._look_for_damage, name="store-check", daemon=True).start()
+
+    @property
+    def _reader(self) -> sqlite3.Connection:
+        return self._file.reader
+
+    @property
+    def trouble(self) -> str:  # type: ignore[override]
+        return self._file.trouble or self._damage
 
     @property
     def revision(self) -> int:
@@ -100,9 +88,9 @@ class SqliteStore(Sole):
         loop = asyncio.get_running_loop()
         done: asyncio.Future[int] = loop.create_future()
 
-        def job(connection: sqlite3.Connection) -> None:
+        def job() -> None:
             try:
-                events = _transact(connection, writes)
+                events = _transact(self._file.writer(), writes)
             except Exception as error:
                 loop.call_soon_threadsafe(_fail, done, error)
             else:
@@ -114,32 +102,44 @@ class SqliteStore(Sole):
     def _publish(self, events: list[Event], done: asyncio.Future[int]) -> None:
         if events:
             self._revision = events[-1].revision
+            self._volume.add(self._revision, sum(len(event.value or b"") + ROW_BYTES for event in events))
+            if self._volume.held > HISTORY_BYTES:
+                self._shorten()
         for follower in list(self._followers):
             follower(events)
         _settle(done, self._revision)
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
-            job(self._writer)
+            job()
 
     def get(self, key: str, revision: int = 0) -> KeyValue | None:
         at = check_revision(revision, self._revision, self._compacted)
-        row = self._reader.execute(LATEST, (key, at)).fetchone()
+        row = next(self._rows(LATEST, (key, at)), None)
         return KeyValue(key, row[2], row[1], row[0]) if row and row[2] is not None else None
 
     def range(self, prefix: str, *, revision: int = 0, after: str = "", limit: int = 0) -> list[KeyValue]:
         at = check_revision(revision, self._revision, self._compacted)
-        rows = self._reader.execute(RANGE, (prefix, last_key(prefix), after, at, limit or -1))
+        rows = self._rows(RANGE, (prefix, last_key(prefix), after, at, limit or -1))
         return [KeyValue(*row) for row in rows]
 
     def history(self, prefix: str, after: int) -> list[Event]:
         if after < self._compacted:
             raise Compacted(after, self._compacted)
-        rows = self._reader.execute(HISTORY, (after, self._revision, prefix, last_key(prefix)))
+        rows = self._rows(HISTORY, (after, self._revision, prefix, last_key(prefix)))
         return [
             Event(revision, key, value, KeyValue(key, *old) if old[2] is not None else None, created)
             for revision, key, value, created, *old in rows
         ]
+
+    def _rows(self, query: str, values: tuple[Any, ...]) -> Iterator[Any]:
+        """What the file says; what cannot be read is never taken for nothing."""
+        try:
+            yield from self._reader.execute(query, values)
+        except sqlite3.DatabaseError as error:
+            if is_damage(error):
+                raise damaged(self._file.path, str(error)) from error
+            raise
 
     def follow(self, follower: Follower, others: Follower | None = None) -> Callable[[], None]:
         self._followers.append(follower)
@@ -151,39 +151,70 @@ class SqliteStore(Sole):
         check_revision(revision, self._revision, 0)
         loop = asyncio.get_running_loop()
         done: asyncio.Future[int] = loop.create_future()
-        self._compacted = revision  # readers are turned away before rows go
 
-        def job(connection: sqlite3.Connection) -> None:
+        def tell(error: Exception | None) -> None:
+            loop.call_soon_threadsafe(_told, done, revision, error)
+
+        self._forget(revision, tell)
+        await asyncio.shield(done)
+
+    def _shorten(self) -> None:
+        """History grew faster than time forgets it: its older half goes now."""
+        middle = self._volume.middle()
+        if middle > self._compacted:
+            log.info("History is large, forgetting its older half", extra={"kv": {"revision": middle}})
+            self._forget(middle, _warn)
+
+    def _forget(self, revision: int, tell: Callable[[Exception | None], None]) -> None:
+        """Turn readers away, then delete piece after piece, commits between them."""
+        self._compacted = revision
+        self._volume.forgotten(revision)
+
+        def job() -> None:
             try:
-                _forget(connection, revision)
+                writer = self._file.writer()
+                if forget(writer, revision) < revision:
+                    self._jobs.put(job)
+                    return
+                if give_back(writer):
+                    self._jobs.put(job)
+                    return
+                tell(None)
             except sqlite3.Error as error:
-                loop.call_soon_threadsafe(_fail, done, Unwritable(str(error), full=_is_full(error)))
+                tell(Unwritable(str(error), full=is_full(error)))
             except Exception as error:
-                loop.call_soon_threadsafe(_fail, done, error)
-            else:
-                loop.call_soon_threadsafe(_settle, done, revision)
+                tell(error)
 
         self._jobs.put(job)
-        await asyncio.shield(done)
+
+    def _look_for_damage(self) -> None:
+        """A large file is checked while it serves, by a thread of its own."""
+        if what := self._file.faults():
+            log.error("The store is damaged", extra={"kv": {"store": self._file.path, "err": what}})
+            self._damage = str(damaged(self._file.path, what))
 
     async def close(self) -> None:
         self._followers.clear()
         self._jobs.put(None)
         await asyncio.get_running_loop().run_in_executor(None, self._thread.join)
-        self._writer.close()
-        self._reader.close()
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    for setting in SETTINGS:
-        connection.execute(f"PRAGMA {setting}")
-    return connection
+        self._file.close()
 
 
 def _settle(done: asyncio.Future[int], revision: int) -> None:
     if not done.done():
         done.set_result(revision)
+
+
+def _told(done: asyncio.Future[int], revision: int, error: Exception | None) -> None:
+    if error is None:
+        _settle(done, revision)
+    else:
+        _fail(done, error)
+
+
+def _warn(error: Exception | None) -> None:
+    if error is not None:
+        log.warning("Could not forget old history, trying again later", extra={"kv": {"err": error}})
 
 
 def _fail(done: asyncio.Future[int], error: Exception) -> None:
@@ -198,23 +229,11 @@ def _transact(connection: sqlite3.Connection, writes: Sequence[Write]) -> list[E
         events = _insert(connection, writes)
         connection.execute("COMMIT")
     except BaseException as error:
-        _roll_back(connection)
+        roll_back(connection)
         if isinstance(error, sqlite3.Error):
-            raise Unwritable(str(error), full=_is_full(error)) from error
+            raise Unwritable(str(error), full=is_full(error)) from error
         raise
     return events
-
-
-def _is_full(error: sqlite3.Error) -> bool:
-    return getattr(error, "sqlite_errorname", "") in ("SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHMSIZE")
-
-
-def _roll_back(connection: sqlite3.Connection) -> None:
-    if connection.in_transaction:
-        try:
-            connection.execute("ROLLBACK")
-        except sqlite3.Error as error:  # SQLite has rolled back by itself
-            log.warning("Rollback failed", extra={"kv": {"err": error}})
 
 
 def _insert(connection: sqlite3.Connection, writes: Sequence[Write]) -> list[Event]:
@@ -232,14 +251,3 @@ def _insert(connection: sqlite3.Connection, writes: Sequence[Write]) -> list[Eve
         connection.execute("INSERT INTO log VALUES (?, ?, ?, ?, ?)", (revision, write.key, created, found, write.value))
         events.append(Event(revision, write.key, write.value, old, created))
     return events
-
-
-def _forget(connection: sqlite3.Connection, revision: int) -> None:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        connection.execute("UPDATE log SET previous = ? WHERE revision = 0", (revision,))
-        connection.execute(SUPERSEDED, (revision,))
-        connection.execute("COMMIT")
-    except BaseException:
-        _roll_back(connection)
-        raise
