@@ -63,8 +63,8 @@ def test_damage_of_a_large_file_is_found_while_it_serves(tmp_path: Path, monkeyp
     page = connection.execute("PRAGMA page_size").fetchone()[0]
     connection.close()
     with open(path, "r+b") as file:
-        file.seek((root - 1) * page + page // 2)
-        file.write(os.urandom(page // 2))
+        file.seek((root - 1) * page)
+        file.write(b"\xff" * page)
 
     async def body() -> None:
         store = SqliteStore(path)
