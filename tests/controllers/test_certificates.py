@@ -87,7 +87,7 @@ def test_a_request_becomes_a_certificate_that_the_server_believes() -> None:
 async def _whole_way() -> None:
     async with serving() as api, api.client() as client, asyncio.TaskGroup() as group:
         pair = api.server.identity.authority.pair
-        config = api.config()
+        config = api.config("system:kube-controller-manager")
         controllers = group.create_task(serve(config, config, ["certificates"], SystemClock(), pair))
         seen: Informer[Any] = Informer(client, CSRS, lambda tree: tree)
         following = group.create_task(seen.run())

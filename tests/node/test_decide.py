@@ -128,3 +128,15 @@ def test_active_deadline() -> None:
     [fail] = decide(one, seen(c=RUNNING), 100.0, after).steps
     assert isinstance(fail, Fail)
     assert fail.reason == "DeadlineExceeded"
+
+
+def test_an_ephemeral_container_is_started_once_and_ends_with_the_pod() -> None:
+    one = pod(ephemeralContainers=[{"name": "d", "image": "busybox"}])
+    (name,) = (container.name for container in one.app_containers)
+    going = {name: Seen(state="running", attempt=0)}
+    assert steps(one, seen(**going)) == [Start("d", 0)]
+    assert steps(one, seen(**going, d=exited(1))) == []
+    assert not is_over(one, seen(**going, d=exited(1)))
+    gone = Pod({**one.tree, "metadata": {**one.meta, "deletionTimestamp": "2026-01-01T00:00:00Z"}})
+    ending = seen(**going, d=Seen(state="running", attempt=0))
+    assert [step.name for step in steps(gone, ending) if isinstance(step, Kill)] == ["d", name]

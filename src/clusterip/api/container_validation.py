@@ -395,3 +395,29 @@ def _seccomp(path: str, profile: Tree | None) -> list[FieldError]:
     if kind != "Localhost" and local is not None:
         return [invalid(f"{path}.localhostProfile", local, "can only be set when seccomp type is Localhost")]
     return supported(f"{path}.type", kind, ("Localhost", "RuntimeDefault", "Unconfined"))
+
+
+# --- ephemeral containers --------------------------------------------------------------------------------------------
+
+_EPHEMERAL = (
+    "name image command args workingDir envFrom env volumeMounts volumeDevices terminationMessagePath "
+    "terminationMessagePolicy imagePullPolicy securityContext stdin stdinOnce tty targetContainerName"
+)
+EPHEMERAL_FIELDS = frozenset(_EPHEMERAL.split())
+
+
+def ephemeral_errors(path: str, container: Tree, others: set[str]) -> list[FieldError]:
+    """What an ephemeral container may not have, beside what holds of any."""
+    found: list[FieldError] = []
+    target = container.get("targetContainerName")
+    if target and target not in others:
+        found.append(not_found(f"{path}.targetContainerName", target))
+    for field, value in container.items():
+        if field not in EPHEMERAL_FIELDS and value not in (None, [], {}, ""):
+            found.append(forbidden(f"{path}.{field}", "cannot be set for an Ephemeral Container"))
+    for number, mount in enumerate(container.get("volumeMounts") or ()):
+        for field in ("subPath", "subPathExpr"):
+            if mount.get(field):
+                where = f"{path}.volumeMounts[{number}].{field}"
+                found.append(forbidden(where, "cannot be set for an Ephemeral Container"))
+    return found

@@ -13,6 +13,7 @@ from clusterip.api.checks import each, label_map, reasons, supported
 from clusterip.api.container_validation import (
     MAX_ID,
     container_errors,
+    ephemeral_errors,
     host_port_errors,
     probe_errors,
     resource_errors,
@@ -93,8 +94,10 @@ def _containers(path: str, spec: Tree, volumes: frozenset[str]) -> list[FieldErr
     for where, container in each(f"{path}.initContainers", init):
         found += container_errors(where, container, volumes, grace)
         found += _init_container(where, container, grace) + _seen(where, container, seen)
+    others = set(seen)
     for where, container in each(f"{path}.ephemeralContainers", spec.get("ephemeralContainers")):
         found += container_errors(where, container, volumes, grace) + _seen(where, container, seen)
+        found += ephemeral_errors(where, container, others)
     host = bool(spec.get("hostNetwork"))
     found += host_port_errors(f"{path}.containers", containers, host)
     return found + host_port_errors(f"{path}.initContainers", init, host)

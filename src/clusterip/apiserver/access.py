@@ -124,6 +124,7 @@ RULES: dict[str, Sequence[Rule]] = {
             "pods/binding pods/eviction bindings tokenreviews subjectaccessreviews *",
         ),
         rule("escalate", "clusterroles"),
+        rule("approve sign", "signers", groups=frozenset({"certificates.k8s.io"})),
     ],
     "system:kube-scheduler": [
         rule(READ, "*"),

@@ -38,8 +38,8 @@ NODE_USAGES: Final = {"digital signature", "key encipherment"}
 
 class Request(Frozen, frozen=True):
     metadata: Meta
-    spec: dict[str, Any] = {}
-    status: dict[str, Any] = {}
+    spec: dict[str, Any] = {}  # noqa: RUF012 - msgspec copies it
+    status: dict[str, Any] = {}  # noqa: RUF012
 
     def conditions(self) -> list[Tree]:
         return list(self.status.get("conditions") or ())

@@ -126,6 +126,8 @@ def _advance(pod: Pod, seen: PodSeen, now: float) -> tuple[list[Step], list[floa
             _keep(pod, container, one, "OnFailure" if pod.restart_policy != "Never" else "Never", now, steps, wakes)
         if not begun and not _init_done(container, one):
             return steps, wakes
+    for container in pod.ephemeral_containers:
+        _keep(pod, container, seen.of(container.name), "Never", now, steps, wakes)
     for container in pod.app_containers:
         _keep(pod, container, seen.of(container.name), pod.restart_policy, now, steps, wakes)
     return steps, wakes
@@ -157,7 +159,8 @@ def probe_grace(pod: Pod, container: Container, unhealthy: str) -> int:
 
 def _end(pod: Pod, seen: PodSeen, last: Step | None) -> Decision:
     """Kill what runs (sidecars after the others, in reverse), then remove the sandbox, then the last step."""
-    running = [c for c in pod.app_containers if seen.of(c.name).state == "running"]
+    main = (*pod.ephemeral_containers, *pod.app_containers)
+    running = [c for c in main if seen.of(c.name).state == "running"]
     running = running or [c for c in pod.init_containers if not c.is_sidecar and seen.of(c.name).state == "running"]
     running = running or [c for c in reversed(pod.init_containers) if seen.of(c.name).state == "running"][:1]
     if running:

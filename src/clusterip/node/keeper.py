@@ -97,7 +97,8 @@ class Keeper:
     @property
     def field_path(self) -> str:
         """Where the container is in its pod, as events say it."""
-        return f"spec.{'initContainers' if self.container.init else 'containers'}{{{self.name}}}"
+        kind = "initContainers" if self.container.init else "containers"
+        return f"spec.{'ephemeralContainers' if self.container.ephemeral else kind}{{{self.name}}}"
 
     @property
     def newest(self) -> AttemptRecord | None:
@@ -120,10 +121,10 @@ class Keeper:
 
     # -- beginning ----------------------------------------------------------------------------------------------------
 
-    async def start(self, attempt: int, around: Surroundings) -> None:
+    async def start(self, attempt: int, around: Surroundings, beside: int = 0) -> None:
         """Begin an attempt; what goes wrong becomes a waiting reason or a failed attempt."""
         container, pod = self.container, self._place.pod()
-        order = Order(pod, container, attempt, around, self._place.folder)
+        order = Order(pod, container, attempt, around, self._place.folder, beside)
         await self._forget_older()
         try:
             image = resolve(self._tools, container)

@@ -54,6 +54,8 @@ class Order:
     attempt: int
     around: Surroundings
     folder: PodFolder
+    beside: int = 0
+    """The process whose processes it is to see; 0: none but its own."""
 
     @property
     def path(self) -> Path:
@@ -234,6 +236,7 @@ def _parts(
         oom_score=resources.oom_score(pod, container, tools.memory_bytes),
         available=tools.capabilities,
         host_pid=bool(pod.spec.get("hostPID")),
+        beside=order.beside,
     )
 
 

@@ -51,6 +51,8 @@ class Container:
 
     tree: Tree
     init: bool = False
+    ephemeral: bool = False
+    """Came to a pod that runs already, and is started once."""
 
     @cached_property
     def name(self) -> str:
@@ -156,9 +158,13 @@ class Pod:
     def app_containers(self) -> Sequence[Container]:
         return [Container(tree) for tree in self.spec.get("containers") or ()]
 
+    @cached_property
+    def ephemeral_containers(self) -> Sequence[Container]:
+        return [Container(tree, ephemeral=True) for tree in self.spec.get("ephemeralContainers") or ()]
+
     @property
     def containers(self) -> Sequence[Container]:
-        return [*self.init_containers, *self.app_containers]
+        return [*self.init_containers, *self.app_containers, *self.ephemeral_containers]
 
     def container(self, name: str) -> Container | None:
         return next((c for c in self.containers if c.name == name), None)

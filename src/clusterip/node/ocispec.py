@@ -55,6 +55,7 @@ class Parts:
     oom_score: int | None = None
     available: frozenset[str] = frozenset()  # capabilities that this node has
     host_pid: bool = False
+    beside: int = 0  # the process whose processes it sees too
     sysfs: bool = True
 
 
@@ -144,6 +145,8 @@ def _bind(bind: BindMount) -> Tree:
 def _linux(parts: Parts, privileged: bool) -> Tree:
     kinds = ["mount"] if parts.host_pid else ["pid", "mount"]
     namespaces: list[Tree] = [{"type": kind} for kind in kinds]
+    if parts.beside and not parts.host_pid:
+        namespaces[0]["path"] = f"/proc/{parts.beside}/ns/pid"
     namespaces += [{"type": kind, "path": path} for kind, path in parts.namespaces.items()]
     tree: Tree = {"namespaces": namespaces, "rootfsPropagation": "rslave"}
     devices = [{"allow": privileged, "access": "rwm"}]

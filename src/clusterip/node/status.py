@@ -44,6 +44,9 @@ def pod_status(pod: Pod, seen: PodSeen, former: Tree, facts: Facts) -> Tree:
     }
     if pod.init_containers:
         status["initContainerStatuses"] = [container_status(pod, c, seen) for c in pod.init_containers]
+    if pod.ephemeral_containers:
+        told = [container_status(pod, c, seen) for c in pod.ephemeral_containers]
+        status["ephemeralContainerStatuses"] = [{**one, "ready": False} for one in told]
     if seen.ip:
         status |= {"podIP": seen.ip, "podIPs": [{"ip": seen.ip}]}
     if generation := pod.meta.get("generation"):

@@ -68,12 +68,14 @@ class PodWorker:
         self._publisher = Publisher(tools.client, dict(pod.status))
         self._preparation = Preparation(tools, self.folder, self.sources_changed)
         self._group: asyncio.TaskGroup | None = None
+        self._place: Place | None = None
 
     # -- news ---------------------------------------------------------------------------------------------------------
 
     def update(self, pod: Pod) -> None:
         """The API has a newer state of the pod."""
         former, self.pod = self.pod, pod
+        self._keep_new()
         if former.is_terminating and pod.grace < former.grace:
             self._hasten(pod.grace)
         self._wake.set()
@@ -134,11 +136,18 @@ class PodWorker:
         )
         if self.record.sandbox and not self._preparation.sandbox_stands(self.pod):
             self.record = msgspec.structs.replace(self.record, sandbox=False)
+        self._place = place
+        self._keep_new()
+
+    def _keep_new(self) -> None:
+        """Containers that nobody keeps yet: all at first, ephemeral ones as they come."""
+        if self._place is None:
+            return
         for container in self.pod.containers:
-            attempts = list(self.record.attempts.get(container.name, ()))
-            self.keepers[container.name] = Keeper(
-                place, container.name, attempts, self.record.delays.get(container.name)
-            )
+            if container.name not in self.keepers:
+                attempts = list(self.record.attempts.get(container.name, ()))
+                delay = self.record.delays.get(container.name)
+                self.keepers[container.name] = Keeper(self._place, container.name, attempts, delay)
 
     async def _turn(self, group: asyncio.TaskGroup) -> None:
         """Look, decide, act, tell, wait."""
@@ -201,7 +210,7 @@ class PodWorker:
                 await self._prepare()
             case steps.Start(name, attempt):
                 around = self._preparation.surroundings(self.pod, self.address)
-                await self.keepers[name].start(attempt, around)
+                await self.keepers[name].start(attempt, around, self._beside(name))
             case steps.Kill(name, grace, why):
                 self._kill(group, name, VANISHED_GRACE if self.vanished else grace, why)
             case steps.Drain():
@@ -236,6 +245,13 @@ class PodWorker:
         except (OSError, TimeoutError, ApiError, Unreachable, ValueError) as error:
             self._say(WARNING, "FailedCreatePodSandBox", f"Failed to create pod sandbox: {_words(error)}")
             self._retry_later()
+
+    def _beside(self, name: str) -> int:
+        """The first process of the container that an ephemeral one is to look at."""
+        container = self.pod.container(name)
+        target = self.keepers.get(str(container.tree.get("targetContainerName"))) if container else None
+        newest = target.newest if target is not None else None
+        return newest.pid if newest is not None and not newest.ended else 0
 
     def _retry_later(self) -> None:
         self._retry_at = self.tools.clock.monotonic() + self._retry_delay

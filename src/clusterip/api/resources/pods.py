@@ -5,7 +5,7 @@ Stage: none; a record.  Truth: kube-apiserver's Pod strategy, selectable fields 
 
 from __future__ import annotations
 
-from clusterip.api import pod, pod_table, pod_validation, pod_warnings
+from clusterip.api import pod, pod_table, pod_sides, pod_validation, pod_warnings
 from clusterip.api.meta import Tree
 from clusterip.api.names import name_is_subdomain
 from clusterip.api.resource import Subresource
@@ -32,13 +32,15 @@ POD = core(
     subresources={
         "attach": Subresource(kind="PodAttachOptions", verbs=STREAM),
         "binding": Subresource(kind="Binding", verbs=("create",)),
-        "ephemeralcontainers": Subresource(kind="Pod"),
+        "ephemeralcontainers": Subresource(
+            kind="Pod", prepare=pod_sides.prepare_ephemeral, validate=pod_sides.validate_ephemeral
+        ),
         "eviction": Subresource(kind="Eviction", group="policy", version="v1", verbs=("create",)),
         "exec": Subresource(kind="PodExecOptions", verbs=STREAM),
         "log": Subresource(kind="Pod", verbs=("get",)),
         "portforward": Subresource(kind="PodPortForwardOptions", verbs=STREAM),
         "proxy": Subresource(kind="PodProxyOptions", verbs=("create", "delete", "get", "patch", "update")),
-        "resize": Subresource(kind="Pod"),
+        "resize": Subresource(kind="Pod", prepare=pod_sides.prepare_resize, validate=pod_sides.validate_resize),
         "status": Subresource(kind="Pod"),
     },
     default=pod.default_pod,
