@@ -51,7 +51,13 @@ def test_the_numbers_of_a_sort_are_shown() -> None:
     assert series is measures.series(found("GET", PODS), known=True)
     series.ended(200, 0.001, 0.0, 500)
     series.ended(200, 2.2, 1.5, 5_000_000)
-    measures.sent("", "v1", "pods").told(2000, times=3)
+    sent = measures.sent("", "v1", "pods")
+    sizes = sent.follow()
+    sizes += [2000, 2000]
+    measures.settle()
+    sizes.append(2000)
+    sent.forget(sizes)
+    assert sent.lists == []
     text = measures.registry.render()
     place = 'group="",version="v1",resource="pods",subresource="",scope="namespace",component="apiserver"'
     assert f'apiserver_request_total{{verb="LIST",dry_run="",{place},code="200"}} 2' in text

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import resource
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -165,17 +166,30 @@ class Series:
 
 @dataclass(slots=True)
 class Sent:
-    """The numbers of one resource's watchers."""
+    """The numbers of one resource's watchers. Each has a list that it adds to: nothing is cheaper."""
 
-    sizes: Histogram
+    histogram: Histogram
     events: int = 0
+    lists: list[list[int]] = field(default_factory=list)
 
-    def told(self, size: int, times: int = 1) -> None:
-        """An event of a size was written, to so many."""
-        self.events += times
-        sizes = self.sizes
-        sizes.counts[bisect_left(sizes.bounds, size)] += times
-        sizes.total += size * times
+    def follow(self) -> list[int]:
+        """A watcher's list of sizes."""
+        self.lists.append([])
+        return self.lists[-1]
+
+    def forget(self, sizes: list[int]) -> None:
+        """The watcher is gone."""
+        self.take(sizes)
+        self.lists[:] = [each for each in self.lists if each is not sizes]
+
+    def take(self, sizes: list[int]) -> None:
+        """Count what a list holds."""
+        histogram = self.histogram
+        for size, times in Counter(sizes).items():
+            histogram.counts[bisect_left(histogram.bounds, size)] += times
+            histogram.total += size * times
+        self.events += len(sizes)
+        sizes.clear()
 
 
 class Measures:
@@ -223,6 +237,13 @@ class Measures:
         if key not in self._sent:
             self._sent[key] = Sent(self.registry.histogram("apiserver_watch_events_sizes", *key))
         return self._sent[key]
+
+    def settle(self) -> None:
+        """Count what watchers have noted: before the numbers are shown, and now and then."""
+        for sent in self._sent.values():
+            for sizes in sent.lists:
+                if sizes:
+                    sent.take(sizes)
 
     def _requests(self) -> Mapping[Labels, float]:
         return {

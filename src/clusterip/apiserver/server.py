@@ -144,6 +144,7 @@ class ApiServer:
                 group.create_task(self.core.writes.run(), name="writes"),
                 group.create_task(expiry.run(self.core), name="expiry"),
                 group.create_task(self._custom.run(), name="custom resources"),
+                group.create_task(self.app.traffic.run(), name="traffic"),
                 group.create_task(repair.Repair(self.core).run(), name="repair"),
             ]
             try:

@@ -22,7 +22,7 @@ from clusterip.apiserver.cache import Change, Collection
 from clusterip.apiserver.core import Core
 from clusterip.apiserver.flow import Gate, Lane, Level, TooMany
 from clusterip.apiserver.flows import Plan, plan_of
-from clusterip.apiserver.metrics import Measures, Series
+from clusterip.apiserver.metrics import Measures, Sent, Series
 from clusterip.apiserver.routing import Route
 from clusterip.clock import rfc3339_micro
 from clusterip.transport.exposition import CONTENT_TYPE, Labels
@@ -31,6 +31,7 @@ from clusterip.transport.http import Answer, Request, Response, Sink, Stream, Ta
 READ_ONLY = ("get", "list", "watch", "head")
 OPEN = ("exec", "attach", "portforward", "proxy", "log")  # subresources whose requests stay open
 MOST_LANES = 4096
+SETTLE_SECONDS = 5.0
 OBJECTS_A_SEAT, WIDEST = 100, 10
 TOO_MANY = "Too many requests, please try again later."
 Taker = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -82,11 +83,13 @@ class Peak:
 class Visit:
     """One request while it is here."""
 
-    __slots__ = ("_told", "_traffic", "audit_id", "request", "seats", "sort", "started", "waited")
+    __slots__ = ("_sent", "_sizes", "_told", "_traffic", "audit_id", "request", "seats", "sort", "started", "waited")
 
     def __init__(self, traffic: Traffic, request: Request, audit_id: bytes, started: float) -> None:
         self._traffic = traffic
         self._told: Told | None = None
+        self._sent: Sent | None = None
+        self._sizes: list[int] = []
         self.request = request
         self.audit_id = audit_id
         self.started = started
@@ -110,6 +113,8 @@ class Visit:
             if found.verb != "watch":
                 return True
             self.request.begun = self.begun
+            self._sent = self._traffic.measures.sent(found.group, found.version, sort.series.place[2])
+            self.request.sizes = self._sizes = self._sent.follow()
         seats = 1 if sort.lists is None else _width(sort.lists, found, self.request.query)
         if not self._traffic.gate.enter(sort.lane, seats):
             self.seats = -seats
@@ -184,6 +189,9 @@ class Visit:
         if self.seats > 0:
             self.begun()
         sort, traffic = self.sort, self._traffic
+        if self._sent is not None:
+            self._sent.forget(self._sizes)
+            self._sent = None
         if sort is not None:
             sort.series.ended(code, traffic.now() - self.started, self.waited, size)
         else:
@@ -351,7 +359,14 @@ class Traffic:
 
     # --- numbers
 
+    async def run(self) -> None:
+        """Keep what watchers note short, for the server's life."""
+        while True:
+            await asyncio.sleep(SETTLE_SECONDS)
+            self.measures.settle()
+
     def metrics(self) -> Response:
+        self.measures.settle()
         return Response(200, self.measures.registry.render().encode(), CONTENT_TYPE)
 
     def _show(self) -> None:

@@ -1,8 +1,9 @@
 """watch: changes as they happen, from any revision that history still has.
 
 Stage: serve.  In: a Call.  Out: a Stream of events.
-Rules: an event is encoded and framed once for each form and written to every watcher of that form; a watcher that does
-       not take its bytes is cut off; an object that begins or ceases to match a selector is ADDED or DELETED.
+Rules: an event is encoded and framed once for each form and written to every watcher of that form; a watcher that falls
+       behind is sent more only as it takes it, and is cut off when it takes nothing, or owes too much; an object that
+       begins or ceases to match a selector is ADDED or DELETED.
 Truth: kubernetes.io/docs/reference/using-api/api-concepts (watches, bookmarks, streaming lists); KEP-3157.
 """
 
@@ -26,7 +27,8 @@ from clusterip.apiserver.selecting import Selection, selection
 from clusterip.store.base import Compacted
 from clusterip.transport.http import Sink, Stream, framed
 
-SLOW = 16 * 1024 * 1024  # bytes a watcher may leave untaken
+SLOW = 1024 * 1024  # bytes a watcher may leave untaken, before it is sent only what it takes
+OWED = 64 * 1024 * 1024  # bytes of objects that wait for a watcher that is behind
 CHUNK = 256 * 1024  # of initial events between two waits for the client
 BOOKMARK_SECONDS = 60.0
 SHORTEST, LONGEST = 1800, 3600  # seconds of a watch that names no timeout
@@ -37,7 +39,20 @@ numbers = count(1)
 class Watch:
     """One watcher: what it wants, in which form, and how far it is."""
 
-    __slots__ = ("_bookmarks", "_call", "_core", "_headed", "_more", "_selection", "_sink", "_waiting", "revision")
+    __slots__ = (
+        "_bookmarks",
+        "_call",
+        "_converts",
+        "_core",
+        "_headed",
+        "_more",
+        "_owed",
+        "_selection",
+        "_sent_sizes",
+        "_sink",
+        "_waiting",
+        "revision",
+    )
 
     def __init__(self, core: Core, call: Call, sink: Sink, chosen: Selection, revision: int, bookmarks: bool) -> None:
         self._core = core
@@ -46,15 +61,21 @@ class Watch:
         self._selection = chosen
         self._bookmarks = bookmarks
         self._headed = call.form.shape == "Table"
-        self._waiting: list[Change] | None = []  # while initial events are on their way
-        self._more = asyncio.Event() if call.served.converter is not None else None
+        self._waiting: list[Change] | None = []  # while initial events are on their way, or it is behind
+        self._owed = 0
+        self._converts = call.served.converter is not None
+        self._more = asyncio.Event()
+        self._sent_sizes = call.request.sizes
         self.revision = revision
 
     def heard(self, change: Change) -> None:
         """Called by the collection for every change, in order."""
         if self._waiting is not None:
             self._waiting.append(change)
-            if self._more is not None:
+            self._owed += len(change.entry.body)
+            if self._owed > OWED:
+                self._sink.abort()
+            if self._converts:
                 self._more.set()
             return
         self._send(change)
@@ -66,9 +87,12 @@ class Watch:
         kind, entry = self._told(change)
         if not kind:
             return
-        self._sink.write(self._encoded(change, kind, entry))
-        if self._sink.buffered > SLOW:
-            self._sink.abort()
+        made = self._encoded(change, kind, entry)
+        self._sink.write(made)
+        self._sent_sizes.append(len(made))
+        if self._waiting is None and self._sink.buffered > SLOW:
+            self._waiting = []
+            self._more.set()
 
     def _told(self, change: Change) -> tuple[str, Entry]:
         """What the change is to someone who sees this selection only; "" for nothing."""
@@ -117,11 +141,13 @@ class Watch:
 
     async def begin(self, entries: Iterable[Entry], revision: int, marked: bool) -> None:
         """Send the present as ADDED events; then, if asked, the bookmark that ends them; then follow."""
-        if self._more is not None:
+        if self._converts:
             entries = list(entries)
             await self._learn(entries)
         for entry in entries:
-            self._sink.write(self._frame("ADDED", entry))
+            made = self._frame("ADDED", entry)
+            self._sink.write(made)
+            self._sent_sizes.append(len(made))
             self._headed = False
             await self._breathe()
         self.revision = revision
@@ -134,19 +160,18 @@ class Watch:
             await self._sink.drain()
 
     async def _follow(self) -> None:
+        await self._breathe()
         while self._waiting:
             waiting, self._waiting = self._waiting, []
             for change in waiting:
                 await self._sent(change)
                 await self._breathe()
-        if self._more is None:
+                self._owed -= len(change.entry.body)
+        if not self._converts:
             self._waiting = None
 
     async def rest(self, seconds: float) -> None:
-        """Wait; where versions are converted, send meanwhile what happens."""
-        if self._more is None:
-            await asyncio.sleep(seconds)
-            return
+        """Wait; meanwhile send what waits: where versions are converted, and to a watcher that fell behind."""
         end = asyncio.get_running_loop().time() + seconds
         with suppress(TimeoutError):
             while True:

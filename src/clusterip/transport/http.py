@@ -11,11 +11,12 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import parse_qsl, unquote
 
 from aiohttp import web
@@ -48,10 +49,31 @@ class Peer:
     organizations: tuple[str, ...] = ()
 
 
+class Sizes(Protocol):
+    """Takes numbers."""
+
+    def append(self, size: int, /) -> None: ...
+
+
+NO_SIZES: Sizes = deque(maxlen=0)
+
+
 class Request:
     """One request. `target` is the path and query as sent; `path` is decoded by segment."""
 
-    __slots__ = ("_query", "_raw", "begun", "headers", "lead", "method", "peer", "received", "target", "wants_upgrade")
+    __slots__ = (
+        "_query",
+        "_raw",
+        "begun",
+        "headers",
+        "lead",
+        "method",
+        "peer",
+        "received",
+        "sizes",
+        "target",
+        "wants_upgrade",
+    )
 
     def __init__(self, raw: web.BaseRequest | Whole, peer: Peer) -> None:
         self._raw = raw
@@ -67,6 +89,8 @@ class Request:
         """Header lines that the answer carries, whatever it is."""
         self.begun: Callable[[], None] = _nothing
         """To be called when an answer that stays open has begun."""
+        self.sizes: Sizes = NO_SIZES
+        """Where an answer of many parts says how long each was."""
         self.received = b""
         """The body, once it was read."""
 
