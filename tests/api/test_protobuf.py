@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
+import json
 from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clusterip.api.decoding import decode
 from clusterip.api.protobuf import MAGIC, ProtobufError, message, open_envelope, structure
 from clusterip.api.resources import RESOURCES
 
@@ -119,3 +125,17 @@ def test_json_schemas_and_what_stands_in_their_place() -> None:
             "default": [1],
         },
     }
+
+
+CAPTURED = json.loads(gzip.decompress((Path(__file__).parents[1] / "fixtures/protobuf/objects.json.gz").read_bytes()))
+
+
+@pytest.mark.parametrize("captured", CAPTURED, ids=lambda captured: f"{captured['group']}/{captured['kind']}")
+def test_what_go_encodes_is_read_as_its_json(captured: dict[str, Any]) -> None:
+    """Objects filled at random, as client-go 0.36 encodes them in both forms."""
+    group, version, kind = (captured[name] for name in ("group", "version", "kind"))
+    resource = next(r for r in RESOURCES if (r.group, r.version, r.kind) == (group, version, kind))
+    envelope = open_envelope(base64.b64decode(captured["pb"]))
+    assert (envelope.api_version, envelope.kind) == (resource.api_version, kind)
+    read = {**message(envelope.raw, resource.schema), "apiVersion": resource.api_version, "kind": kind}
+    assert decode(read, resource.schema).tree == decode(captured["json"], resource.schema).tree

@@ -121,6 +121,11 @@ def not_found(path: str, value: Any) -> FieldError:
     return FieldError("FieldValueNotFound", path, "", value)
 
 
+def internal_fault(path: str, detail: str) -> FieldError:
+    """A check that could not be made."""
+    return FieldError("InternalError", path, detail)
+
+
 def too_long(path: str, limit: int) -> FieldError:
     """A text of more than so many bytes; the value itself is not repeated."""
     return FieldError("FieldValueTooLong", path, f"may not be more than {limit} bytes")

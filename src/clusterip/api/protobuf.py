@@ -25,6 +25,12 @@ MAGIC: Final = b"k8s\0"
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 EXTENSIONS: Final = "io.k8s.apiextensions-apiserver.pkg.apis."
 ROOTS: Final = {"meta": "io.k8s.apimachinery.pkg.apis.", "apiextensions": EXTENSIONS}
+SCHEMA: Final = EXTENSIONS + "apiextensions.v1.JSONSchemaProps"
+ALWAYS_SENT: Final = frozenset(
+    {"id", "$schema", "description", "type", "format", "title", "pattern", "exclusiveMaximum", "exclusiveMinimum"}
+    | {"uniqueItems", "nullable", "x-kubernetes-embedded-resource", "x-kubernetes-int-or-string"}
+)
+"""What a schema has on the wire where JSON leaves it out."""
 DEEPEST: Final = 100
 
 Value: TypeAlias = "int | bytes"
@@ -241,24 +247,28 @@ def _reference(name: str) -> Read:
     def read(value: Value, depth: int) -> Tree:
         tree: Tree = {}
         _fill(tree, _bytes(value), structure(name), depth + 1)
-        return tree
+        return tree if name != SCHEMA else _without_zeros(tree)
 
     return read
 
 
+def _without_zeros(schema: Tree) -> Tree:
+    """A JSON schema as JSON has it: it may lie where nothing is known of its structure, so nobody else tidies it."""
+    return {name: value for name, value in schema.items() if value or name not in ALWAYS_SENT}
+
+
 def _schema_or(form: str) -> Read:
     """A JSON schema, or what may stand in its place: a bool, several schemas, several names."""
-    schema = EXTENSIONS + "apiextensions.v1.JSONSchemaProps"
 
     def read(value: Value, depth: int) -> Any:
         parts = list(fields(_bytes(value)))
         given = [part for number, part in parts if number == (2 if form == "Bool" else 1)]
         if given and not (form == "Bool" and isinstance(given[-1], int)):
-            return _reference(schema)(given[-1], depth)
+            return _reference(SCHEMA)(given[-1], depth)
         if form == "Bool":
             return any(_signed(part) for number, part in parts if number == 1)
         others = [part for number, part in parts if number == 2]
-        return [_text(part) if form == "StringArray" else _reference(schema)(part, depth) for part in others]
+        return [_text(part) if form == "StringArray" else _reference(SCHEMA)(part, depth) for part in others] or None
 
     return read
 

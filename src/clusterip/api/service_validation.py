@@ -11,7 +11,7 @@ from typing import Any
 
 from clusterip.api import names
 from clusterip.api.checks import each, label_map, number_or_name, qualified, reasons, supported, supported_if_set
-from clusterip.api.errors import FieldError, duplicate, forbidden, invalid, required
+from clusterip.api.errors import FieldError, duplicate, forbidden, internal_fault, invalid, required
 from clusterip.api.meta import Tree, annotations_of
 from clusterip.api.service import (
     HEADLESS,
@@ -95,7 +95,7 @@ def _external_name(spec: Tree) -> list[FieldError]:
     found = [
         forbidden(f"spec.{field}", NOT_EXTERNAL_NAME)
         for field in ("clusterIPs", "ipFamilies", "ipFamilyPolicy")
-        if spec.get(field)
+        if spec.get(field) not in (None, [])
     ]
     name = (spec.get("externalName") or "").removesuffix(".")
     found += reasons("spec.externalName", name, names.subdomain) if name else [required("spec.externalName")]
@@ -211,6 +211,9 @@ def _ips_by_family(service: Tree) -> list[FieldError]:
     ips, families = cluster_ips_of(service), spec_of(service).get("ipFamilies") or []
     versions = [parsed.version for ip in ips if (parsed := names.parse_address(ip))]
     found = []
+    if len(ips) > 1 and HEADLESS in ips:
+        detail = f"failed to check for dual stack with error:invalid IP[{ips.index(HEADLESS)}]: {HEADLESS}"
+        found.append(internal_fault("spec.clusterIPs", detail))
     if len(ips) > 1 and set(versions) != {4, 6}:
         found.append(invalid("spec.clusterIPs", ips, "may specify no more than one IP for each IP family"))
     if is_headless(service):

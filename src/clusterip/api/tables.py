@@ -56,6 +56,15 @@ def age(tree: Tree, now: datetime) -> str:
 
 NAME = Column("Name", lambda tree, now: name_of(tree), format="name", says="@meta.v1.ObjectMeta.name")
 AGE = Column("Age", age, says="@meta.v1.ObjectMeta.creationTimestamp")
+CREATED = Column(
+    "Created At",
+    lambda tree, now: metadata_of(tree).get("creationTimestamp"),
+    type="date",
+    says="@meta.v1.ObjectMeta.creationTimestamp",
+)
+"""Of kinds that have no columns of their own upstream."""
+UNNAMED_AGE = Column("", age)
+"""A cell more than there are columns, as upstream's rows of IPAddresses have."""
 ANY = (NAME, AGE)
 
 

@@ -143,7 +143,7 @@ class View:
 
     def table(self, trees: Iterable[Tree], metadata: Tree) -> Tree:
         columns = self.columns or self.served.resource.columns or ANY
-        definitions = [_definition(column) for column in columns] if self.headed else None
+        definitions = [_definition(column) for column in columns if column.name] if self.headed else None
         rows = [
             {"cells": [column.cell(tree, self.now) for column in columns], **self._row_object(tree)} for tree in trees
         ]

@@ -243,7 +243,7 @@ BINDING_COLUMNS = (
     Column(
         "ParamRef",
         fixed(_param_ref_text),
-        says="ParamRef indicates the param resource which sets the configration param",
+        says="ParamRef indicates the param resource which sets the configuration param",
     ),
     AGE,
 )

@@ -168,7 +168,7 @@ def _warnings(new: Tree, old: Tree | None) -> list[str]:
 def _port_text(port: Tree) -> str:
     if port.get("port") is not None:
         return str(port["port"])
-    return port.get("name") or "*"
+    return "*" if port.get("name") is None else str(port["name"])
 
 
 def _shown_ports(tree: Tree) -> str:

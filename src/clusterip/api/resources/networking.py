@@ -15,7 +15,7 @@ from clusterip.api.meta import Tree
 from clusterip.api.names import name_is_subdomain
 from clusterip.api.resource import Column, Resource, Subresource
 from clusterip.api.strategy import first_generation, keep_status, only_status
-from clusterip.api.tables import AGE, NAME, at, fixed
+from clusterip.api.tables import AGE, NAME, UNNAMED_AGE, at, fixed
 
 FAMILY_LABEL = "ipaddress.kubernetes.io/ip-family"
 MANAGED_LABEL = "ipaddress.kubernetes.io/managed-by"
@@ -130,7 +130,7 @@ IP_ADDRESS = Resource(
     namespaced=False,
     short_names=("ip",),
     schema="io.k8s.api.networking.v1.IPAddress",
-    columns=(NAME, Column("ParentRef", fixed(_parent), says="@networking.v1.IPAddressSpec.parentRef")),
+    columns=(NAME, Column("ParentRef", fixed(_parent), says="@networking.v1.IPAddressSpec.parentRef"), UNNAMED_AGE),
     validate=_validate_address,
     validate_update=_validate_address_update,
     name_rule=_name_is_address,

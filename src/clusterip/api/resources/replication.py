@@ -142,7 +142,7 @@ POD_TEMPLATE = core(
         Column(
             "Pod Labels",
             fixed(lambda tree: labels_text(labels_of(tree.get("template") or {}))),
-            says="The labels for the pod template",
+            says="The labels for the pod template.",
         ),
     ),
     default=_default_pod_template,

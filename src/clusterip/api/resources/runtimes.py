@@ -33,7 +33,7 @@ RUNTIME_CLASS = Resource(
     singular="runtimeclass",
     namespaced=False,
     schema="io.k8s.api.node.v1.RuntimeClass",
-    columns=(NAME, Column("Handler", text("handler"), says="@node.v1.RuntimeClass.handler"), AGE),
+    columns=(NAME, Column("Handler", text("handler"), says=""), AGE),
     validate=_validate,
     validate_update=lambda new, old: immutable("handler", new.get("handler"), old.get("handler")),
     name_rule=name_is_subdomain,

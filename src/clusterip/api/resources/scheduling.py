@@ -83,7 +83,6 @@ PRIORITY_CLASS = Resource(
             "PreemptionPolicy",
             fixed(lambda tree: at(tree, "preemptionPolicy") or ""),
             says="@scheduling.v1.PriorityClass.preemptionPolicy",
-            priority=1,
         ),
     ),
     default=_default,

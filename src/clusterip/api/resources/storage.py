@@ -16,7 +16,7 @@ from clusterip.api.names import name_is_subdomain
 from clusterip.api.quantity import amount
 from clusterip.api.resource import Column, Resource, Subresource
 from clusterip.api.strategy import drop_status, keep_status, only_status
-from clusterip.api.tables import AGE, NAME, UNSET, at, fixed, text
+from clusterip.api.tables import AGE, CREATED, NAME, UNSET, at, fixed, text
 
 GROUP = "storage.k8s.io"
 DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
@@ -119,7 +119,7 @@ STORAGE_CLASS = storage(
         Column("VolumeBindingMode", text("volumeBindingMode"), says=_says("StorageClass", "volumeBindingMode")),
         Column(
             "AllowVolumeExpansion",
-            fixed(lambda tree: "true" if at(tree, "allowVolumeExpansion") else "false"),
+            fixed(lambda tree: bool(at(tree, "allowVolumeExpansion"))),
             says=_says("StorageClass", "allowVolumeExpansion"),
         ),
         AGE,
@@ -325,15 +325,7 @@ CSI_STORAGE_CAPACITY = storage(
     "CSIStorageCapacity",
     "csistoragecapacities",
     namespaced=True,
-    columns=(
-        NAME,
-        Column(
-            "StorageClassName",
-            text("storageClassName"),
-            says=_says("CSIStorageCapacity", "storageClassName"),
-        ),
-        Column("Capacity", text("capacity", otherwise=UNSET), says=_says("CSIStorageCapacity", "capacity")),
-    ),
+    columns=(NAME, CREATED),
     validate=_validate_capacity,
     validate_update=_validate_capacity_update,
 )
