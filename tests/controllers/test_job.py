@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clusterip.controllers.job import reconcile
-from clusterip.controllers.job_status import _parsed, rendered
+from clusterip.controllers.job_indexes import parsed, rendered
 from clusterip.controllers.model import Job, decoder
 from controllers.cluster import JOBS, PODS, cluster
 
@@ -183,4 +183,4 @@ def test_suspended_and_resumed():
 
 @given(st.sets(st.integers(0, 60)))
 def test_indexes_as_text_and_back(indexes):
-    assert _parsed(rendered(indexes)) == indexes
+    assert parsed(rendered(indexes)) == indexes

@@ -39,6 +39,7 @@ from clusterip.controllers.writes import NOTHING, Draft, Key, Outcome, Patch, Sa
 
 DELETION_SECONDS = 120.0  # an evicted pod that is not being deleted by then counts again
 CONDITION = "DisruptionAllowed"
+UNSCALED = {"DaemonSet": "daemonsets.apps", "Job": "jobs.batch"}
 UNMANAGED = (
     "Pods selected by this PodDisruptionBudget (selector: {selector}) were found to be unmanaged. As a result, the "
     "status of the PDB cannot be calculated correctly, which may result in undefined behavior. To account for these "
@@ -107,7 +108,9 @@ def _scaled(pods: Iterable[Pod], scale: ScaleOf) -> tuple[int, bool]:
             continue
         wanted = scale(pod)
         if wanted is None:
-            raise Unscaled(f'found no controllers for pod "{pod.metadata.name}"')
+            unscaled = UNSCALED.get(pod.metadata.controller.kind)
+            unknown = f'found no controllers for pod "{pod.metadata.name}"'
+            raise Unscaled(f"{unscaled} does not implement the scale subresource" if unscaled else unknown)
         found[wanted.uid] = wanted.replicas
     return sum(found.values()), unmanaged
 

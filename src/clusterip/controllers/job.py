@@ -15,11 +15,14 @@ from clusterip.api.meta import Tree
 from clusterip.client.names import JOBS, PODS
 from clusterip.controllers import job_status
 from clusterip.controllers.harness import Loop, World
-from clusterip.controllers.job_pods import FINALIZER, is_tracked, new_job_pod, retry_delay, surplus
+from clusterip.controllers.job_indexes import latest
+from clusterip.controllers.job_pods import FINALIZER, is_tracked, new_job_pod, retry_delay, retry_delay_of, surplus
+from clusterip.controllers.job_policies import awaits_ends
 from clusterip.controllers.job_status import Count, Verdict, condition_of
 from clusterip.controllers.model import Job, Pod
 from clusterip.controllers.pods import parse_time
 from clusterip.controllers.writes import (
+    NOTHING,
     Create,
     Delete,
     Draft,
@@ -33,10 +36,13 @@ from clusterip.controllers.writes import (
 )
 
 BURST = 500
+CONTROLLER = "kubernetes.io/job-controller"
 
 
 def reconcile(job: Job, pods: Iterable[Pod], now: datetime) -> Outcome:
     """One step of a Job."""
+    if job.spec.managed_by not in (None, CONTROLLER):
+        return NOTHING  # somebody else's
     mine = list(pods)
     draft = Draft()
     if finished := condition_of(job, "Complete") or condition_of(job, "Failed"):
@@ -46,12 +52,15 @@ def reconcile(job: Job, pods: Iterable[Pod], now: datetime) -> Outcome:
         return draft.outcome()
     count = job_status.counted(job, mine)
     verdict = job_status.verdict(job, count, mine, now)
+    if verdict.ends and count.delayed:
+        count = job_status.counted(job, mine, at_the_end=True)
+        verdict = job_status.verdict(job, count, mine, now)
     patch = status_patch(job.status, job_status.compute(job, count, verdict, mine, now))
     if patch:
         meta = job.metadata
         draft.add(Patch(JOBS, meta.namespace, meta.name, patch, "status"))
         draft.extend(_words(job, verdict))
-    draft.extend(_released([pod for pod in mine if pod.metadata.uid in count.uncounted]))
+    draft.extend(_released([pod for pod in mine if pod.metadata.uid in count.releasable]))
     if not job.metadata.is_terminating:
         draft.look_again(_manage(job, count, verdict, mine, now, draft))
     if not verdict.ends:
@@ -86,13 +95,16 @@ def _manage(job: Job, count: Count, verdict: Verdict, pods: Sequence[Pod], now: 
     if verdict.ends or job.spec.suspend:
         draft.extend(_surplus(job, active))
         return None
+    leaving = sum(pod.metadata.is_terminating and not pod.is_finished for pod in pods) if awaits_ends(job) else 0
     wanted = _wanted(job, count, len(active))
     if len(active) > wanted:
         draft.extend(_surplus(job, surplus(active, len(active) - wanted)))
         return None
-    missing = min(wanted - len(active), BURST)
-    if not missing:
+    missing = min(wanted - len(active) - leaving, BURST)
+    if missing <= 0:
         return None
+    if job.spec.backoff_limit_per_index is not None:
+        return _retry_by_index(job, count, active, missing, now, draft)
     wait = retry_delay(pods, now)
     if wait > 0:
         return wait
@@ -102,17 +114,33 @@ def _manage(job: Job, count: Count, verdict: Verdict, pods: Sequence[Pod], now: 
     return None
 
 
+def _retry_by_index(
+    job: Job, count: Count, active: Sequence[Pod], missing: int, now: datetime, draft: Draft
+) -> float | None:
+    """Each number waits for itself alone."""
+    former, waits = latest(count.delayed), []
+    for number in job_status.missing_indexes(job, count, active, job.spec.completions or 0) or ():
+        wait = retry_delay_of(former.get(number), now)
+        if wait > 0:
+            waits.append(wait)
+        elif missing > 0:
+            missing -= 1
+            draft.add(_create(job, number, former.get(number)))
+    return min(waits, default=None)
+
+
 def _wanted(job: Job, count: Count, active: int) -> int:
     completions = job.spec.completions
     if completions is None:
         return active if count.succeeded else job.spec.parallelism
-    return max(0, min(completions - count.succeeded, job.spec.parallelism))
+    over = count.succeeded if job.spec.completion_mode != "Indexed" else len(count.indexes) + len(count.failed_indexes)
+    return max(0, min(completions - over, job.spec.parallelism))
 
 
-def _create(job: Job, index: int | None) -> Create:
+def _create(job: Job, index: int | None, replaced: Pod | None = None) -> Create:
     return Create(
         PODS,
-        new_job_pod(job, index),
+        new_job_pod(job, index, replaced),
         said=normal(JOBS, job.metadata, "SuccessfulCreate", "Created pod: {name}"),
         failed=warning(JOBS, job.metadata, "FailedCreate", "Error creating: {error}"),
     )

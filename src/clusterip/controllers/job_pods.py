@@ -12,11 +12,12 @@ from datetime import datetime
 
 from clusterip.api.meta import Tree
 from clusterip.client.names import JOBS
+from clusterip.controllers.job_indexes import FAILURES, IGNORED, INDEX, failures_before, ignored_before
+from clusterip.controllers.job_policies import IGNORE, meaning
 from clusterip.controllers.model import Job, Pod
 from clusterip.controllers.pods import new_pod, parse_time, victims
 
 FINALIZER = "batch.kubernetes.io/job-tracking"
-INDEX = "batch.kubernetes.io/job-completion-index"
 FIRST_DELAY_SECONDS = 10.0
 LONGEST_DELAY_SECONDS = 600.0
 
@@ -26,19 +27,15 @@ def is_tracked(pod: Pod) -> bool:
     return FINALIZER in pod.metadata.finalizers
 
 
-def index_of(pod: Pod) -> int | None:
-    text = pod.metadata.annotations.get(INDEX, "")
-    return int(text) if text.isdecimal() else None
-
-
-def new_job_pod(job: Job, index: int | None) -> Tree:
-    """A pod of the template, tracked; an indexed one knows its number."""
+def new_job_pod(job: Job, index: int | None, replaced: Pod | None = None) -> Tree:
+    """A pod of the template, tracked; an indexed one knows its number, and how often that has failed."""
     tree = new_pod(JOBS, job.metadata, job.spec.template, finalizers=[FINALIZER])
     if index is None:
         return tree
     metadata, spec, text = tree["metadata"], tree["spec"], str(index)
     metadata["generateName"] = f"{job.metadata.name}-{text}-"
-    metadata["annotations"] = {**metadata.get("annotations", {}), INDEX: text}
+    counts = {} if job.spec.backoff_limit_per_index is None else _failure_counts(job, replaced)
+    metadata["annotations"] = {**metadata.get("annotations", {}), INDEX: text, **counts}
     metadata["labels"][INDEX] = text
     spec.setdefault("hostname", f"{job.metadata.name}-{text}")
     source = {"fieldRef": {"fieldPath": f"metadata.labels['{INDEX}']"}}
@@ -47,6 +44,14 @@ def new_job_pod(job: Job, index: int | None) -> Tree:
         if not any(entry.get("name") == "JOB_COMPLETION_INDEX" for entry in env):
             env.append({"name": "JOB_COMPLETION_INDEX", "valueFrom": source})
     return tree
+
+
+def _failure_counts(job: Job, replaced: Pod | None) -> dict[str, str]:
+    if replaced is None:
+        return {FAILURES: "0"}
+    counted = meaning(job, replaced).action != IGNORE
+    failures, ignored = failures_before(replaced) + counted, ignored_before(replaced) + (not counted)
+    return {FAILURES: str(failures)} | ({IGNORED: str(ignored)} if ignored else {})
 
 
 def surplus(active: Sequence[Pod], count: int) -> list[Pod]:
@@ -64,6 +69,16 @@ def retry_delay(pods: Iterable[Pod], now: datetime) -> float:
         return 0.0
     delay = min(LONGEST_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2.0 ** min(failures - 1, 20))
     return max(0.0, delay - (now - last).total_seconds())
+
+
+def retry_delay_of(pod: Pod | None, now: datetime) -> float:
+    """The same for one number of a Job that counts failures for each."""
+    end = _end(pod) if pod is not None else None
+    if pod is None or end is None:
+        return 0.0
+    failures = failures_before(pod) + ignored_before(pod)
+    delay = min(LONGEST_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2.0 ** min(failures, 20))
+    return max(0.0, delay - (now - end).total_seconds())
 
 
 def _end(pod: Pod) -> datetime | None:

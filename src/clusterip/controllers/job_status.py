@@ -7,18 +7,22 @@ Truth: batch/v1 JobStatus, KEP-3998, kube-controller-manager's reasons and messa
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from clusterip.api.meta import Tree
 from clusterip.clock import rfc3339
-from clusterip.controllers.job_pods import index_of, is_tracked
+from clusterip.controllers.job_indexes import failures_before, index_of, latest, parsed, rendered
+from clusterip.controllers.job_pods import is_tracked
+from clusterip.controllers.job_policies import FAIL_INDEX, FAIL_JOB, IGNORE, is_failed, meaning, succeeded
 from clusterip.controllers.model import Job, Pod
 from clusterip.controllers.pods import parse_time
 
 REACHED = ("CompletionsReached", "Reached expected number of succeeded pods")
 BACKOFF = ("BackoffLimitExceeded", "Job has reached the specified backoff limit")
+TOO_MANY = ("MaxFailedIndexesExceeded", "Job has exceeded the specified maximal number of failed indexes")
+SOME_FAILED = ("FailedIndexes", "Job has failed indexes")
 DEADLINE = ("DeadlineExceeded", "Job was active longer than specified deadline")
 
 
@@ -31,10 +35,18 @@ class Count:
     uncounted_succeeded: tuple[str, ...]
     uncounted_failed: tuple[str, ...]
     indexes: frozenset[int]
+    failed_indexes: frozenset[int] = frozenset()
+    ignored: frozenset[str] = frozenset()  # failures that do not count
+    delayed: tuple[Pod, ...] = ()  # the last failures of numbers that will be tried again
 
     @property
     def uncounted(self) -> frozenset[str]:
         return frozenset((*self.uncounted_succeeded, *self.uncounted_failed))
+
+    @property
+    def releasable(self) -> frozenset[str]:
+        """The uids whose pods need not be kept any longer, once the status is written."""
+        return self.uncounted | self.ignored
 
     @property
     def succeeded(self) -> int:
@@ -73,55 +85,69 @@ def condition_of(job: Job, type: str) -> Tree | None:
 # -- counts -----------------------------------------------------------------------------------------------------------
 
 
-def counted(job: Job, pods: Sequence[Pod]) -> Count:
-    """Uids whose pods were let go become counts; ends that are new become uids."""
+def counted(job: Job, pods: Sequence[Pod], *, at_the_end: bool = False) -> Count:
+    """Uids whose pods were let go become counts; ends that are new become uids. At the end nothing is tried again."""
     known = job.status.get("uncountedTerminatedPods") or {}
     tracked = {pod.metadata.uid for pod in pods if is_tracked(pod)}
     before: dict[str, list[str]] = {name: list(known.get(name) or ()) for name in ("succeeded", "failed")}
-    ended = [pod for pod in pods if is_tracked(pod) and (pod.is_finished or pod.metadata.is_terminating)]
-    indexes = _parsed(job.status.get("completedIndexes") or "")
     settled = {name: [uid for uid in uids if uid not in tracked] for name, uids in before.items()}
     waiting = {name: [uid for uid in uids if uid in tracked] for name, uids in before.items()}
-    for pod in ended:
-        uid = pod.metadata.uid
-        if uid not in waiting["succeeded"] and uid not in waiting["failed"]:
-            waiting["succeeded" if pod.status.phase == "Succeeded" else "failed"].append(uid)
-    done = {index_of(pod) for pod in ended if pod.status.phase == "Succeeded"} - {None}
+    tracked_pods = [pod for pod in pods if is_tracked(pod)]
+    succeeded_pods = [pod for pod in tracked_pods if pod.status.phase == "Succeeded"]
+    failed_pods = [pod for pod in tracked_pods if is_failed(job, pod)]
+    indexes = parsed(job.status.get("completedIndexes") or "") | _numbers(succeeded_pods)
+    failed_indexes = _failed_indexes(job, failed_pods)
+    delayed = [] if at_the_end else _delayed(job, pods, indexes | failed_indexes)
+    ignored = {pod.metadata.uid for pod in failed_pods if meaning(job, pod).action == IGNORE}
+    held = ignored | {pod.metadata.uid for pod in delayed}
+    for name, ended in (("succeeded", succeeded_pods), ("failed", failed_pods)):
+        fresh = [pod.metadata.uid for pod in ended if pod.metadata.uid not in held]
+        waiting[name] += [uid for uid in fresh if uid not in waiting["succeeded"] and uid not in waiting["failed"]]
     return Count(
         int(job.status.get("succeeded") or 0) + len(settled["succeeded"]),
         int(job.status.get("failed") or 0) + len(settled["failed"]),
         tuple(waiting["succeeded"]),
         tuple(waiting["failed"]),
-        frozenset(indexes | {index for index in done if index is not None}),
+        frozenset(indexes),
+        frozenset(failed_indexes),
+        frozenset(ignored - {pod.metadata.uid for pod in delayed}),
+        tuple(delayed),
     )
+
+
+def _numbers(pods: Iterable[Pod]) -> set[int]:
+    return {index for pod in pods if (index := index_of(pod)) is not None}
+
+
+def _failed_indexes(job: Job, failed: Iterable[Pod]) -> set[int]:
+    """The numbers that will not be tried again."""
+    limit = job.spec.backoff_limit_per_index
+    if limit is None:
+        return set()
+    lost = [pod for pod in failed if _ends_its_index(job, pod, limit)]
+    return parsed(job.status.get("failedIndexes") or "") | _numbers(lost)
+
+
+def _ends_its_index(job: Job, pod: Pod, limit: int) -> bool:
+    action = meaning(job, pod).action if pod.status.phase == "Failed" else ""
+    return action == FAIL_INDEX or (action != IGNORE and failures_before(pod) >= limit)
+
+
+def _delayed(job: Job, pods: Sequence[Pod], over: set[int]) -> list[Pod]:
+    """Failed pods that carry their number's count until the next pod has it."""
+    if job.spec.backoff_limit_per_index is None:
+        return []
+    taken = over | _numbers(pod for pod in pods if pod.is_active)
+    failed = [pod for pod in pods if is_failed(job, pod) and is_tracked(pod) and index_of(pod) not in taken]
+    return list(latest(failed).values())
 
 
 def missing_indexes(job: Job, count: Count, active: Iterable[Pod], limit: int) -> list[int] | None:
     """The lowest numbers that no pod has or had; None for a Job without numbers."""
     if job.spec.completion_mode != "Indexed":
         return None
-    taken = count.indexes | {index_of(pod) for pod in active}
+    taken = count.indexes | count.failed_indexes | {index_of(pod) for pod in active}
     return [index for index in range(job.spec.completions or 0) if index not in taken][:limit]
-
-
-def _parsed(text: str) -> set[int]:
-    """1,3-5 as numbers."""
-    found: set[int] = set()
-    for part in filter(None, text.split(",")):
-        first, _, last = part.partition("-")
-        found.update(range(int(first), int(last or first) + 1))
-    return found
-
-
-def rendered(indexes: Collection[int]) -> str:
-    """Numbers as 1,3-5."""
-    runs: list[list[int]] = []
-    for index in sorted(indexes):
-        if runs and runs[-1][1] == index - 1:
-            runs[-1][1] = index
-        else:
-            runs.append([index, index])
-    return ",".join(f"{first}-{last}" if last > first else str(first) for first, last in runs)
 
 
 # -- verdict ----------------------------------------------------------------------------------------------------------
@@ -130,19 +156,34 @@ def rendered(indexes: Collection[int]) -> str:
 def verdict(job: Job, count: Count, pods: Sequence[Pod], now: datetime) -> Verdict:
     """What was decided stays decided."""
     running = [pod for pod in pods if not pod.is_finished]
-    settled = not count.uncounted and not running
+    settled = not count.uncounted and not count.ignored and not running
     if target := condition_of(job, "FailureTarget"):
         return Verdict(fails=True, settled=settled, reason=target["reason"], message=target["message"])
     if target := condition_of(job, "SuccessCriteriaMet"):
         return Verdict(succeeds=True, settled=settled, reason=target["reason"], message=target["message"])
-    if count.failed > job.spec.backoff_limit or _restarts_too_often(job, pods):
-        return Verdict(fails=True, settled=settled, reason=BACKOFF[0], message=BACKOFF[1])
-    left = seconds_to_deadline(job, now)
-    if left is not None and left <= 0:
-        return Verdict(fails=True, settled=settled, reason=DEADLINE[0], message=DEADLINE[1])
+    if why := _failure(job, count, pods, now):
+        return Verdict(fails=True, settled=settled, reason=why[0], message=why[1])
+    if words := succeeded(job, count.indexes):
+        return Verdict(succeeds=True, settled=settled, reason="SuccessPolicy", message=words)
     if _is_reached(job, count, [pod for pod in pods if pod.is_active]):
         return Verdict(succeeds=True, settled=settled, reason=REACHED[0], message=REACHED[1])
     return Verdict()
+
+
+def _failure(job: Job, count: Count, pods: Sequence[Pod], now: datetime) -> tuple[str, str] | None:
+    """Why the Job fails: reason and message."""
+    for pod in pods:
+        if pod.status.phase == "Failed" and (found := meaning(job, pod)).action == FAIL_JOB:
+            return "PodFailurePolicy", found.words
+    if count.failed > job.spec.backoff_limit or _restarts_too_often(job, pods):
+        return BACKOFF
+    left = seconds_to_deadline(job, now)
+    if left is not None and left <= 0:
+        return DEADLINE
+    lost, most = len(count.failed_indexes), job.spec.max_failed_indexes
+    if most is not None and lost > most:
+        return TOO_MANY
+    return SOME_FAILED if lost and lost + len(count.indexes) >= (job.spec.completions or 0) else None
 
 
 def _is_reached(job: Job, count: Count, active: Sequence[Pod]) -> bool:
@@ -190,6 +231,8 @@ def compute(job: Job, count: Count, found: Verdict, pods: Sequence[Pod], now: da
     }
     if job.spec.completion_mode == "Indexed":
         status["completedIndexes"] = rendered(count.indexes) or None
+    if job.spec.backoff_limit_per_index is not None:
+        status["failedIndexes"] = rendered(count.failed_indexes)
     if job.spec.suspend:
         status["startTime"] = None
     elif not job.status.get("startTime"):

@@ -383,6 +383,12 @@ class JobSpec(Frozen, frozen=True):
     active_deadline_seconds: int | None = None
     ttl_seconds_after_finished: int | None = None
     suspend: bool = False
+    backoff_limit_per_index: int | None = None
+    max_failed_indexes: int | None = None
+    pod_failure_policy: Tree | None = None
+    success_policy: Tree | None = None
+    pod_replacement_policy: str = "TerminatingOrFailed"
+    managed_by: str | None = None
 
 
 class Job(Frozen, frozen=True):

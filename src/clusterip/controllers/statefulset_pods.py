@@ -60,7 +60,6 @@ def new_stateful_pod(stateful: StatefulSet, template: Tree, revision: str, ordin
     name = pod_name(stateful, ordinal)
     tree = new_pod(STATEFUL_SETS, stateful.metadata, template)
     metadata, spec = tree["metadata"], tree["spec"]
-    del metadata["generateName"]
     metadata["name"] = name
     metadata["labels"] |= {**identity_labels(name), REVISION_LABEL: revision}
     spec["hostname"] = name
