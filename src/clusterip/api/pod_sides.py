@@ -68,8 +68,8 @@ def prepare_resize(new: Tree, old: Tree) -> None:
     for kind, containers in wanted.items():
         by_name = {each.get("name"): each for each in containers}
         for container in new["spec"].get(kind) or ():
-            given = by_name.get(container["name"])
-            for field in ("resources", "resizePolicy") if given is not None else ():
+            given = by_name.get(container["name"], container)
+            for field in ("resources", "resizePolicy") if given is not container else ():
                 container.pop(field, None)
                 if given.get(field) is not None:
                     container[field] = given[field]

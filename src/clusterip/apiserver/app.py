@@ -31,7 +31,7 @@ from clusterip.apiserver.access import Ask, User, refusal
 from clusterip.apiserver.authentication import Authenticator
 from clusterip.apiserver.core import Call, Core
 from clusterip.apiserver.documents import Documents
-from clusterip.apiserver.forms import negotiate
+from clusterip.apiserver.forms import PLAIN, negotiate
 from clusterip.apiserver.options import check_timeout
 from clusterip.apiserver.rbac import RbacAuthorizer
 from clusterip.apiserver.routing import Route, route
@@ -121,8 +121,9 @@ class App:
             if (found.group, found.version) not in self._versions():
                 return NOT_FOUND
             raise ApiError.no_such_resource()
-        form = negotiate(request.headers.get("Accept", ""))
-        if found.verb != "watch":
+        is_led_on = found.subresource in subresources.CONNECTIONS
+        form = PLAIN if is_led_on else negotiate(request.headers.get("Accept", ""))
+        if found.verb != "watch" and not is_led_on:
             check_timeout(request.query)
         resource = served.resource
         namespace = found.namespace if resource.namespaced else ""
@@ -166,7 +167,7 @@ class App:
 
     async def _subresource(self, call: Call, found: Route) -> Answer:
         sub = call.served.resource.subresources.get(found.subresource)
-        if sub is None or found.rest:
+        if sub is None or (found.rest and found.subresource != "proxy"):
             raise ApiError.no_such_resource()
         own = subresources.OWN.get(found.subresource)
         if own is None and found.verb not in sub.verbs:

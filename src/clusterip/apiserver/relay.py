@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, quote, urlencode
 
@@ -29,6 +29,7 @@ NODE_PATHS = {"log": "containerLogs", "exec": "exec", "attach": "attach", "portf
 # Of a request's headers, those that are for this server alone.
 OWN_HEADERS = frozenset({"host", "authorization", "impersonate-user", "impersonate-group", "content-length"})
 
+Pieces = AsyncIterator[bytes]
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
@@ -61,7 +62,7 @@ def target(core: Core, call: Call) -> Target:
     container = _container(pod, call) if call.subresource != "portforward" else ""
     if not node:
         raise ApiError.bad_request(f"pod {call.name} does not have a host assigned")
-    host, port = _address(core, node)
+    host, port = address(core, node)
     parts = [NODE_PATHS[call.subresource], call.namespace, call.name, *([container] if container else [])]
     path = "/" + "/".join(quote(part, safe="") for part in parts)
     return Target(node, host, port, path + _query(call))
@@ -98,7 +99,7 @@ def _container(pod: Tree, call: Call) -> str:
     raise ApiError.bad_request(choose)
 
 
-def _address(core: Core, name: str) -> tuple[str, int]:
+def address(core: Core, name: str) -> tuple[str, int]:
     nodes = core.registry.of("nodes")
     entry = nodes.entries.get(name) if nodes else None
     if entry is None:
@@ -140,6 +141,13 @@ async def stream(core: Core, call: Call) -> Answer:
         raise ApiError.bad_request("Upgrade request required")
     where, reader, writer = await _open(core, call)
     writer.write(_request_head(call, where, upgrade=True))
+    return Takeover(both_ways(reader, writer))
+
+
+def both_ways(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
+    """What leads a client's bytes to a backend and back."""
 
     async def run(client: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
         try:
@@ -153,7 +161,7 @@ async def stream(core: Core, call: Call) -> Answer:
         finally:
             writer.close()
 
-    return Takeover(run)
+    return run
 
 
 async def _pour(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
@@ -175,7 +183,8 @@ async def log(core: Core, call: Call) -> Answer:
     try:
         writer.write(_request_head(call, where, upgrade=False))
         async with asyncio.timeout(HEAD_SECONDS):
-            status, headers = await _read_head(reader)
+            status, pairs = await read_head(reader)
+        headers = {name.lower(): value for name, value in pairs}
     except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError) as error:
         writer.close()
         raise ApiError.internal(f"no log from node {where.node}: {error or 'no answer in time'}") from None
@@ -187,7 +196,7 @@ async def log(core: Core, call: Call) -> Answer:
 
     async def run(sink: Sink) -> None:
         try:
-            async for piece in _body(reader, headers):
+            async for piece in body(reader, headers):
                 sink.write(framed(piece))
                 await sink.drain()
         except (asyncio.IncompleteReadError, ConnectionError):
@@ -209,7 +218,7 @@ async def _refused(
     """What the node agent says instead of a log, as a Status."""
     try:
         async with asyncio.timeout(HEAD_SECONDS):
-            pieces = [piece async for piece in _body(reader, headers)]
+            pieces = [piece async for piece in body(reader, headers)]
     except (OSError, TimeoutError, asyncio.IncompleteReadError):
         pieces = []
     finally:
@@ -225,16 +234,16 @@ async def _refused(
     raise ApiError.internal(text or f"node {where.node} answered {status}")
 
 
-async def _read_head(reader: asyncio.StreamReader) -> tuple[int, dict[str, str]]:
+async def read_head(reader: asyncio.StreamReader) -> tuple[int, list[tuple[str, str]]]:
     """An HTTP/1.1 answer's status and headers."""
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     first, *lines = head.split("\r\n")
     status = int(first.split(" ", 2)[1])
     pairs = (line.partition(":") for line in lines if line)
-    return status, {name.strip().lower(): value.strip() for name, _, value in pairs}
+    return status, [(name.strip(), value.strip()) for name, _, value in pairs]
 
 
-async def _body(reader: asyncio.StreamReader, headers: dict[str, str]) -> AsyncIterator[bytes]:
+async def body(reader: asyncio.StreamReader, headers: dict[str, str]) -> Pieces:
     """An answer's body, piece by piece."""
     if "chunked" in headers.get("transfer-encoding", "").lower():
         while size := int((await reader.readuntil(b"\r\n")).split(b";")[0], 16):

@@ -18,7 +18,7 @@ from clusterip.api.errors import ApiError, FieldError, invalid, required
 from clusterip.api.meta import Tree
 from clusterip.api.resource import Column, ScalePaths
 from clusterip.api.tables import AGE, NAME, number, selector_expression
-from clusterip.apiserver import bodies, deleting, noderestriction, objects, relay, webhooks, writing
+from clusterip.apiserver import bodies, deleting, noderestriction, objects, proxying, relay, webhooks, writing
 from clusterip.apiserver.bodies import Body
 from clusterip.apiserver.cache import Entry
 from clusterip.apiserver.core import Call, Core, pick
@@ -317,11 +317,6 @@ def _only(call: Call, verb: str) -> None:
         raise ApiError.method_not_allowed()
 
 
-async def proxy(core: Core, call: Call) -> Answer:
-    """Discovered, as clients expect; nothing is relayed to pods, Services and nodes yet."""
-    raise ApiError.service_unavailable("the proxy subresource is not served; use kubectl port-forward")
-
-
 CONNECTIONS = frozenset({"exec", "attach", "portforward", "proxy"})
 OWN: dict[str, Own] = {
     "scale": scale,
@@ -333,5 +328,5 @@ OWN: dict[str, Own] = {
     "exec": relay.stream,
     "attach": relay.stream,
     "portforward": relay.stream,
-    "proxy": proxy,
+    "proxy": proxying.proxy,
 }

@@ -12,7 +12,7 @@ import asyncio
 import socket
 import ssl
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from http import HTTPStatus
@@ -29,6 +29,7 @@ from clusterip.transport.express import Express, Whole
 
 LINE_LIMIT = 256 * 1024  # the command of an exec travels in the request line
 BACKLOG = 1024
+PIECE = 1024 * 1024  # of a long answer, between two looks at how much the client has taken
 BODY_SECONDS = 60.0  # for a whole body to arrive
 
 
@@ -141,6 +142,15 @@ class Request:
         except TimeoutError:
             raise BodyBroken(f"it did not arrive within {BODY_SECONDS:.0f} seconds") from None
         return self.received
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """The body as it comes."""
+        raw = self._raw
+        if isinstance(raw, Whole):
+            yield raw.body
+        elif raw.can_read_body:
+            while piece := await raw.content.readany():
+                yield piece
 
 
 async def _whole(raw: web.BaseRequest, limit: int) -> bytes:
@@ -350,11 +360,26 @@ async def _respond(raw: web.BaseRequest, transport: asyncio.Transport, answer: R
     keep = _keeps(raw)
     head = _head(answer.status, answer.content_type, keep)
     extra = "".join(f"{name}: {value}\r\n" for name, value in answer.headers).encode() if answer.headers else b""
-    start = b"%b%b%bContent-Length: %d\r\n\r\n" % (head, lead, extra, len(answer.body))
-    transport.write(start if raw.method == "HEAD" else start + answer.body)
-    if transport.get_write_buffer_size() > 65536:
-        await taken(raw.writer.drain, transport)
+    body = answer.body
+    start = b"%b%b%bContent-Length: %d\r\n\r\n" % (head, lead, extra, len(body))
+    if raw.method == "HEAD" or len(body) > PIECE:
+        transport.write(start)
+        if raw.method != "HEAD":
+            await _write_long(raw, transport, body)
+    else:
+        transport.write(start + body)
+        if transport.get_write_buffer_size() > 65536:
+            await taken(raw.writer.drain, transport)
     return _Written(keep)
+
+
+async def _write_long(raw: web.BaseRequest, transport: asyncio.Transport, body: bytes) -> None:
+    """Piece by piece as the client takes it: over TLS, what was written at once is counted nowhere."""
+    whole = memoryview(body)
+    for first in range(0, len(body), PIECE):
+        transport.write(whole[first : first + PIECE])
+        if transport.get_write_buffer_size() > 65536:
+            await taken(raw.writer.drain, transport)
 
 
 async def _stream(raw: web.BaseRequest, transport: asyncio.Transport, answer: Stream, lead: bytes) -> _Written:
