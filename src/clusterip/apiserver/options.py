@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from clusterip.api.errors import ApiError, FieldError, forbidden, invalid, not_supported, quoted, required, too_long
 
 MANAGER_LIMIT = 128
+LONGEST_NUMBER = 1000  # characters; leading zeros may be among them
 VALIDATIONS = ("", "Ignore", "Warn", "Strict")
 POLICIES = ("Foreground", "Background", "Orphan", "nil")
 PIECE = re.compile(r"(\d+\.?\d*|\.\d+)([^\d.]*)")
@@ -32,6 +33,8 @@ def integer(query: Mapping[str, str], name: str) -> int | None:
         return None
     if not re.fullmatch(r"[+-]?[0-9]+", text):
         raise ApiError.bad_request(f"strconv.ParseInt: parsing {quoted(text)}: invalid syntax")
+    if len(text) > LONGEST_NUMBER or not -(2**63) <= int(text) < 2**63:
+        raise ApiError.bad_request(f"strconv.ParseInt: parsing {quoted(text)}: value out of range")
     return int(text)
 
 

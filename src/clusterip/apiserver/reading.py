@@ -133,10 +133,10 @@ def parse_page(core: Core, call: Call) -> Page:
 def parse_version(text: str) -> int:
     if not text:
         return 0
-    if not text.isdigit():
-        error = errors.invalid(
-            "resourceVersion", text, f"strconv.ParseUint: parsing {errors.quoted(text)}: invalid syntax"
-        )
+    is_number = text.isascii() and text.isdigit()
+    if not is_number or len(text) > options.LONGEST_NUMBER or int(text) >= 2**64:
+        why = "value out of range" if is_number else "invalid syntax"
+        error = errors.invalid("resourceVersion", text, f"strconv.ParseUint: parsing {errors.quoted(text)}: {why}")
         raise ApiError.bad_request(f"invalid resource version: {error}")
     return int(text)
 
