@@ -64,8 +64,9 @@ class SqliteStore(Sole):
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="store-writer", daemon=True)
         self._thread.start()
+        self._checker = threading.Thread(target=self._look_for_damage, name="store-check", daemon=True)
         if self._file.is_large:
-            threading.Thread(target=self._look_for_damage, name="store-check", daemon=True).start()
+            self._checker.start()
 
     @property
     def _reader(self) -> sqlite3.Connection:
@@ -187,6 +188,11 @@ class SqliteStore(Sole):
 
         self._jobs.put(job)
 
+    def _join(self) -> None:
+        self._thread.join()
+        if self._checker.ident is not None:
+            self._checker.join()
+
     def _look_for_damage(self) -> None:
         """A large file is checked while it serves, by a thread of its own."""
         if what := self._file.faults():
@@ -196,7 +202,8 @@ class SqliteStore(Sole):
     async def close(self) -> None:
         self._followers.clear()
         self._jobs.put(None)
-        await asyncio.get_running_loop().run_in_executor(None, self._thread.join)
+        self._file.stop_checking()
+        await asyncio.get_running_loop().run_in_executor(None, self._join)
         self._file.close()
 
 

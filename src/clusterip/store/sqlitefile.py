@@ -13,6 +13,7 @@ import logging
 import os
 import shutil
 import sqlite3
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -80,6 +81,8 @@ class StoreFile:
         self.full = False
         self._writer: sqlite3.Connection | None = None
         self._copy: TemporaryDirectory[str] | None = None
+        self._checking: sqlite3.Connection | None = None
+        self.closing = False
         self._lock = _lock(path)
         try:
             _refuse_missing(path)
@@ -135,14 +138,25 @@ class StoreFile:
 
     def faults(self) -> str:
         """What is wrong with the file, by a connection of its own."""
-        connection = connect(self.path)
+        connection = self._checking = connect(self.path)
         try:
-            return faults(connection)
+            return "" if self.closing else faults(connection)
         except sqlite3.Error as error:
+            if self.closing:
+                return ""
             log.warning("Could not check the store", extra={"kv": {"store": self.path, "err": error}})
             return ""
         finally:
+            self._checking = None
             connection.close()
+
+    def stop_checking(self) -> None:
+        """Before the end: a check takes longer than anybody waits."""
+        self.closing = True
+        checking = self._checking
+        if checking is not None:
+            with suppress(sqlite3.ProgrammingError):  # it ended just now
+                checking.interrupt()
 
     def close(self) -> None:
         for connection in (self._writer, self.reader):
