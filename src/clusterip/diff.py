@@ -51,10 +51,14 @@ def diff_parts(old: Parts[K, V], new: Parts[K, V]) -> Changes[K, V]:
     empty: Mapping[K, V] = {}
     for name, part in new.items():
         before = old.get(name, empty)
-        if before is not part:
-            changes = diff(before, part)
-            put |= changes.put
-            remove |= changes.remove
+        if before is part:
+            continue
+        for key, value in part.items():  # thousands of small parts: no value of a diff for each
+            if key not in before:
+                put[key] = value
+            elif (was := before[key]) != value:
+                put[key], remove[key] = value, was
+        remove |= {key: value for key, value in before.items() if key not in part}
     for name, part in old.items():
         if name not in new:
             remove |= part

@@ -36,21 +36,21 @@ def test_a_service_of_the_other_family_has_not_even_a_node_port() -> None:
 def test_the_older_one_has_it_until_it_goes() -> None:
     claims = Claims(Family.IPV4)
     young, old = service("2026-01-02T00:00:00Z"), service("2026-01-01T00:00:00Z", clusterIP="10.96.0.2")
-    assert claims.replace(NEW, None, young) == set()
+    assert claims.replace(NEW, young) == set()
     assert claims.owner(NODE_PORT) == NEW
-    assert claims.replace(OLD, None, old) == {NEW}
+    assert claims.replace(OLD, old) == {NEW}
     assert claims.owner(NODE_PORT) == OLD
     other = service("2026-01-01T00:00:00Z", node_port=30081, clusterIP="10.96.0.2")
-    assert claims.replace(OLD, old, other) == {NEW}
+    assert claims.replace(OLD, other) == {NEW}
     assert claims.owner(NODE_PORT) == NEW
-    assert claims.replace(NEW, young, None) == set()
+    assert claims.replace(NEW, None) == set()
     assert claims.owner(NODE_PORT) is None
 
 
 def test_equal_ages_are_told_apart_by_name_and_none_is_the_youngest() -> None:
     claims = Claims(Family.IPV4)
-    claims.replace(OLD, None, service(clusterIP="10.96.0.2"))
-    claims.replace(NEW, None, service())
+    claims.replace(OLD, service(clusterIP="10.96.0.2"))
+    claims.replace(NEW, service())
     assert claims.owner(NODE_PORT) == NEW
-    claims.replace(NEW, service(), service(None))
+    claims.replace(NEW, service(None))
     assert claims.owner(NODE_PORT) == OLD

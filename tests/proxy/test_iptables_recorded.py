@@ -51,4 +51,4 @@ async def _loaded(case: Case, family: Family, iptables: FakeIptables | KernelIpt
 
 
 def test_all_were_found() -> None:
-    assert len(CASES) == 28
+    assert len(CASES) == 40

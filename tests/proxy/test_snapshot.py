@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from clusterip.api.meta import ObjectKey
-from clusterip.proxy.model import FrontendKind, ServicePort
+from clusterip.proxy.model import Family, FrontendKind, ServicePort
 from clusterip.proxy.objects import NodeObject, Service, decoder
-from clusterip.proxy.snapshot import Collector, addresses_of, affinity_seconds
+from clusterip.proxy.snapshot import Collector, addresses_of, affinity_seconds, source_ranges
 from proxy.clusters import Cluster, node
 
 
@@ -170,3 +170,12 @@ def test_the_node_is_news_only_when_it_differs() -> None:
     collector = Collector(node())
     assert not collector.on_node(node())
     assert collector.on_node(node(zone="b"))
+
+
+def test_a_range_of_everybody_is_as_good_as_none() -> None:
+    def ranges(*texts: str) -> list[str]:
+        return [str(network) for network in source_ranges(_service(loadBalancerSourceRanges=[*texts]), Family.IPV4)]
+
+    assert ranges(" 10.0.0.0/8", "fd00::/8") == ["10.0.0.0/8"]
+    assert ranges("10.0.0.0/8", "0.0.0.0/0") == []
+    assert ranges("10.0.0.0/8", "::/0") == ["10.0.0.0/8"]

@@ -165,7 +165,7 @@ class _Writer:
 
     def _elements(self, found: ElementChanges, counters: Counters) -> Iterator[Request]:
         name = string(ELEMENTS_SET, found.name)
-        for part in _lists(_listed(key, b"") for key in found.remove):
+        for part in _lists(listed(key) for key in found.remove):
             yield self._request(DELETE_ELEMENTS, name, part)
         for part in _lists(_new_elements(found, counters)):
             yield self._request(NEW_ELEMENTS, name, part, flags=NLM_F_CREATE)
@@ -208,7 +208,7 @@ def _hook(hook: Hook) -> tuple[bytes, ...]:
     return place, number(CHAIN_POLICY, POLICIES[hook.policy]), string(CHAIN_TYPE, hook.type)
 
 
-def _listed(key: bytes, rest: bytes) -> bytes:
+def listed(key: bytes, rest: bytes = b"") -> bytes:
     """One entry of a list of elements. Keys are whole words, so that nothing is padded."""
     size = len(key)
     head = _HEAD.pack(_HEAD.size + size + len(rest), LIST_ELEMENT | NESTED, size + 8, ELEMENT_KEY | NESTED, size + 4, 1)
@@ -227,7 +227,7 @@ def _new_elements(found: ElementChanges, counters: Counters) -> Iterator[bytes]:
             rest = b""
         if counters and (counted := counters.get((name, key))):
             rest += counted
-        yield _listed(key, rest + _element_comment(comment))
+        yield listed(key, rest + _element_comment(comment))
 
 
 def _lists(elements: Iterable[bytes]) -> Iterator[bytes]:

@@ -71,6 +71,7 @@ from clusterip.kernel.nft_message import (
     USER_KEY,
     USER_VALUE,
     VERDICT_TYPE,
+    listed,
 )
 
 ATTEMPTS = 4
@@ -169,30 +170,36 @@ class Reader:
     def _elements(self, name: str) -> ElementsByKey:
         found: ElementsByKey = {}
         for body in self._link.dump(self._request(GET_ELEMENTS, string(ELEMENTS_SET, name))):
-            for key, element, _ in _listed(body):
+            for key, element in _listed(body):
                 found[key] = element
         return found
 
     def counters(self, name: str, keys: list[bytes]) -> Iterator[tuple[tuple[str, bytes], bytes]]:
         """What elements of a set have counted, as the attribute that gives it to another element."""
         for start in range(0, len(keys), 1000):
-            asked = b"".join(
-                nest(LIST_ELEMENT, nest(ELEMENT_KEY, attribute(1, key))) for key in keys[start : start + 1000]
-            )
+            asked = b"".join([listed(key) for key in keys[start : start + 1000]])
             request = self._request(GET_ELEMENTS, string(ELEMENTS_SET, name), attribute(ELEMENTS_LIST | 0x8000, asked))
             for body in self._link.ask(request):
-                yield from (((name, key), counted) for key, _, counted in _listed(body) if counted)
+                for key, _, _, counted in _spans(body):
+                    if counted:
+                        yield (name, key), counted
 
 
-def _listed(body: bytes) -> Iterator[tuple[bytes, Element, bytes]]:
-    """Key, element and counter of each element of an answer. The places are fixed, so that this is fast."""
+def _listed(body: bytes) -> Iterator[tuple[bytes, Element]]:
+    """Key and element of each element of an answer."""
+    for key, value, user, _ in _spans(body):
+        yield key, Element(_value(value) if value else b"", _comment(user) if user else "")
+
+
+def _spans(body: bytes) -> Iterator[tuple[bytes, bytes, bytes, bytes]]:
+    """Key, data, user part and counter of each element. The places are fixed, so that this is fast."""
     unpack = ATTRIBUTE.unpack_from
     content = attributes(body).get(ELEMENTS_LIST, b"")
     offset, end = 0, len(content)
     while offset + 4 <= end:
         size, _ = unpack(content, offset)
         place, stop = offset + 4, offset + size
-        key, value, comment, counted = b"", b"", "", b""
+        key = value = user = counted = b""
         while place + 4 <= stop:
             length, kind = unpack(content, place)
             kind &= KIND_MASK
@@ -201,11 +208,11 @@ def _listed(body: bytes) -> Iterator[tuple[bytes, Element, bytes]]:
             elif kind == ELEMENT_DATA:
                 value = content[place + 4 : place + length]
             elif kind == ELEMENT_USER:
-                comment = _comment(content[place + 4 : place + length])
+                user = content[place + 4 : place + length]
             elif kind == ELEMENT_EXPRESSION:
                 counted = content[place : place + length]
             place += (length + 3) & ~3
-        yield key, Element(_value(value) if value else b"", comment), counted
+        yield key, value, user, counted
         offset += (size + 3) & ~3
 
 

@@ -9,7 +9,7 @@ node says the same; upstream takes whichever its map yields last.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from clusterip.api.meta import ObjectKey
 from clusterip.proxy.model import Family, Frontend, FrontendKind
@@ -51,14 +51,23 @@ class Claims:
     def __init__(self, family: Family) -> None:
         self._family = family
         self._claimants: dict[Frontend, tuple[Claimant, ...]] = {}
+        self._asked: dict[ObjectKey, tuple[tuple[Claim, ...], ...]] = {}
+
+    def of(self, key: ObjectKey) -> tuple[tuple[Claim, ...], ...]:
+        """What each port of a Service asks for."""
+        return self._asked.get(key, ())
 
     def owner(self, frontend: Frontend) -> ObjectKey | None:
         claimants = self._claimants.get(frontend)
         return claimants[0][1] if claimants else None
 
-    def replace(self, key: ObjectKey, old: Service | None, new: Service | None) -> set[ObjectKey]:
+    def replace(self, key: ObjectKey, new: Service | None) -> set[ObjectKey]:
         """Take the claims of a Service in place of its former ones; others that want or wanted the same."""
-        before, after = self._frontends(old), self._frontends(new)
+        before, after = self._frontends(key), set[Frontend]()
+        self._asked.pop(key, None)
+        if new is not None:
+            self._asked[key] = tuple([tuple(claims_of(new, port, self._family)) for port in new.spec.ports or ()])
+            after = self._frontends(key)
         mine = (new.metadata.creation_timestamp or NO_AGE, key) if new else None
         others: set[ObjectKey] = set()
         for frontend in before | after if before else after:
@@ -75,8 +84,5 @@ class Claims:
                 del self._claimants[frontend]
         return others
 
-    def _frontends(self, service: Service | None) -> set[Frontend]:
-        if service is None:
-            return set()
-        ports: Iterable[Port] = service.spec.ports or ()
-        return {frontend for port in ports for _, frontend in claims_of(service, port, self._family)}
+    def _frontends(self, key: ObjectKey) -> set[Frontend]:
+        return {frontend for claims in self.of(key) for _, frontend in claims}

@@ -53,7 +53,9 @@ logger = logging.getLogger(__name__)
 SERVICE_CIDRS = ResourceRef("networking.k8s.io", "v1", "servicecidrs", "ServiceCIDR", namespaced=False)
 
 ObjectName = tuple[str, str]
-GC_THRESHOLD = (20_000, 50, 100)  # objects come by the ten thousand when a proxy starts, and hardly any in circles
+# objects come by the ten thousand when a proxy starts or many Services change, hardly any in circles; to search 20,000
+# young ones takes as long as 200 changes
+GC_THRESHOLD = (100_000, 50, 100)
 PATIENT_SECONDS = 1.0
 IMPATIENT_SECONDS = 3.0  # then it is said that the Node object is waited for
 

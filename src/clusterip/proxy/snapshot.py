@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from itertools import count
 
 from clusterip.api.meta import ObjectKey
-from clusterip.proxy.claims import Claim, Claims, claims_of
+from clusterip.proxy.claims import Claim, Claims
 from clusterip.proxy.endpoints import ReadSlice, endpoints_of, read_slice, weights_of
 from clusterip.proxy.model import (
     NO_WEIGHTS,
@@ -62,7 +62,7 @@ class Collector:
         else:
             self._services[name] = now
         self._stale.add(name)
-        self._stale |= self._claims.replace(name, before, now)
+        self._stale |= self._claims.replace(name, now)
 
     def on_slice(self, key: tuple[str, str], old: EndpointSlice | None, new: EndpointSlice | None) -> None:
         own = _service_of(new) if new else None
@@ -108,8 +108,10 @@ class Collector:
     def _view(self, key: ObjectKey, service: Service, lost: dict[Frontend, ObjectKey]) -> ServiceView:
         """A Service's ports; what others have of what they ask for is put into `lost`."""
         slices = self._read_slices(key)
-        ports = service.spec.ports or ()
-        return ServiceView(key, tuple([self._port(key, service, port, slices, lost) for port in ports]))
+        ports = zip(service.spec.ports or (), self._claims.of(key), strict=True)
+        return ServiceView(
+            key, tuple([self._port(service, port, self._won(key, asked, lost), slices) for port, asked in ports])
+        )
 
     def _read_slices(self, key: ObjectKey) -> tuple[ReadSlice, ...]:
         slices = self._slices.get(key, ())
@@ -119,23 +121,18 @@ class Collector:
         return read
 
     def _port(
-        self,
-        key: ObjectKey,
-        service: Service,
-        port: Port,
-        slices: tuple[ReadSlice, ...],
-        lost: dict[Frontend, ObjectKey],
+        self, service: Service, port: Port, frontends: tuple[Claim, ...], slices: tuple[ReadSlice, ...]
     ) -> ServicePort:
-        spec, annotations, family = service.spec, service.metadata.annotations, self.node.family
-        name = PortName(key.namespace, key.name, port.name or "", port.protocol.lower())
+        spec, metadata, annotations = service.spec, service.metadata, service.metadata.annotations
+        name = PortName(metadata.namespace, metadata.name, port.name or "", port.protocol.lower())
         return ServicePort(
             name,
-            self._won(key, claims_of(service, port, family), lost),
+            frontends,
             endpoints_of(name, slices),
             internal_policy_local=spec.internal_traffic_policy == "Local",
             external_policy_local=spec.external_traffic_policy == "Local",
             affinity_seconds=affinity_seconds(service),
-            source_ranges=source_ranges(service, family, key),
+            source_ranges=source_ranges(service, self.node.family),
             health_check_node_port=health_check_node_port(service),
             scheduler=annotations.scheduler.strip() if annotations else "",
             weights=weights_of(annotations.weights, name, slices)
@@ -143,15 +140,15 @@ class Collector:
             else NO_WEIGHTS,
         )
 
-    def _won(self, key: ObjectKey, claims: Iterable[Claim], lost: dict[Frontend, ObjectKey]) -> tuple[Claim, ...]:
-        won = []
-        for claim in claims:
-            owner = self._claims.owner(claim[1])
-            if owner == key:
-                won.append(claim)
-            elif owner is not None:
-                lost[claim[1]] = owner
-        return tuple(won)
+    def _won(self, key: ObjectKey, asked: tuple[Claim, ...], lost: dict[Frontend, ObjectKey]) -> tuple[Claim, ...]:
+        """Those of the frontends asked for that are its own."""
+        others = {
+            frontend: owner for _, frontend in asked if (owner := self._claims.owner(frontend)) not in (key, None)
+        }
+        if not others:
+            return asked
+        lost.update({frontend: owner for frontend, owner in others.items() if owner})
+        return tuple([claim for claim in asked if claim[1] not in others])
 
 
 def _conflicts(
@@ -188,9 +185,12 @@ def affinity_seconds(service: Service) -> int:
     return (config and config.client_ip and config.client_ip.timeout_seconds) or DEFAULT_AFFINITY_SECONDS
 
 
-def source_ranges(service: Service, family: Family, key: ObjectKey) -> tuple[IPNetwork, ...]:
+def source_ranges(service: Service, family: Family) -> tuple[IPNetwork, ...]:
     """Who may come in by load balancer IPs; a range of everybody is as good as none."""
-    found = tuple(networks(service.spec.load_balancer_source_ranges or (), family, key))
+    if not service.spec.load_balancer_source_ranges:
+        return ()
+    key = ObjectKey(service.metadata.namespace, service.metadata.name)
+    found = tuple(networks(service.spec.load_balancer_source_ranges, family, key))
     return found if all(network.prefixlen for network in found) else ()
 
 

@@ -23,12 +23,13 @@ from clusterip.kernel.nft import (
     chain_key,
     element_key,
     set_key,
-    split,
 )
 from clusterip.kernel.nft_expression import named
+from clusterip.kernel.nft_field import NUMBER
 from clusterip.proxy.backends import nftables_table as table
 from clusterip.proxy.model import Family
 
+NO_SLOTS = Element()
 FRONTENDS_OF = {table.ENDPOINTS: table.SERVICE_IPS, table.NODEPORT_ENDPOINTS: table.SERVICE_NODEPORTS}
 SHORT = 500  # single elements in one transaction, when it must be short
 FEW = 500  # keys that are never a long transaction
@@ -55,17 +56,31 @@ def _with_single_slots(changes: Changes[Key, Value], width: int) -> Changes[Key,
         return changes
     put, remove = dict(changes.put), dict(changes.remove)
     for key in old:
-        before, after = remove.pop(key), put.pop(key, None)
+        before, after = remove.pop(key), put.pop(key, NO_SLOTS)
         assert isinstance(before, Element)
-        gone = dict(split(key, before, width))
-        if isinstance(after, Element):
-            for slot, element in split(key, after, width):
-                if gone.get(slot) == element:
-                    del gone[slot]
-                else:
-                    put[slot] = element
-        remove |= gone
+        assert isinstance(after, Element)
+        for slot, was, becomes in _differing_slots(key, before, after, width):
+            if becomes is not None:
+                put[slot] = becomes
+            if was is not None:
+                remove[slot] = was
     return Changes(put, remove)
+
+
+def _differing_slots(
+    key: Key, before: Element, after: Element, width: int
+) -> Iterator[tuple[Key, Element | None, Element | None]]:
+    """The slots that two runs fill differently."""
+    head, first = key.element[:-NUMBER_BYTES], NUMBER.unpack(key.element[-NUMBER_BYTES:])[0]
+    (old, old_words), (new, new_words) = before, after
+    assert isinstance(old, bytes)
+    assert isinstance(new, bytes)
+    for place in range(max(len(old), len(new)) // width):
+        start = place * width
+        was, becomes = old[start : start + width], new[start : start + width]
+        if was != becomes or old_words != new_words:
+            slot = Key(key.kind, key.name, head + NUMBER.pack(first + place))
+            yield slot, Element(was, old_words) if was else None, Element(becomes, new_words) if becomes else None
 
 
 def _changes_length(before: Value, after: Value | None) -> bool:
