@@ -258,7 +258,7 @@ name_is_label = _with_suffix_to_come(label)
 # --- addresses -------------------------------------------------------------------------------------------------------
 
 _NO_ADDRESS = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
-_NO_NETWORK = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"
+NO_NETWORK = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"
 
 
 def _without_leading_zeros(value: str) -> str:
@@ -286,6 +286,13 @@ def address(value: str) -> list[str]:
     return ["must not be an IPv4-mapped IPv6 address"] if _is_mapped(value) else []
 
 
+def canonical_address(value: str) -> list[str]:
+    """A valid address written in the one way that there is."""
+    found = parse_address(value)
+    reasons = address(value)
+    return reasons if reasons or str(found) == value else [f'must be in canonical form ("{found}")']
+
+
 def _is_mapped(value: str) -> bool:
     found = ip_address(value)
     return isinstance(found, IPv6Address) and found.ipv4_mapped is not None
@@ -295,16 +302,24 @@ def network(value: str) -> list[str]:
     """A valid CIDR by the strict rules of 1.36: no leading zeros, no bits beyond the prefix."""
     text, slash, length = value.partition("/")
     if not slash or not re.fullmatch(r"\d+", length) or "%" in text:
-        return [_NO_NETWORK]
+        return [NO_NETWORK]
     try:
         found = ip_network(f"{_without_leading_zeros(text)}/{int(length)}", strict=False)
     except ValueError:
-        return [_NO_NETWORK]
+        return [NO_NETWORK]
     if _without_leading_zeros(text) != text or str(int(length)) != length:
         return ["must not have leading 0s in IP or prefix length"]
     if isinstance(found, IPv6Network) and _is_mapped(text):
         return ["must not have an IPv4-mapped IPv6 address"]
     return [] if found.network_address == ip_address(text) else ["must not have bits set beyond the prefix length"]
+
+
+def canonical_network(value: str) -> list[str]:
+    """A valid CIDR written in the one way that there is."""
+    if reasons := network(value):
+        return reasons
+    found = str(ip_network(value))
+    return [] if found == value else [f'must be in canonical form ("{found}")']
 
 
 def not_for_endpoints(value: str) -> list[str]:

@@ -6,13 +6,11 @@ Truth: kube-apiserver's apis/discovery defaults, validation, strategy and printe
 
 from __future__ import annotations
 
-from typing import Any
-
 from clusterip.api import names
 from clusterip.api.address_warnings import address_warning
 from clusterip.api.checks import each, immutable, reasons, supported
 from clusterip.api.errors import FieldError, duplicate, invalid, not_supported, required, too_many
-from clusterip.api.meta import Tree, labels_of, metadata_of
+from clusterip.api.meta import Tree, copied, labels_of, metadata_of
 from clusterip.api.names import name_is_subdomain
 from clusterip.api.resource import Column, Resource
 from clusterip.api.strategy import set_generation
@@ -20,21 +18,34 @@ from clusterip.api.tables import AGE, NAME, UNSET, fixed, text, with_more
 
 ADDRESS_TYPES = ("FQDN", "IPv4", "IPv6")
 PROTOCOLS = ("SCTP", "TCP", "UDP")
+MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
+CONTROLLERS = ("endpointslice-controller.k8s.io", "endpointslicemirroring-controller.k8s.io")
 MAX_ENDPOINTS, MAX_ADDRESSES, MAX_PORTS, MAX_TOPOLOGY, MAX_HINTS = 1000, 100, 20000, 16, 8
 
 
 def _default(tree: Tree) -> None:
     for port in tree.get("ports") or ():
-        port["name"] = port.get("name") or ""
-        port["protocol"] = port.get("protocol") or "TCP"
+        for field, usual in (("name", ""), ("protocol", "TCP")):
+            if port.get(field) is None:
+                port[field] = usual
 
 
 def _prepare_create(tree: Tree) -> None:
     tree["metadata"]["generation"] = 1
+    _drop_topology(tree)
+
+
+def _drop_topology(tree: Tree) -> None:
+    """Nobody writes it in this version; it is read where an older one left it."""
+    for endpoint in tree.get("endpoints") or ():
+        endpoint.pop("deprecatedTopology", None)
 
 
 def _prepare_update(new: Tree, old: Tree) -> None:
     """A new generation when endpoints, ports or labels are new."""
+    if new.get("endpoints") != old.get("endpoints"):
+        new["endpoints"] = copied(new.get("endpoints") or [])
+        _drop_topology(new)
     before = metadata_of(old).get("generation") or 0
     changed = labels_of(new) != labels_of(old) or any(
         new.get(field) != old.get(field) for field in ("endpoints", "ports", "addressType")
@@ -43,27 +54,28 @@ def _prepare_update(new: Tree, old: Tree) -> None:
 
 
 def _validate(tree: Tree) -> list[FieldError]:
-    return _validate_slice(tree, ())
+    return _validate_slice(tree, None)
 
 
 def _validate_update(new: Tree, old: Tree) -> list[FieldError]:
-    stored = [address for endpoint in old.get("endpoints") or () for address in endpoint.get("addresses") or ()]
-    found = _validate_slice(new, stored)
+    found = _validate_slice(new, old)
     return found + immutable("addressType", new.get("addressType"), old.get("addressType"))
 
 
-def _validate_slice(tree: Tree, stored: Any) -> list[FieldError]:
-    kind = tree.get("addressType") or ""
-    found = supported("addressType", kind, ADDRESS_TYPES)
-    endpoints = tree.get("endpoints") or []
+def _validate_slice(tree: Tree, old: Tree | None) -> list[FieldError]:
+    """Endpoints that are stored already were judged when they came."""
+    kind, endpoints = tree.get("addressType") or "", tree.get("endpoints") or []
+    found = supported("addressType", kind, ADDRESS_TYPES) + _ports(tree.get("ports") or [])
+    if old is not None and endpoints == (old.get("endpoints") or []):
+        return found
     if len(endpoints) > MAX_ENDPOINTS:
         return [*found, too_many("endpoints", len(endpoints), MAX_ENDPOINTS)]
-    for path, endpoint in each("endpoints", endpoints):
-        found += _endpoint(path, endpoint, kind, stored)
-    return found + _ports(tree.get("ports") or [])
+    return found + [
+        error for path, endpoint in each("endpoints", endpoints) for error in _endpoint(path, endpoint, kind)
+    ]
 
 
-def _endpoint(path: str, endpoint: Tree, kind: str, stored: Any) -> list[FieldError]:
+def _endpoint(path: str, endpoint: Tree, kind: str) -> list[FieldError]:
     addresses = endpoint.get("addresses") or []
     found = []
     if not addresses:
@@ -71,7 +83,7 @@ def _endpoint(path: str, endpoint: Tree, kind: str, stored: Any) -> list[FieldEr
     elif len(addresses) > MAX_ADDRESSES:
         found.append(too_many(f"{path}.addresses", len(addresses), MAX_ADDRESSES))
     for where, address in each(f"{path}.addresses", addresses):
-        found += [] if address in stored else _address(path, where, address, kind)
+        found += _address(path, where, address, kind)
     if endpoint.get("nodeName") is not None:
         found += reasons(f"{path}.nodeName", endpoint["nodeName"], names.subdomain)
     found += _topology(f"{path}.deprecatedTopology", endpoint.get("deprecatedTopology") or {})
@@ -85,12 +97,12 @@ def _address(endpoint: str, path: str, address: str, kind: str) -> list[FieldErr
         return _fully_qualified(path, address)
     if kind not in ADDRESS_TYPES:
         return []
-    if found := reasons(path, address, names.address):
+    if found := reasons(path, address, names.canonical_address if kind == "IPv6" else names.address):
         return found
     parsed = names.parse_address(address)
     if parsed is not None and f"IPv{parsed.version}" != kind:
-        return [invalid(f"{endpoint}.addresses", address, f"must be an {kind} address")]
-    return reasons(path, address, names.not_for_endpoints)
+        found = [invalid(f"{endpoint}.addresses", address, f"must be an {kind} address")]
+    return found + reasons(path, address, names.not_for_endpoints)
 
 
 def _fully_qualified(path: str, name: str) -> list[FieldError]:
@@ -123,20 +135,20 @@ def _hints(path: str, hints: Tree) -> list[FieldError]:
         seen: set[str] = set()
         given = hints.get(field) or []
         if len(given) > MAX_HINTS:
-            found.append(too_many(f"{path}.{field}", len(given), MAX_HINTS))
+            return [*found, too_many(f"{path}.{field}", len(given), MAX_HINTS)]
         for where, hint in each(f"{path}.{field}", given):
             name = hint.get("name") or ""
-            found += reasons(f"{where}.name", name, names.label_value if field == "forZones" else names.subdomain)
             if name in seen:
                 found.append(duplicate(f"{where}.name", name))
             seen.add(name)
+            found += reasons(f"{where}.name", name, names.label_value if field == "forZones" else names.subdomain)
     return found
 
 
 def _ports(ports: list[Tree]) -> list[FieldError]:
-    found = []
+    found: list[FieldError] = []
     if len(ports) > MAX_PORTS:
-        found.append(too_many("ports", len(ports), MAX_PORTS))
+        return [too_many("ports", len(ports), MAX_PORTS)]
     seen: set[str] = set()
     for path, port in each("ports", ports):
         name = port.get("name") or ""
@@ -156,9 +168,9 @@ def _ports(ports: list[Tree]) -> list[FieldError]:
 
 
 def _warnings(new: Tree, old: Tree | None) -> list[str]:
-    if new.get("addressType") == "FQDN":
-        return ["spec.addressType: FQDN endpoints are deprecated"]
-    found = []
+    found = ["spec.addressType: FQDN endpoints are deprecated"] if new.get("addressType") == "FQDN" else []
+    if labels_of(new).get(MANAGED_BY) in CONTROLLERS:
+        return found  # they write addresses as they should be
     for path, endpoint in each("endpoints", new.get("endpoints")):
         for where, address in each(f"{path}.addresses", endpoint.get("addresses")):
             found += address_warning(where, address)

@@ -9,18 +9,20 @@ from __future__ import annotations
 from ipaddress import ip_address
 
 from clusterip.api import names
-from clusterip.api.checks import each, immutable, reasons
-from clusterip.api.errors import FieldError, forbidden, invalid, required
+from clusterip.api.checks import each, reasons
+from clusterip.api.errors import FieldError, invalid, required
 from clusterip.api.meta import Tree
 from clusterip.api.names import name_is_subdomain
 from clusterip.api.resource import Column, Resource, Subresource
-from clusterip.api.strategy import first_generation, keep_status, only_status
+from clusterip.api.strategy import drop_status, keep_status, only_status
 from clusterip.api.tables import AGE, NAME, UNNAMED_AGE, at, fixed
 
 FAMILY_LABEL = "ipaddress.kubernetes.io/ip-family"
 MANAGED_LABEL = "ipaddress.kubernetes.io/managed-by"
 ALLOCATOR = "ipallocator.k8s.io"
 DEFAULT_RANGE = "kubernetes"
+CIDRS = "spec.cidrs"
+ONE_OF_A_FAMILY = "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64"
 RANGE_IS_READY = "Kubernetes Service CIDR is ready"
 
 
@@ -54,11 +56,7 @@ def is_open_range(tree: Tree) -> bool:
 
 
 def _name_is_address(name: str, prefix: bool) -> list[str]:
-    try:
-        address = ip_address(name)
-    except ValueError:
-        return ["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"]
-    return [] if str(address) == name else [f'must be in canonical form ("{address}")']
+    return names.canonical_address(name)
 
 
 def _validate_address(tree: Tree) -> list[FieldError]:
@@ -80,7 +78,16 @@ def _validate_address(tree: Tree) -> list[FieldError]:
 
 def _validate_address_update(new: Tree, old: Tree) -> list[FieldError]:
     found = _validate_address(new)
-    return found + immutable("spec.parentRef", at(new, "spec", "parentRef"), at(old, "spec", "parentRef"))
+    if at(new, "spec", "parentRef") == at(old, "spec", "parentRef"):
+        return found
+    return [*found, invalid("spec.parentRef", _shown_parent(at(new, "spec", "parentRef")), names.IMMUTABLE)]
+
+
+def _shown_parent(parent: Tree | None) -> Tree | None:
+    """A parent as upstream's message shows it."""
+    if parent is None:
+        return None
+    return {name: parent.get(name.lower()) or "" for name in ("Group", "Resource", "Namespace", "Name")}
 
 
 def _parent(tree: Tree) -> str:
@@ -92,33 +99,33 @@ def _parent(tree: Tree) -> str:
 def _validate_range(tree: Tree) -> list[FieldError]:
     cidrs = at(tree, "spec", "cidrs") or []
     if not cidrs:
-        return [required("spec.cidrs", "at least one CIDR required")]
-    found = []
+        return [required(CIDRS, "at least one CIDR required")]
     if len(cidrs) > 2:
-        found.append(invalid("spec.cidrs", cidrs, "may only hold up to 2 values"))
-    if len(cidrs) == 2 and len({":" in cidr for cidr in cidrs}) == 1:
-        found.append(
-            invalid(
-                "spec.cidrs",
-                cidrs,
-                "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64",
-            )
-        )
-    for path, cidr in each("spec.cidrs", cidrs):
-        found += reasons(path, cidr, names.network)
+        return [invalid(CIDRS, {"CIDRs": cidrs}, "may only hold up to 2 values")]
+    found = [error for path, cidr in each(CIDRS, cidrs) for error in reasons(path, cidr, names.canonical_network)]
+    if len(cidrs) == 2 and len(set(map(_family, cidrs))) == 1 and _family(cidrs[0]):
+        found.append(invalid(CIDRS, cidrs, ONE_OF_A_FAMILY))
     return found
+
+
+def _family(cidr: str) -> int:
+    """The version of what sloppy readers take for a network; 0 for nothing."""
+    if set(names.network(cidr)) & {names.NO_NETWORK}:
+        return 0
+    address = names.parse_address(cidr.partition("/")[0])
+    return address.version if address is not None else 0
 
 
 def _validate_range_update(new: Tree, old: Tree) -> list[FieldError]:
     """A range may become dual stack; what it has stays."""
     cidrs, before = at(new, "spec", "cidrs") or [], at(old, "spec", "cidrs") or []
-    if cidrs[: len(before)] == before and (len(cidrs) == len(before) or len(before) == 1):
-        return _validate_range(new) if cidrs != before else []
-    return (
-        [forbidden("spec.cidrs", "field is immutable once set")]
-        if len(cidrs) != len(before)
-        else [invalid(f"spec.cidrs[{i}]", cidr, names.IMMUTABLE) for i, cidr in enumerate(cidrs) if cidr != before[i]]
-    )
+    if len(cidrs) == len(before):
+        paired = zip(each(CIDRS, cidrs), before, strict=True)
+        return [invalid(path, cidr, names.IMMUTABLE) for (path, cidr), kept in paired if cidr != kept]
+    if len(before) != 1 or len(cidrs) != 2:
+        return [invalid(CIDRS, cidrs, names.IMMUTABLE)]
+    found = [] if cidrs[0] == before[0] else [invalid(f"{CIDRS}[0]", cidrs[0], names.IMMUTABLE)]
+    return found + _validate_range(new)
 
 
 IP_ADDRESS = Resource(
@@ -153,7 +160,7 @@ SERVICE_CIDR = Resource(
         AGE,
     ),
     subresources={"status": Subresource(kind="ServiceCIDR")},
-    prepare_create=first_generation,
+    prepare_create=drop_status,
     prepare_update=keep_status,
     prepare_status=only_status(),
     validate=_validate_range,

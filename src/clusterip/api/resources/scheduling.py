@@ -13,6 +13,7 @@ from clusterip.api.errors import FieldError, forbidden
 from clusterip.api.meta import Tree, name_of
 from clusterip.api.names import name_is_subdomain
 from clusterip.api.resource import Column, Resource
+from clusterip.api.strategy import first_generation
 from clusterip.api.tables import AGE, NAME, at, fixed, number
 
 PREEMPTION = ("Never", "PreemptLowerPriority")
@@ -69,6 +70,7 @@ PRIORITY_CLASS = Resource(
     namespaced=False,
     short_names=("pc",),
     schema="io.k8s.api.scheduling.v1.PriorityClass",
+    prepare_create=first_generation,
     columns=(
         NAME,
         Column("Value", number("value"), type="integer", says="@scheduling.v1.PriorityClass.value"),

@@ -138,12 +138,12 @@ def _subset(path: str, subset: Tree) -> list[FieldError]:
 def _endpoint_address(path: str, address: Tree) -> list[FieldError]:
     ip = address.get("ip") or ""
     found = reasons(f"{path}.ip", ip, names.address)
-    if found and names.parse_address(ip) is None:
-        found.append(invalid(f"{path}.ip", ip, "must be a valid IP address"))
     if address.get("hostname"):
         found += reasons(f"{path}.hostname", address["hostname"], names.label)
     if address.get("nodeName") is not None:
         found += reasons(f"{path}.nodeName", address["nodeName"], names.subdomain)
+    if names.parse_address(ip) is None:
+        return [*found, invalid(f"{path}.ip", ip, "must be a valid IP address")]
     return found + reasons(f"{path}.ip", ip, names.not_for_endpoints)
 
 
