@@ -134,7 +134,7 @@ def remove(core: Core, call: Call, transaction: Transaction, key: str, options: 
     if entry is None:
         raise ApiError.not_found(resource.group, resource.plural, key.rpartition("/")[2])
     tree = served.tree(entry)
-    _check_conditions(call, tree, options)
+    check_conditions(call, tree, options)
     admission.admit_delete(core, call, transaction, tree)
     if call.verb in ("delete", "deletecollection"):  # an eviction asked already, about itself
         webhooks.mutate(core, call, "DELETE", None, tree, key)
@@ -172,7 +172,7 @@ def _gone(core: Core, call: Call, transaction: Transaction, key: str, tree: Tree
     return Deleted(Entry(key, encode(served.kept(tree)), last.revision, last.created, last.readers), gone=True)
 
 
-def _check_conditions(call: Call, tree: Tree, options: Options) -> None:
+def check_conditions(call: Call, tree: Tree, options: Options) -> None:
     metadata, resource = tree["metadata"], call.served.resource
     what = ""
     if options.uid and options.uid != metadata.get("uid"):

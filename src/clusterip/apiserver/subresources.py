@@ -18,15 +18,13 @@ from clusterip.api.errors import ApiError, FieldError, invalid, required
 from clusterip.api.meta import Tree
 from clusterip.api.resource import Column, ScalePaths
 from clusterip.api.tables import AGE, NAME, number, selector_expression
-from clusterip.apiserver import bodies, deleting, noderestriction, objects, proxying, relay, webhooks, writing
+from clusterip.apiserver import bodies, evicting, noderestriction, objects, proxying, relay, webhooks, writing
 from clusterip.apiserver.bodies import Body
 from clusterip.apiserver.cache import Entry
 from clusterip.apiserver.core import Call, Core, pick
-from clusterip.apiserver.deleting import Deleted, Options
 from clusterip.apiserver.forms import render
 from clusterip.apiserver.reading import found
 from clusterip.apiserver.tokens import Bound, account_claims
-from clusterip.apiserver.writes import Transaction
 from clusterip.clock import rfc3339
 from clusterip.transport.http import Answer, Response
 
@@ -184,29 +182,10 @@ def _set_condition(core: Core, pod: Tree) -> None:
 
 
 async def eviction(core: Core, call: Call) -> Answer:
-    """A polite delete."""
+    """A polite delete, if the pod's budget allows it."""
     _only(call, "create")
     wanted = await _read(call, "Eviction", "policy/v1", EVICTION_SCHEMA)
-    noderestriction.check(core, call, None, "CREATE", wanted, None)
-    await webhooks.reviewed(core, call, "CREATE", wanted)
-    options = wanted.get("deleteOptions") or {}
-    conditions = options.get("preconditions") or {}
-    how = Options(
-        options.get("gracePeriodSeconds"),
-        options.get("propagationPolicy") or "",
-        conditions.get("uid") or "",
-        conditions.get("resourceVersion") or "",
-        bool(options.get("dryRun")) or call.dry_run,
-    )
-
-    def operation(transaction: Transaction) -> Deleted:
-        return deleting.remove(core, call, transaction, call.key, how)
-
-    if how.dry_run:
-        core.writes.try_out(operation)
-    else:
-        await core.writes.do(operation)
-    return Response(201, orjson.dumps(DONE))
+    return await evicting.evict(core, call, wanted)
 
 
 # --- namespaces ------------------------------------------------------------------------------------------------------
