@@ -8,7 +8,7 @@ import json
 import sys
 from pathlib import Path
 
-from bench import api, cluster, proxy
+from bench import api, cluster, proxy, watch
 from bench.figure import Figure, table
 
 BENCHES = {
@@ -18,6 +18,7 @@ BENCHES = {
     "ready": cluster.ready,
     "proxy": proxy.proxy,
     "api": api.api,
+    "watch": watch.watch,
 }
 OUT = Path(__file__).parent / "out" / "figures.json"
 
