@@ -8,14 +8,13 @@ falls back to terminating endpoints alone, policy Local does not look at hints.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
+from typing import NamedTuple
 
 from clusterip.proxy.model import Endpoint, Node, ServicePort, Target
 
 
-@dataclass(frozen=True, slots=True)
-class Chosen:
+class Chosen(NamedTuple):
     """The targets of a port. `local` is what policy Local may use; without such a policy it is empty."""
 
     cluster: tuple[Target, ...]
@@ -29,29 +28,32 @@ class Chosen:
 
 def choose(port: ServicePort, node: Node) -> Chosen:
     """Both sets of a port."""
-    needs_local = port.internal_policy_local or port.external_policy_local
-    here = [endpoint for endpoint in port.endpoints if endpoint.target.is_local] if needs_local else []
-    return Chosen(_targets(_usable(port.endpoints, lambda ready: _hinted(ready, node))), _targets(_usable(here)))
+    cluster = _targets(_hinted(_ready(port.endpoints), node) or _leaving(port.endpoints))
+    if not (port.internal_policy_local or port.external_policy_local):
+        return Chosen(cluster, ())
+    here = [endpoint for endpoint in port.endpoints if endpoint.target.is_local]
+    return Chosen(cluster, _targets(_ready(here) or _leaving(here)))
 
 
-def _usable(
-    endpoints: Iterable[Endpoint], narrow: Callable[[list[Endpoint]], list[Endpoint]] = lambda ready: ready
-) -> list[Endpoint]:
-    """The ready ones; when there are none, those that still serve while they terminate."""
-    found = list(endpoints)
-    if ready := [endpoint for endpoint in found if endpoint.is_ready]:
-        return narrow(ready)
-    return [endpoint for endpoint in found if endpoint.is_serving and endpoint.is_terminating]
+def _ready(endpoints: Iterable[Endpoint]) -> list[Endpoint]:
+    return [endpoint for endpoint in endpoints if endpoint.is_ready]
+
+
+def _leaving(endpoints: Iterable[Endpoint]) -> list[Endpoint]:
+    """Those that still serve while they terminate: better than none."""
+    return [endpoint for endpoint in endpoints if endpoint.is_serving and endpoint.is_terminating]
 
 
 def _hinted(ready: list[Endpoint], node: Node) -> list[Endpoint]:
     """Those hinted for this node, else for its zone; all of them as soon as one has no hint or none is for us."""
-    by_node = [endpoint for endpoint in ready if node.name in endpoint.node_hints]
-    if by_node and all(endpoint.node_hints for endpoint in ready):
-        return by_node
-    by_zone = [endpoint for endpoint in ready if node.zone in endpoint.zone_hints]
-    if by_zone and all(endpoint.zone_hints for endpoint in ready):
-        return by_zone
+    if all(endpoint.node_hints for endpoint in ready):
+        by_node = [endpoint for endpoint in ready if node.name in endpoint.node_hints]
+        if by_node:
+            return by_node
+    if all(endpoint.zone_hints for endpoint in ready):
+        by_zone = [endpoint for endpoint in ready if node.zone in endpoint.zone_hints]
+        if by_zone:
+            return by_zone
     return ready
 
 
