@@ -13,8 +13,8 @@ import dns.message
 import dns.rcode
 import pytest
 
-from clusterip.dns.answer import answer
 from clusterip.dns.model import service_of, slice_of
+from clusterip.dns.resolver import Resolver
 from clusterip.dns.zone import Settings, Zone
 
 RECORDED = json.loads((Path(__file__).parent.parent / "fixtures/dns/coredns.json").read_bytes())
@@ -65,8 +65,8 @@ def records(section: list[Any]) -> list[str]:
 def test_as_coredns(question: str) -> None:
     setting, name, type = question.split(" ")
     query = dns.message.make_query(name, type)
-    packet = answer(ZONES[setting.removeprefix("pods=")], query.to_wire())
-    assert packet is not None
+    packet = Resolver(ZONES[setting.removeprefix("pods=")], ready=True).reply(query.to_wire(), stream=False)
+    assert isinstance(packet, bytes)
     reply = dns.message.from_wire(packet)
     assert query.is_response(reply)
     recorded = RECORDED["answers"][question]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import socket
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
@@ -18,12 +19,14 @@ import uvloop
 from apiserver.serving import serving as serving_api
 from clusterip.client.names import SERVICES
 from clusterip.clock import SystemClock
-from clusterip.dns.server import Addresses, Resolver, bind_pair, listeners, metrics, own_addresses
+from clusterip.dns import corefile
+from clusterip.dns.server import Addresses, Resolver, Serving, bind_pair, listeners, metrics, own_addresses
 from clusterip.dns.server import run as run_server
 from clusterip.dns.zone import Settings, Zone
 from clusterip.failure import Failure
 
 WEB = "ns.dns.cluster.local"
+KUBEADM = corefile.parse(".:53 {\n kubernetes cluster.local in-addr.arpa ip6.arpa {\n  ttl 30\n  pods insecure\n }\n}")
 LOOPBACK = "127.0.0.1"
 
 
@@ -33,7 +36,7 @@ def free_port() -> int:
 
 
 def resolver(*, ready: bool = True) -> Resolver:
-    return Resolver(Zone(Settings(), own_addresses("https://127.0.0.1:6443")), ready)
+    return Resolver(Zone(Settings(), own_addresses("https://127.0.0.1:6443")), ready=ready)
 
 
 @asynccontextmanager
@@ -150,7 +153,8 @@ def test_it_follows_the_api_and_outlives_it() -> None:
 
         async with serving_api() as api:
             config = api.config()
-            dns_server = asyncio.ensure_future(run_server(config, Settings(), addresses, SystemClock()))
+            serving = Serving(config=KUBEADM, addresses=addresses, clock=SystemClock(), dice=random.Random(1))
+            dns_server = asyncio.ensure_future(run_server(config, serving))
             await asyncio.sleep(0)
             async with api.client() as client:
                 await until("kubernetes", ("NOERROR", ["10.96.0.1"]))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address
 
 A, NS, CNAME, SOA, PTR, TXT, AAAA, SRV, OPT = 1, 2, 5, 6, 12, 16, 28, 33, 41
@@ -23,7 +23,7 @@ SMALLEST = 512
 OUR_SIZE = 1232
 HEADER = struct.Struct("!HHHHHH")
 _TYPE_CLASS = struct.Struct("!HH")
-_OPT = struct.Struct("!BHHBBHH")
+OPT_RECORD = struct.Struct("!BHHBBHH")
 THE_QUESTION = b"\xc0\x0c"  # a pointer to the name that was asked
 ECHOED_OPTIONS = frozenset({10})  # the cookie; a server that keeps none hands it back
 
@@ -43,6 +43,14 @@ class Query:
     size: int = SMALLEST  # the largest reply by UDP
     do: bool = False
     options: bytes = b""  # those that go back as they are
+
+    def turned(self, turn: int) -> Query:
+        """The same question under another id."""
+        return replace(self, id=turn)
+
+    def about(self, name: bytes) -> Query:
+        """The same question about another name."""
+        return replace(self, question=name + _TYPE_CLASS.pack(self.type, self.class_), name=name.lower())
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +140,7 @@ class Sections:
     authority: tuple[bytes, ...] = ()
     additional: tuple[bytes, ...] = ()
     authoritative: bool = True
+    target: bytes = b""  # an alias of the world, whose addresses are still to be asked for
 
 
 def reply(query: Query, sections: Sections, limit: int) -> bytes:
@@ -139,7 +148,7 @@ def reply(query: Query, sections: Sections, limit: int) -> bytes:
     flags = QR | (query.flags & (RD | CD)) | (sections.rcode & 15)
     if sections.authoritative:
         flags |= AA
-    opt = _opt(query, sections.rcode) if query.edns else b""
+    opt = opt_record(query, sections.rcode) if query.edns else b""
     answers, authority, additional = rotated(sections.answers, query.id), sections.authority, sections.additional
     body = b"".join((*answers, *authority, *additional))
     if 12 + len(query.question) + len(body) + len(opt) > limit:
@@ -180,9 +189,9 @@ def _fitting(records: Sequence[bytes], room: int) -> tuple[tuple[bytes, ...], in
     return tuple(taken), room
 
 
-def _opt(query: Query, rcode: int) -> bytes:
+def opt_record(query: Query, rcode: int) -> bytes:
     flags = DO if query.do else 0
-    return _OPT.pack(0, OPT, OUR_SIZE, rcode >> 4, 0, flags, len(query.options)) + query.options
+    return OPT_RECORD.pack(0, OPT, OUR_SIZE, rcode >> 4, 0, flags, len(query.options)) + query.options
 
 
 def name(text: str) -> bytes:

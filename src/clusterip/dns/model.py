@@ -62,8 +62,11 @@ def service_of(tree: Tree) -> Service:
     return Service(metadata["namespace"], metadata["name"], addresses, _ports(spec.get("ports")))
 
 
-def slice_of(tree: Tree) -> Slice:
-    """An EndpointSlice's ready endpoints; an absent condition means ready."""
+def slice_of(tree: Tree, *, pod_names: bool = False) -> Slice:
+    """An EndpointSlice's ready endpoints; an absent condition means ready.
+
+    An endpoint without a hostname is called by its address, or by its pod when `pod_names` says so.
+    """
     metadata = tree["metadata"]
     ports = _ports(tree.get("ports"))
     endpoints = []
@@ -71,7 +74,8 @@ def slice_of(tree: Tree) -> Slice:
         if (endpoint.get("conditions") or {}).get("ready") is False or tree.get("addressType") == "FQDN":
             continue
         addresses = tuple(ip_address(text) for text in endpoint["addresses"][:1])
-        hostname = str(endpoint.get("hostname") or dashed(addresses[0]))
+        pod = str((endpoint.get("targetRef") or {}).get("name") or "") if pod_names else ""
+        hostname = str(endpoint.get("hostname") or pod or dashed(addresses[0]))
         endpoints.append(Endpoint(addresses, hostname.lower().encode(), ports))
     return Slice(metadata["namespace"], (metadata.get("labels") or {}).get(SERVICE_LABEL, ""), tuple(endpoints))
 

@@ -1,9 +1,9 @@
-"""The DNS server: sockets around `answer`, informers around the zone.
+"""The DNS server: sockets around the resolver, informers around the zone.
 
-Stage: edge.  In: packets, the API's events.  Out: replies; health, readiness and counts over HTTP.
+Stage: edge.  In: packets, the API's events, a Corefile.  Out: replies; health, readiness and counts over HTTP.
 Rules: not ready (SERVFAIL) before the first list of everything; when the API goes away the last state keeps answering;
-nothing that a client sends ends the loop.
-Truth: RFC 1035 4.2 (UDP and TCP); CoreDNS's plugins health, ready and prometheus for ports and paths.
+nothing that a client sends ends the loop; a Corefile that cannot be read changes nothing.
+Truth: RFC 1035 4.2 (UDP and TCP); CoreDNS's plugins health, ready, reload and prometheus for ports and paths.
 """
 
 from __future__ import annotations
@@ -12,22 +12,30 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections import Counter
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
-from typing import TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 from clusterip.client.config import ServerConfig
 from clusterip.client.informer import Informer
 from clusterip.client.names import ENDPOINT_SLICES, NAMESPACES, SERVICES
 from clusterip.client.rest import Client
 from clusterip.clock import Clock
-from clusterip.dns.answer import answer
+from clusterip.dns import corefile
+from clusterip.dns.corefile import Corefile
+from clusterip.dns.forward import Forwarder, Server
 from clusterip.dns.model import Address, namespace_of, service_of, slice_of
+from clusterip.dns.resolver import Resolver, Way
 from clusterip.dns.zone import Key, Settings, Zone
+from clusterip.failure import Failure
+from clusterip.kernel.inotify import APPEARED, WRITTEN, Inotify
 from clusterip.transport import listening
 from clusterip.transport.http import Listener, Request, Response
+
+if TYPE_CHECKING:
+    from random import Random
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -36,7 +44,9 @@ BATCH = 64  # packets a turn, so that a flood leaves room for the API's events
 PACKET = 4096
 IDLE_SECONDS = 10.0
 MOST_CONNECTIONS = 500
+MOST_WAITING = 4096  # replies by UDP that wait for others
 RECEIVE_BUFFER = 4 * 1024 * 1024
+SETTLE_SECONDS = 0.2  # a file that is written in steps is read once
 TEXT = "text/plain; charset=utf-8"
 RCODES = {0: "NOERROR", 1: "FORMERR", 2: "SERVFAIL", 3: "NXDOMAIN", 4: "NOTIMP", 5: "REFUSED"}
 
@@ -51,40 +61,149 @@ class Addresses:
     metrics: str = "0.0.0.0:9153"
 
 
-@dataclass(slots=True)
-class Resolver:
-    """The zone once it is complete, and what was asked of it."""
+@dataclass(frozen=True, kw_only=True)
+class Serving:
+    """What a server does: whom it answers what, and where the configuration can be read again."""
 
-    zone: Zone
-    ready: bool = False
-    counts: Counter[tuple[str, int]] = field(default_factory=Counter)
-
-    def reply(self, packet: bytes, *, stream: bool) -> bytes | None:
-        """The reply to a packet, counted."""
-        found = answer(self.zone if self.ready else None, packet, stream=stream)
-        if found is not None:
-            self.counts["tcp" if stream else "udp", found[3] & 15] += 1
-        return found
+    config: Corefile
+    addresses: Addresses
+    clock: Clock
+    dice: Random
+    path: Path | None = None  # of the Corefile
+    sockets: tuple[socket.socket, socket.socket] | None = None  # UDP and TCP, when they are passed
 
 
-async def run(config: ServerConfig, settings: Settings, addresses: Addresses, clock: Clock) -> None:
-    """Serve until cancelled."""
-    zone = Zone(settings, own_addresses(config.url))
-    resolver = Resolver(zone)
-    async with Client(config, user_agent="clusterip-dns/0.1") as client, asyncio.TaskGroup() as group:
-        for serve in listeners(resolver, addresses):
+async def run(server: ServerConfig | None, serving: Serving) -> None:
+    """Serve until cancelled. Without an API server no cluster's names are answered."""
+    zone = Zone(_settings(serving.config), own_addresses(server.url)) if server is not None else None
+    resolver = Resolver(zone, ways(serving.config, serving), ready=zone is None)
+    async with asyncio.TaskGroup() as group:
+        for serve in listeners(resolver, serving.addresses, serving.sockets):
             group.create_task(serve, name="dns listener")
-        informers = follow(client, zone, clock)
-        for informer in informers:
-            group.create_task(informer.run(), name=f"informer {informer.ref.plural}")
-        logger.info("Waiting for the Kubernetes API", extra={"kv": {"url": config.url}})
-        for informer in informers:
-            await informer.synced()
-        resolver.ready = True
-        logger.info("Serving", extra={"kv": {"domain": settings.domain, "address": addresses.dns}})
+        group.create_task(_reread(resolver, serving), name="dns configuration")
+        if server is not None and zone is not None:
+            await _follow_cluster(group, server, resolver, zone, serving)
+        logger.info("Serving", extra={"kv": {"address": serving.addresses.dns}})
 
 
-def follow(client: Client, zone: Zone, clock: Clock) -> list[Informer[object]]:
+async def _follow_cluster(
+    group: asyncio.TaskGroup, server: ServerConfig, resolver: Resolver, zone: Zone, serving: Serving
+) -> None:
+    """Keep the zone; ready once it is complete."""
+    cluster = serving.config.kubernetes
+    client = Client(server, user_agent="clusterip-dns/0.1")
+    group.create_task(_while_open(client), name="client")
+    informers = follow(client, zone, serving.clock, pod_names=cluster is not None and cluster.endpoint_pod_names)
+    for informer in informers:
+        group.create_task(informer.run(), name=f"informer {informer.ref.plural}")
+    logger.info("Waiting for the Kubernetes API", extra={"kv": {"url": server.url}})
+    for informer in informers:
+        await informer.synced()
+    resolver.ready = True
+
+
+async def _while_open(client: Client) -> None:
+    """Hold the client open until cancelled."""
+    async with client:
+        await asyncio.get_running_loop().create_future()
+
+
+def _settings(config: Corefile) -> Settings:
+    cluster = config.kubernetes or corefile.Kubernetes()
+    return Settings(cluster.domain, cluster.ttl, cluster.pods)
+
+
+def ways(config: Corefile, serving: Serving) -> tuple[Way, ...]:
+    """The server blocks with the servers that they ask."""
+    return tuple(
+        Way(
+            block,
+            tuple(
+                Forwarder(each, servers(each.to), block.cache_seconds, serving.clock, serving.dice)
+                for each in block.forwards
+            ),
+        )
+        for block in config.blocks
+    )
+
+
+def servers(to: tuple[str, ...]) -> list[Server]:
+    """Addresses of servers; a file is a resolv.conf. What cannot be read names nobody."""
+    found: list[Server] = []
+    for each in to:
+        if not each.startswith("/"):
+            found.append(corefile.server_address(each))
+            continue
+        try:
+            lines = Path(each).read_text(errors="replace").splitlines()
+        except OSError as error:
+            logger.warning("Cannot read whom to ask", extra={"kv": {"file": each, "err": error.strerror}})
+            continue
+        for words in (line.split() for line in lines):
+            with contextlib.suppress(ValueError):
+                if len(words) > 1 and words[0] == "nameserver":
+                    found.append(corefile.server_address(f"[{words[1]}]" if ":" in words[1] else words[1]))
+    return list(dict.fromkeys(found))
+
+
+async def _reread(resolver: Resolver, serving: Serving) -> None:
+    """Follow the Corefile, and the resolv.confs that it names, as they are written."""
+    named = {
+        Path(each) for block in serving.config.blocks for way in block.forwards for each in way.to if each[0] == "/"
+    }
+    own = {serving.path} if serving.path and serving.config.reload else set()
+    watched = {path.parent for path in named | own if path.parent.is_dir()}
+    if not watched:
+        return
+    inotify = Inotify()
+    try:
+        for folder in watched:
+            inotify.watch(folder, WRITTEN | APPEARED)
+        text = _text(serving.path)
+        former = [servers((str(path),)) for path in sorted(named)]
+        while True:
+            await inotify.wait()
+            await asyncio.sleep(SETTLE_SECONDS)
+            new, now = _text(serving.path) if own else text, [servers((str(path),)) for path in sorted(named)]
+            if (new, now) != (text, former):
+                text, former = new, now
+                _take(resolver, serving, text)
+    finally:
+        inotify.close()
+
+
+def _text(path: Path | None) -> str:
+    try:
+        return path.read_text() if path is not None else ""
+    except OSError:
+        return ""
+
+
+def _take(resolver: Resolver, serving: Serving, text: str) -> None:
+    """Answer by the new configuration; ports and the cluster's own settings need a new start."""
+    try:
+        config = corefile.parse(text, str(serving.path)) if serving.path else serving.config
+    except Failure as failure:
+        logger.error("The new configuration cannot be read; the old one stays", extra={"kv": {"err": str(failure)}})
+        return
+    if config.kubernetes != serving.config.kubernetes or config.port != serving.config.port:
+        logger.warning("A new port or other settings of kubernetes take effect at the next start")
+        config = _with_cluster(config, serving.config)
+    resolver.ways = ways(config, serving)
+    logger.info("Reloaded", extra={"kv": {"file": str(serving.path)}})
+
+
+def _with_cluster(config: Corefile, running: Corefile) -> Corefile:
+    """The new blocks, with the cluster as it is served now."""
+    return replace(
+        config,
+        blocks=tuple(
+            replace(block, kubernetes=running.kubernetes) if block.kubernetes else block for block in config.blocks
+        ),
+    )
+
+
+def follow(client: Client, zone: Zone, clock: Clock, *, pod_names: bool = False) -> list[Informer[object]]:
     """Informers that keep the zone."""
 
     def serial() -> int:
@@ -95,7 +214,7 @@ def follow(client: Client, zone: Zone, clock: Clock) -> list[Informer[object]]:
 
     namespaces = Informer(client, NAMESPACES, namespace_of)
     services = Informer(client, SERVICES, service_of)
-    slices = Informer(client, ENDPOINT_SLICES, slice_of)
+    slices = Informer(client, ENDPOINT_SLICES, lambda tree: slice_of(tree, pod_names=pod_names))
     namespaces.subscribe(_changes(put_namespace))
     services.subscribe(_changes(lambda key, new: zone.put_service(key, new, serial())))
     slices.subscribe(_changes(lambda key, new: zone.put_slice(key, new, serial())))
@@ -112,9 +231,11 @@ def _changes(put: Callable[[Key, T | None], None]) -> Callable[[Key, T | None, T
     return told
 
 
-def listeners(resolver: Resolver, addresses: Addresses) -> list[Coroutine[None, None, None]]:
+def listeners(
+    resolver: Resolver, addresses: Addresses, sockets: tuple[socket.socket, socket.socket] | None = None
+) -> list[Coroutine[None, None, None]]:
     """Everything that listens. Sockets are bound at once, so that a taken port is said before anything runs."""
-    udp, tcp = bind_pair(addresses.dns)
+    udp, tcp = sockets or bind_pair(addresses.dns)
     pages: list[tuple[str, str, Callable[[], Response]]] = [
         (addresses.health, "/health", lambda: Response(200, b"OK", TEXT)),
         (addresses.ready, "/ready", lambda: Response(200 if resolver.ready else 503, _readiness(resolver), TEXT)),
@@ -144,6 +265,7 @@ def bind_pair(address: str) -> tuple[socket.socket, socket.socket]:
 
 async def serve_udp(sock: socket.socket, resolver: Resolver) -> None:
     """Answer packets until cancelled."""
+    waiting: set[asyncio.Task[None]] = set()
 
     def receive() -> None:
         for _ in range(BATCH):
@@ -155,16 +277,17 @@ async def serve_udp(sock: socket.socket, resolver: Resolver) -> None:
                 continue  # an ICMP error of an earlier reply
             try:
                 found = resolver.reply(packet, stream=False)
-                if found is not None:
-                    sock.sendto(found, sender)
-            except BlockingIOError:
-                return  # the send buffer is full: this reply is lost, as UDP may lose it
-            except OSError:
-                continue  # the sender has no way back
             except Exception:
                 logger.exception(
                     "A packet could not be answered", extra={"kv": {"packet": packet.hex(), "sender": sender[0]}}
                 )
+                continue
+            if isinstance(found, bytes):
+                _send(sock, found, sender)
+            elif found is not None and len(waiting) < MOST_WAITING:
+                task = asyncio.ensure_future(_send_later(sock, found, sender))
+                waiting.add(task)
+                task.add_done_callback(waiting.discard)
 
     loop = asyncio.get_running_loop()
     loop.add_reader(sock.fileno(), receive)
@@ -172,7 +295,22 @@ async def serve_udp(sock: socket.socket, resolver: Resolver) -> None:
         await loop.create_future()
     finally:
         loop.remove_reader(sock.fileno())
+        for task in waiting:
+            task.cancel()
         sock.close()
+
+
+def _send(sock: socket.socket, reply: bytes, receiver: tuple[str, int]) -> None:
+    """A reply is lost, as UDP may lose it, when the send buffer is full or the receiver has no way back."""
+    with contextlib.suppress(OSError):
+        sock.sendto(reply, receiver)
+
+
+async def _send_later(sock: socket.socket, promised: Awaitable[bytes], receiver: tuple[str, int]) -> None:
+    try:
+        _send(sock, await promised, receiver)
+    except Exception:
+        logger.exception("A question could not be asked of others", extra={"kv": {"sender": receiver[0]}})
 
 
 async def serve_tcp(sock: socket.socket, resolver: Resolver) -> None:
@@ -205,6 +343,8 @@ async def _converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, 
         found = resolver.reply(packet, stream=True)
         if found is None:
             return
+        if not isinstance(found, bytes):
+            found = await found
         writer.write(len(found).to_bytes(2, "big") + found)
         async with asyncio.timeout(IDLE_SECONDS):
             await writer.drain()

@@ -16,13 +16,15 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple, TypeVar
 
 from clusterip.dns import message as wire
-from clusterip.dns.message import Sections
+from clusterip.dns.message import Query, Sections
 from clusterip.dns.model import Address, Endpoint, Port, Service, Slice, undashed
 
 T = TypeVar("T")
 Key = tuple[str, str]
 KEPT_TYPES = frozenset({wire.A, wire.AAAA, wire.SRV, wire.CNAME, wire.TXT, wire.PTR, 15, 64, 65})
 LONGEST_CHAIN = 8
+MOST_REPLIES = 50_000
+MOST_TURNS = 8
 SPECIFICATION = "1.1.0"
 SPECIFICATION_TTL = 28800
 OUTSIDE = Sections(wire.SERVFAIL, authoritative=False)
@@ -62,6 +64,8 @@ class Zone:
         self._by_endpoint: dict[Address, set[Key]] = defaultdict(set)  # of Services by their endpoints
         self._kept: dict[tuple[bytes, int], Sections] = {}
         self._kept_of: dict[Key, list[tuple[bytes, int]]] = defaultdict(list)
+        self._replies: dict[bytes, tuple[bytes, ...]] = {}
+        self._replies_of: dict[tuple[bytes, int], list[bytes]] = defaultdict(list)
         self._restart(0)
 
     # -- changes -------------------------------------------------------------------------------------------------------
@@ -107,11 +111,15 @@ class Zone:
     def _changed(self, key: Key, serial: int) -> None:
         for kept in self._kept_of.pop(key, ()):
             self._kept.pop(kept, None)
+            for asked in self._replies_of.pop(kept, ()):
+                self._replies.pop(asked, None)
         self._set_serial(serial)
 
     def _restart(self, serial: int) -> None:
         self._kept.clear()
         self._kept_of.clear()
+        self._replies.clear()
+        self._replies_of.clear()
         self._set_serial(serial)
 
     def _set_serial(self, serial: int) -> None:
@@ -127,6 +135,27 @@ class Zone:
         """What a name (wire form, lower case) has of a type."""
         kept = self._kept.get((name, type))
         return kept if kept is not None else self._compile(wire.labels(name), type, name)
+
+    def has(self, name: bytes) -> bool:
+        """Whether a name is the cluster's domain or below it."""
+        return wire.labels(name)[-len(self._domain_labels) :] == self._domain_labels
+
+    def reply(self, packet: bytes) -> bytes | None:
+        """The reply to a packet by UDP that was seen before, but for its id, and whose answer has not changed."""
+        replies = self._replies.get(packet[2:])
+        return None if replies is None else packet[:2] + replies[packet[1] % len(replies)]
+
+    def keep(self, query: Query, packet: bytes, sections: Sections) -> None:
+        """Remember the replies to a packet, one for each record that may come first; only of answers that are kept."""
+        kept = query.name, query.type
+        if self._kept.get(kept) is not sections or query.options:
+            return
+        if len(self._replies) >= MOST_REPLIES:
+            self._replies.clear()
+            self._replies_of.clear()
+        turns = range(min(len(sections.answers), MOST_TURNS) or 1)
+        self._replies[packet[2:]] = tuple(wire.reply(query.turned(turn), sections, query.size)[2:] for turn in turns)
+        self._replies_of[kept].append(packet[2:])
 
     def _compile(self, labels: list[bytes], type: int, name: bytes) -> Sections:
         depth = len(self._domain_labels)
@@ -247,26 +276,31 @@ class Zone:
             return self._none
         if type not in (wire.A, wire.AAAA, wire.CNAME):
             return self._empty
-        records = self._chain(wire.THE_QUESTION, service, type, LONGEST_CHAIN)
-        return Sections(answers=records) if records else self._empty
+        records, target = self._chain(wire.THE_QUESTION, service, type, LONGEST_CHAIN)
+        return Sections(answers=records, target=target) if records else self._empty
 
-    def _chain(self, owner: bytes, service: Service, type: int, room: int) -> tuple[bytes, ...]:
-        """An alias and what it leads to; nothing when that is nothing, or when aliases go round."""
+    def _chain(self, owner: bytes, service: Service, type: int, room: int) -> tuple[tuple[bytes, ...], bytes]:
+        """An alias and what it leads to, and the name of the world that it ends in.
+
+        Nothing when it leads to nothing, or when aliases go round.
+        """
         try:
             target = wire.name(service.external)
         except (ValueError, UnicodeEncodeError):
-            return ()
+            return (), b""
         alias = wire.record(owner, wire.CNAME, self._ttl, target)
         name = target.lower()
         labels = wire.labels(name)
-        if type == wire.CNAME or labels[-len(self._domain_labels) :] != self._domain_labels:
-            return (alias,)
+        if type == wire.CNAME:
+            return (alias,), b""
+        if labels[-len(self._domain_labels) :] != self._domain_labels:
+            return (alias,), target
         following = self._alias(labels[: -len(self._domain_labels)])
         if following is not None:
-            found = self._chain(target, following, type, room - 1) if room else ()
+            found, last = self._chain(target, following, type, room - 1) if room else ((), b"")
         else:
-            found = tuple(target + record[2:] for record in self.answer(name, type).answers)
-        return (alias, *found) if found else ()
+            found, last = tuple(target + record[2:] for record in self.answer(name, type).answers), b""
+        return ((alias, *found), last) if found else ((), b"")
 
     def _alias(self, labels: list[bytes]) -> Service | None:
         """The Service that is another name itself, if that is what the labels name."""
