@@ -21,6 +21,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "up": ("clusterip.cli.up", "start a cluster"),
     "down": ("clusterip.cli.down", "stop a cluster and remove all that it made"),
     "status": ("clusterip.cli.status", "say what runs"),
+    "backup": ("clusterip.cli.backup", "save all objects in one file"),
+    "restore": ("clusterip.cli.restore", "put a backup in a store's place"),
     "kubeconfig": ("clusterip.cli.kubeconfig", "print the administrator's kubeconfig"),
     "kubectl": ("clusterip.cli.kubectl", "run kubectl against a cluster"),
     "shell": ("clusterip.cli.shell", "a shell on a node, or on a machine of the LAN"),

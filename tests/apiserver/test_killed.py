@@ -20,9 +20,9 @@ from apiserver.wire import CONFIGMAPS, config_map
 ROUNDS = 3
 
 
-def start(state: Path) -> tuple[subprocess.Popen[bytes], dict[str, str]]:
+def start(state: Path, *words: str) -> tuple[subprocess.Popen[bytes], dict[str, str]]:
     """A server process, ready."""
-    command = [sys.executable, "-m", "clusterip.main", "apiserver", "-o", "json", "--state", str(state)]
+    command = [sys.executable, "-m", "clusterip.main", "apiserver", "-o", "json", "--state", str(state), *words]
     source = Path(__file__).parents[2] / "src"
     process = subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(source)})
     assert process.stdout is not None

@@ -227,7 +227,7 @@ class EtcdStore:
         except StoreError as error:
             raise Failure(f"cannot use etcd at {self._client.endpoints.shown}: {error}") from error
         except batch.Unreadable as error:
-            raise Failure(f"etcd at {self._client.endpoints.shown}: {error}; choose another --etcd-prefix") from error
+            raise Failure(f"etcd at {self._client.endpoints.shown}: {error}") from error
         self._image.begin(loaded.items, loaded.revision)
         for events, head in loaded.batches:
             self._image.apply(events)

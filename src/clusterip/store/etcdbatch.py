@@ -21,6 +21,7 @@ from clusterip.store import etcdwire as wire
 from clusterip.store.base import Event, KeyValue
 
 FORMAT = 1
+RESTORING = "restoring"
 KEPT, DELETED, REPLACED = 0, 1, 2
 
 
@@ -75,7 +76,9 @@ def head_of(content: bytes) -> Head:
         if version == FORMAT:
             return Head(tree["writer"], tree["number"], tree["first"], tree["last"], tree["writes"])
     except (ValueError, KeyError, TypeError) as error:
-        raise Unreadable("what lies under this prefix of etcd is not a store of clusterip's") from error
+        raise Unreadable("what lies there is not a store of clusterip's; choose another --etcd-prefix") from error
+    if version == RESTORING:
+        raise Unreadable("a restore is under way here, or was cut off: let it end, or run it again with --force")
     raise Unreadable(f"the store in etcd has format {version}, this clusterip knows {FORMAT}: use a later clusterip")
 
 
@@ -105,7 +108,9 @@ def item(places: Places, kept: wire.Kept) -> KeyValue:
         revision, created, content = kept.value.split(b" ", 2)
         return KeyValue(places.key_of(kept.key), content, int(created), int(revision))
     except ValueError as error:
-        raise Unreadable(f"the key {kept.key.decode(errors='replace')} of etcd is not clusterip's") from error
+        raise Unreadable(
+            f"the key {kept.key.decode(errors='replace')} of etcd is not clusterip's; choose another --etcd-prefix"
+        ) from error
 
 
 def operations(places: Places, events: Sequence[Event], head: bytes) -> list[bytes]:

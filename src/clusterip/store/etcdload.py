@@ -101,9 +101,9 @@ async def _with_history(client: EtcdClient, places: batch.Places, turn: int, now
                 head = next((kept for kept in found if kept.key == places.head), None)
                 if head is None or modified > now:
                     continue
-                events = _replayed(places, head, found, present)
-                if events and events[0].revision != revision + 1:
+                if batch.head_of(head.value).first != revision + 1:
                     return None
+                events = _replayed(places, head, found, present)
                 revision = batch.head_of(head.value).last
                 loaded.batches.append((events, modified))
             turns = {}

@@ -83,7 +83,7 @@ class StoreFile:
         self._copy: TemporaryDirectory[str] | None = None
         self._checking: sqlite3.Connection | None = None
         self.closing = False
-        self._lock = _lock(path)
+        self._lock = lock(path)
         try:
             _refuse_missing(path)
             self.reader = self._open()
@@ -167,7 +167,7 @@ class StoreFile:
         os.close(self._lock)
 
 
-def _lock(path: Path) -> int:
+def lock(path: Path) -> int:
     """Hold the folder's file for this process alone, whoever else looks at it."""
     try:
         fd = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -198,7 +198,7 @@ def _opened(path: Path) -> tuple[sqlite3.Connection, sqlite3.Connection]:
     """Reader and writer of a file that is sound, or made."""
     reader = connect(path)
     try:
-        _judge(reader, path)
+        judge(reader, path)
         reader.executescript(SCHEMA)
         if not reader.execute("PRAGMA application_id").fetchone()[0]:
             reader.execute(f"PRAGMA application_id={APPLICATION}")
@@ -209,18 +209,19 @@ def _opened(path: Path) -> tuple[sqlite3.Connection, sqlite3.Connection]:
         raise
 
 
-def _judge(connection: sqlite3.Connection, path: Path) -> None:
+def judge(connection: sqlite3.Connection, path: Path, whole: bool = False, what: str = "the store") -> None:
+    """Whether the file is one of ours, of a version that is known, and (if it is small, or asked for) sound."""
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version > FORMAT:
         raise Failure(
-            f"the store {path} has format {version}, this clusterip knows {FORMAT}: it was written by a later "
+            f"{what} {path} has format {version}, this clusterip knows {FORMAT}: it was written by a later "
             "clusterip; use that one, or restore a backup of this one"
         )
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if tables and "log" not in tables:
         raise Failure(f"{path} is not a store of clusterip's: it has the tables {', '.join(sorted(tables))}")
-    if path.stat().st_size <= CHECKED_BYTES and (what := faults(connection)):
-        raise damaged(path, what)
+    if (whole or path.stat().st_size <= CHECKED_BYTES) and (found := faults(connection)):
+        raise Failure(f"{what} {path} is damaged: {found}") if whole else damaged(path, found)
 
 
 def faults(connection: sqlite3.Connection) -> str:
