@@ -16,7 +16,6 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # the checker is t
 
 from apiserver.watchhistory import violations
 from apiserver.watchtraffic import record, unwitnessed
-
 from clusterip.testing import ApiServer
 
 QUICK = os.environ.get("QUICK", "") not in ("", "0")

@@ -96,3 +96,10 @@ def test_bodies_as_errors_show_them():
 
 def test_what_go_takes_and_others_do_not():
     assert jsontext.parse(b'{"a":"\xff"}') == {"a": "\ufffd"}
+
+
+def test_halves_of_characters_and_long_numbers_are_read_as_go_reads_them() -> None:
+    assert jsontext.parse(b'{"a":["x\\ud800y","\\ud83d\\ude00"],"b":123456789012345678901}') == {
+        "a": ["x\ufffdy", "\U0001f600"],
+        "b": 1.2345678901234568e20,
+    }

@@ -33,16 +33,18 @@ def parse(raw: bytes) -> Any:
         raise JsonError(fault)
     try:  # what Go takes and orjson does not: broken UTF-8, lone surrogates
         return _mended(json.loads(raw.decode("utf-8", "replace").encode("utf-8", "replace")))
-    except (ValueError, RecursionError):
+    except (ValueError, OverflowError, RecursionError):
         raise JsonError("exceeded max depth") from None
 
 
 def _mended(value: Any) -> Any:
-    """The value with U+FFFD for halves of characters, as Go reads them."""
+    """The value with U+FFFD for halves of characters, and doubles for long numbers, as Go and orjson read them."""
     if isinstance(value, str):
         return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if isinstance(value, list):
         return [_mended(inner) for inner in value]
+    if isinstance(value, int) and not -(2**63) <= value < 2**64:
+        return float(value)
     return {_mended(key): _mended(inner) for key, inner in value.items()} if isinstance(value, dict) else value
 
 
