@@ -8,6 +8,7 @@ import os
 
 from hypothesis import HealthCheck, settings
 
+os.environ.setdefault("CLUSTERIP_RESOLVER", "none")  # no test asks a server of the world
 settings.register_profile("clusterip", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("clusterip"), derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "clusterip")

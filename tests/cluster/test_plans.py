@@ -63,6 +63,7 @@ def test_parts_live_where_the_design_says(folder: Folder) -> None:
     assert {name: (part.machine, part.own_files) for name, part in found.items()} == {
         "apiserver": ("control", False),
         "controllers": ("control", False),
+        "resolver": ("", False),  # the host's own network
         "a/agent": ("a", True),
         "b/agent": ("b", True),
     }
@@ -100,7 +101,7 @@ def objects() -> dict[tuple[str, str], dict[str, Any]]:
 def test_system_parts_are_found_as_lessons_find_them() -> None:
     found = objects()
     apart = {kind for (kind, _), tree in found.items() if tree["metadata"].get("namespace") != "kube-system"}
-    assert apart == {"ClusterRoleBinding"}
+    assert apart == {"ClusterRoleBinding", "StorageClass"}
     proxy = found["DaemonSet", "kube-proxy"]["spec"]["template"]
     assert proxy["metadata"]["labels"] == {"k8s-app": "kube-proxy"}
     assert proxy["spec"]["hostNetwork"] is True

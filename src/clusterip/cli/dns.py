@@ -29,7 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ports = Addresses()
     parser.add_argument("-conf", "--conf", metavar="FILE", help="a Corefile; it decides what the options below say")
     parser.add_argument("--kubeconfig", metavar="FILE", help="identity of the server (default: the pod's own)")
-    parser.add_argument("--domain", default="cluster.local", help="the cluster's domain (default: cluster.local)")
+    parser.add_argument(
+        "--domain", default="cluster.local", help='the cluster\'s domain; "" for no cluster (default: %(default)s)'
+    )
     parser.add_argument("--ttl", type=int, default=30, metavar="SECONDS", help="of every answer (default: 30)")
     parser.add_argument("--pods", choices=("insecure", "disabled"), default="insecure", help="names of pods by address")
     parser.add_argument(
@@ -70,7 +72,7 @@ def _from_flags(args: argparse.Namespace) -> Corefile:
     """What the options say, as a Corefile would."""
     if not 0 <= args.ttl <= 3600:
         raise Failure(f"--ttl {args.ttl}: must be between 0 and 3600 seconds")
-    cluster = Kubernetes(args.domain, corefile.REVERSE, args.ttl, args.pods == "insecure")
+    cluster = Kubernetes(args.domain, corefile.REVERSE, args.ttl, args.pods == "insecure") if args.domain else None
     to = f". {{\n forward . {args.forward.replace(',', ' ')}\n}}" if args.forward else ""
     forwards = corefile.parse(to, "--forward").blocks[0].forwards if to else ()
     ports = Addresses()

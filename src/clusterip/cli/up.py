@@ -47,6 +47,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a pod gets SIGTERM only after every node's proxy has heard that it leaves: a rollout loses no request",
     )
     parser.add_argument(
+        "--dual-stack",
+        action="store_true",
+        help="IPv6 beside IPv4: nodes and pods have both, Services may ask for both",
+    )
+    parser.add_argument(
+        "--dual-stack",
+        action="store_true",
+        help="IPv6 beside IPv4: nodes and pods have both, Services may ask for both",
+    )
+    parser.add_argument(
         "--store",
         default="sqlite",
         metavar="KIND",
@@ -56,6 +66,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--etcd-certfile", metavar="FILE", help="certificate to show to etcd")
     parser.add_argument("--etcd-keyfile", metavar="FILE", help="the key of that certificate")
     parser.add_argument("--etcd-prefix", metavar="PATH", help="where in etcd (default: /clusterip/NAME)")
+    parser.add_argument(
+        "--resolver",
+        default=os.environ.get("CLUSTERIP_RESOLVER", choices.ASK_HOST),
+        metavar="WHO",
+        help="who is asked about names beyond the cluster: host (its own servers), none, or addresses (default: host)",
+    )
     parser.add_argument("--supervise", action="store_true", help=argparse.SUPPRESS)
 
 
@@ -75,6 +91,8 @@ def run(args: argparse.Namespace) -> int:
         etcd_keyfile=_absolute(args.etcd_keyfile),
         etcd_prefix=args.etcd_prefix or "",
         strict_drain=args.strict_drain,
+        resolver=choices.parse_resolver(args.resolver),
+        dual_stack=choices.parse_dual_stack(args.dual_stack, kind),
     )
     check(kind, config.proxy_mode)
     return _up(folder, config)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from ipaddress import ip_address
 from typing import Any
 
 from clusterip.failure import Failure
@@ -25,7 +26,12 @@ PROXY_MODES = {
     NAMESPACE: ("nftables", "iptables", "ipvs", "userspace"),
     UML: ("ipvs", "iptables", "userspace"),  # Debian's User Mode Linux has no nftables of the families ip and ip6
 }
+ASK_HOST, NOBODY = "host", "none"
 DEFAULT_NAME = "clusterip"
+
+
+POD_CIDR_6 = "fd00:10:244::/48"
+SERVICE_CIDR_6 = "fd00:10:96::/112"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +53,18 @@ class Config:
     domain: str = "cluster.local"
     dns_address: str = "10.96.0.10"
     strict_drain: bool = False
+    dual_stack: bool = False
+    resolver: str = ASK_HOST  # who is asked about names of the world: the host's servers, nobody, or addresses
+
+    @property
+    def service_cidrs(self) -> str:
+        """Where cluster IPs come from, as --service-cluster-ip-range takes it."""
+        return f"{self.service_cidr},{SERVICE_CIDR_6}" if self.dual_stack else self.service_cidr
+
+    @property
+    def pod_cidrs(self) -> str:
+        """Where all pods' addresses come from."""
+        return f"{self.pod_cidr},{POD_CIDR_6}" if self.dual_stack else self.pod_cidr
 
     def to_tree(self) -> dict[str, Any]:
         return asdict(self)
@@ -92,6 +110,13 @@ def parse_node_kind(kind: str) -> str:
     return kind
 
 
+def parse_dual_stack(wanted: bool, kind: str = NAMESPACE) -> bool:
+    """Guests route one family."""
+    if wanted and kind != NAMESPACE:
+        raise Failure(f"--dual-stack: nodes of kind {kind} have IPv4 only; leave out --node-kind")
+    return wanted
+
+
 def parse_proxy_mode(mode: str | None, kind: str = NAMESPACE) -> str:
     """A proxy mode that nodes of this kind can do; without a choice their default."""
     modes = PROXY_MODES[kind]
@@ -102,6 +127,22 @@ def parse_proxy_mode(mode: str | None, kind: str = NAMESPACE) -> str:
         why = f"nodes of kind {kind} have a kernel without it" if known else "unknown"
         raise Failure(f"--proxy-mode {mode}: {why}; use one of {', '.join(modes)}")
     return mode
+
+
+def parse_resolver(resolver: str) -> str:
+    """Who is asked about names beyond the cluster: `host`, `none`, or addresses with a port if it is not 53."""
+    if resolver in (ASK_HOST, NOBODY):
+        return resolver
+    for each in resolver.split(","):
+        host, _, port = each.rpartition(":") if each.count(":") == 1 else (each, "", "53")
+        try:
+            ip_address(host.strip("[]"))
+            fits = 0 < int(port) < 65536
+        except ValueError:
+            fits = False
+        if not fits:
+            raise Failure(f"--resolver {resolver}: use {ASK_HOST}, {NOBODY}, or addresses like 10.0.0.1,10.0.0.2:5353")
+    return resolver
 
 
 def parse_store(store: str) -> str:

@@ -12,7 +12,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -65,8 +65,8 @@ class Keeper:
     part: Part
     folder: Folder
     clock: Clock
-    namespaces: Callable[[], Namespaces]
-    listeners: Callable[[], Mapping[str, socket.socket]]
+    namespaces: Callable[[], Namespaces | None]  # None: the host's own
+    listener: Callable[[str], socket.socket]
     complain: Callable[[str], Awaitable[None]]
     child: Child | None = None
     pauses: Pauses = field(default_factory=Pauses)
@@ -113,12 +113,12 @@ class Keeper:
             child = await zygote.spawn(
                 str(self.folder.zygote_socket),
                 request,
-                net=spaces.net,
-                mnt=spaces.mnt if part.own_files else None,
-                uts=spaces.uts if part.own_files else None,
+                net=spaces.net if spaces else None,
+                mnt=spaces.mnt if spaces and part.own_files else None,
+                uts=spaces.uts if spaces and part.own_files else None,
                 stdout=log,
                 stderr=log,
-                listeners={name: self.listeners()[name].fileno() for name in part.listeners},
+                listeners={name: self.listener(name).fileno() for name in part.listeners},
             )
         finally:
             os.close(log)

@@ -25,7 +25,7 @@ from clusterip.kernel.cgroup import Cgroups
 from clusterip.kernel.process import Process
 
 ADMIN_KUBECONFIG = "/root/.kube/config"
-# Nodes ask the site's resolver, as real ones do; the LAN machine is that resolver (it forwards nothing yet).
+# Nodes ask the site's resolver, as real ones do; the LAN machine is that resolver.
 RESOLV_CONF = "nameserver {address}\n"
 SUDO = """\
 #!/bin/sh
@@ -116,9 +116,14 @@ def _node_files(folder: Folder, node: Machine) -> dict[str, tuple[str, int]]:
 
 def _node_binds(folder: Folder, node: Machine) -> list[tuple[Path, str, bool]]:
     lib, images = folder.node(node.name) / "lib", cache() / "images"
-    for path in (lib / "images", images):
+    for path in (lib / "images", images, lib / "volumes", folder.volumes):
         path.mkdir(parents=True, exist_ok=True)
-    return [(lib, NODE_ROOT, False), (images, f"{NODE_ROOT}/images", True), (folder.run, NODE_RUN, False)]
+    return [
+        (lib, NODE_ROOT, False),
+        (images, f"{NODE_ROOT}/images", True),
+        (folder.volumes, f"{NODE_ROOT}/volumes", False),
+        (folder.run, NODE_RUN, False),
+    ]
 
 
 def _program_folders(folder: Folder) -> list[Path]:

@@ -124,6 +124,9 @@ COREFILE = """\
        ttl 30
     }}
     prometheus :9153
+    forward . /etc/resolv.conf {{
+       max_concurrent 1000
+    }}
     cache 30
     loop
     reload
@@ -152,7 +155,7 @@ def kube_proxy_config(config: Config) -> Tree:
     """As kubeadm writes it: every field is there to be edited, and the default mode is an empty one."""
     mode = '""' if config.proxy_mode == DEFAULT_MODE else config.proxy_mode
     files = {
-        "config.conf": KUBE_PROXY_CONFIG.format(pod_cidr=config.pod_cidr, mode=mode),
+        "config.conf": KUBE_PROXY_CONFIG.format(pod_cidr=config.pod_cidrs, mode=mode),
         "kubeconfig.conf": KUBE_PROXY_KUBECONFIG.format(account=ACCOUNT, url=INSIDE_URL),
     }
     return _config_map("kube-proxy", files, app="kube-proxy")
@@ -169,7 +172,7 @@ def kube_proxy(config: Config) -> Tree:
             "proxy",
             "--config=/var/lib/kube-proxy/config.conf",
             "--hostname-override=$(NODE_NAME)",
-            f"--service-cluster-ip-range={config.service_cidr}",
+            f"--service-cluster-ip-range={config.service_cidrs}",
         ],
         "env": [{"name": "NODE_NAME", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "spec.nodeName"}}}],
         "securityContext": {"privileged": True},
@@ -233,17 +236,20 @@ def coredns(config: Config) -> Tree:
         "name": "coredns",
         "image": IMAGE,
         "imagePullPolicy": "IfNotPresent",
-        "command": ["clusterip", "dns", f"--domain={config.domain}"],
+        "command": ["clusterip", "dns", "-conf", "/etc/coredns/Corefile"],
         "env": [{"name": name, "value": value} for name, value in api.items()],
         "ports": [{"name": name, "containerPort": port, "protocol": protocol} for name, protocol, port in DNS_PORTS],
         "readinessProbe": _probe("/ready", 8181, periodSeconds=2, failureThreshold=3),
         "livenessProbe": _probe("/health", 8080, initialDelaySeconds=60, timeoutSeconds=5, failureThreshold=5),
+        "volumeMounts": [{"name": "config-volume", "mountPath": "/etc/coredns", "readOnly": True}],
     }
+    corefile = {"name": "coredns", "items": [{"key": "Corefile", "path": "Corefile"}]}
     pod = {
         "containers": [container],
         "dnsPolicy": "Default",
         "nodeSelector": {"kubernetes.io/os": "linux"},
         "priorityClassName": "system-cluster-critical",
+        "volumes": [{"name": "config-volume", "configMap": corefile}],
         "serviceAccountName": "coredns",
         "tolerations": [{"key": "CriticalAddonsOnly", "operator": "Exists"}],
     }
@@ -273,12 +279,26 @@ def kube_dns(config: Config) -> Tree:
     return {"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": spec}
 
 
+def storage_class() -> Tree:
+    """The class of claims that name none: a folder of the cluster's state that every node shows."""
+    meta = {"name": "standard", "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}}
+    return {
+        "apiVersion": "storage.k8s.io/v1",
+        "kind": "StorageClass",
+        "metadata": meta,
+        "provisioner": "clusterip.dev/host-path",
+        "reclaimPolicy": "Delete",
+        "volumeBindingMode": "Immediate",
+    }
+
+
 def manifests(config: Config) -> list[Tree]:
     """All of them; what others refer to comes first."""
     return [
         _account("kube-proxy"),
         _account("coredns"),
         *rights(),
+        storage_class(),
         kube_proxy_config(config),
         _config_map("coredns", {"Corefile": COREFILE.format(domain=config.domain)}),
         kube_dns(config),

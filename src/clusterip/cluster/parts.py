@@ -12,15 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clusterip.cluster import etcdrelay, umlnode
-from clusterip.cluster.config import UML, Config
+from clusterip.cluster.config import ASK_HOST, NOBODY, UML, Config
 from clusterip.cluster.folder import Folder
 from clusterip.cluster.topology import API_PORT, CONTROL, Machine, Topology
 from clusterip.kernel.uml import command_line
 
+RESOLV_CONF = "/etc/resolv.conf"
 NODE_ROOT = "/var/lib/clusterip"
 NODE_RUN = "/run/clusterip/cluster"  # the cluster's own sockets; the rest of /run/clusterip is the agent's
 NODE_KUBECONFIG = "/etc/kubernetes/kubelet.conf"
 HOST_LISTENER, LAN_LISTENER = "host", "lan"
+DNS_LISTENERS = ("dns-udp", "dns-tcp")
+HOST = ""  # the machine of a part that lives in the host's own namespaces
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +52,7 @@ def api_server(folder: Folder, config: Config, topology: Topology) -> Part:
         f"--state={folder.path}",
         f"--store={config.store}",
         *etcdrelay.arguments(folder, config),
-        f"--service-cluster-ip-range={config.service_cidr}",
+        f"--service-cluster-ip-range={config.service_cidrs}",
         f"--service-node-port-range={config.node_port_range}",
     )
     return Part(
@@ -72,6 +75,7 @@ def controllers(folder: Folder) -> Part:
         f"--scheduler-kubeconfig={folder.kubeconfig_of('scheduler')}",
         f"--cluster-signing-cert-file={folder.pki / 'ca.crt'}",
         f"--cluster-signing-key-file={folder.pki / 'ca.key'}",
+        f"--volumes={folder.volumes}",
     )
     return Part(
         name="controllers",
@@ -82,6 +86,31 @@ def controllers(folder: Folder) -> Part:
         cgroup=f"{folder.cgroup}/controllers",
         log=folder.log("controllers"),
         stop_order=0,
+    )
+
+
+def resolver(folder: Folder, config: Config) -> Part:
+    """The site's DNS server: listens on the LAN, asks from the host's network about the world."""
+    asked = () if config.resolver == NOBODY else (f"--forward={config.resolver.replace(ASK_HOST, RESOLV_CONF)}",)
+    argv = (
+        "dns",
+        "--domain=",
+        "--health=",
+        "--ready=",
+        "--metrics=",
+        f"--listen-fds={','.join(DNS_LISTENERS)}",
+        *asked,
+    )
+    return Part(
+        name="resolver",
+        title="resolver",
+        argv=argv,
+        machine=HOST,
+        own_files=False,
+        cgroup=f"{folder.cgroup}/resolver",
+        log=folder.log("resolver"),
+        stop_order=2,
+        listeners=DNS_LISTENERS,
     )
 
 
@@ -108,8 +137,8 @@ def node_agent(folder: Folder, config: Config, machine: Machine) -> Part:
         "node",
         f"--kubeconfig={NODE_KUBECONFIG}",
         f"--name={machine.name}",
-        f"--node-ip={machine.ip}",
-        f"--pod-cidr={machine.pod_cidr}",
+        f"--node-ip={machine.ips}",
+        f"--pod-cidr={machine.pod_cidrs}",
         f"--cluster-dns={config.dns_address}",
         f"--cluster-domain={config.domain}",
         f"--root={NODE_ROOT}",
@@ -134,4 +163,4 @@ def parts(folder: Folder, config: Config, topology: Topology) -> list[Part]:
     """Everything to keep running."""
     agents = (node_agent(folder, config, machine) for machine in topology.nodes)
     guests = (guest(folder, machine) for machine in topology.nodes if machine.kind == UML)
-    return [api_server(folder, config, topology), controllers(folder), *guests, *agents]
+    return [api_server(folder, config, topology), resolver(folder, config), controllers(folder), *guests, *agents]

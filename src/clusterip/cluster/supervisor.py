@@ -15,9 +15,10 @@ import os
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 from clusterip.api.errors import ApiError
 from clusterip.client.config import from_kubeconfig
@@ -29,10 +30,10 @@ from clusterip.cluster.config import Config
 from clusterip.cluster.folder import Folder, own_process
 from clusterip.cluster.keeper import FIRST_PAUSE_SECONDS, Keeper
 from clusterip.cluster.machines import Namespaces, anchor_name
-from clusterip.cluster.parts import HOST_LISTENER, LAN_LISTENER, parts
+from clusterip.cluster.parts import DNS_LISTENERS, HOST_LISTENER, LAN_LISTENER, parts
 from clusterip.cluster.progress import Progress
 from clusterip.cluster.state import SUPERVISOR, ZYGOTE
-from clusterip.cluster.topology import API_PORT, CONTROL, Topology, topology
+from clusterip.cluster.topology import API_PORT, CONTROL, LAN, LAN_ADDRESS, Topology, topology
 from clusterip.failure import Failure
 from clusterip.kernel import netns, process
 from clusterip.kernel.process import Process
@@ -40,6 +41,7 @@ from clusterip.kernel.process import Process
 logger = logging.getLogger(__name__)
 
 BRING_UP_SECONDS = 1.0
+DNS_PORT = 53
 
 
 @dataclass
@@ -86,16 +88,13 @@ class Supervisor:
             await self.progress.say(text, trouble=True)
 
     def _keepers(self, plan: Topology) -> list[Keeper]:
-        def keeper(part_machine: str) -> Namespaces:
-            return self.namespaces[part_machine]
-
         return [
             Keeper(
                 part=part,
                 folder=self.folder,
                 clock=self.clock,
-                namespaces=lambda name=part.machine: keeper(name),  # type: ignore[misc]
-                listeners=self.open_listeners,
+                namespaces=partial(self.namespaces.get, part.machine),
+                listener=self.listener,
                 complain=self._complain,
             )
             for part in parts(self.folder, self.config, plan)
@@ -131,13 +130,18 @@ class Supervisor:
 
     # -- listeners ----------------------------------------------------------------------------------------------------
 
-    def open_listeners(self) -> Mapping[str, socket.socket]:
-        """The API server's listeners.  Held here: while it is restarted, connections wait instead of being refused."""
-        if HOST_LISTENER not in self.listeners:
-            self.listeners[HOST_LISTENER] = self.host_listener or launch.listen_on_host(self.port)
-        if LAN_LISTENER not in self.listeners:
-            self.listeners[LAN_LISTENER] = netns.inside(self.namespaces[CONTROL].net, _listen_on_lan)
-        return self.listeners
+    def listener(self, name: str) -> socket.socket:
+        """A part's listener.  Held here: while the part is restarted, who asks waits instead of being refused."""
+        found = self.listeners.get(name)
+        if found is None:
+            found = self.listeners[name] = self._listen(name)
+        return found
+
+    def _listen(self, name: str) -> socket.socket:
+        if name == HOST_LISTENER:
+            return self.host_listener or launch.listen_on_host(self.port)
+        machine, open_one = INSIDE[name]
+        return netns.inside(self.namespaces[machine].net, open_one)
 
     # -- what keeps the rest ------------------------------------------------------------------------------------------
 
@@ -176,6 +180,24 @@ class Supervisor:
 def _listen_on_lan() -> socket.socket:
     """Port 6443 on every address of the control namespace."""
     return socket.create_server(("0.0.0.0", API_PORT), backlog=launch.BACKLOG)
+
+
+def _dns_by_udp() -> socket.socket:
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+    sock.bind((str(LAN_ADDRESS.ip), DNS_PORT))
+    return sock
+
+
+def _dns_by_tcp() -> socket.socket:
+    return socket.create_server((str(LAN_ADDRESS.ip), DNS_PORT), backlog=launch.BACKLOG)
+
+
+# the listeners inside the cluster: on which machine, and how
+INSIDE = {
+    LAN_LISTENER: (CONTROL, _listen_on_lan),
+    DNS_LISTENERS[0]: (LAN, _dns_by_udp),
+    DNS_LISTENERS[1]: (LAN, _dns_by_tcp),
+}
 
 
 def _first(errors: BaseExceptionGroup[Exception]) -> Exception:
