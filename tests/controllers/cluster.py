@@ -148,7 +148,7 @@ class Cluster:
 
 @asynccontextmanager
 async def cluster(
-    *names: str, nodes: int = 2, without: tuple[str, ...] = (), clock: Clock | None = None
+    *names: str, nodes: int = 2, without: tuple[str, ...] = (), clock: Clock | None = None, **more: Any
 ) -> AsyncIterator[Cluster]:
     """A server, its controllers (all, or those named) and some nodes."""
     clock = clock or SystemClock()
@@ -173,7 +173,7 @@ async def cluster(
             for informer in here.seen.values():
                 await informer.synced()
             manager = api.config("system:kube-controller-manager")
-            tasks.append(group.create_task(serve(manager, api.config("system:kube-scheduler"), wanted, clock)))
+            tasks.append(group.create_task(serve(manager, api.config("system:kube-scheduler"), wanted, clock, **more)))
             for number in range(1, nodes + 1):
                 await here.node(f"node-{number}", zone=f"z{number}")
             if "nodelifecycle" in wanted:

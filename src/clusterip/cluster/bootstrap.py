@@ -42,6 +42,7 @@ REFS: Mapping[str, ResourceRef] = {
         names.ROLES,
         names.ROLE_BINDINGS,
         names.CLUSTER_ROLE_BINDINGS,
+        names.STORAGE_CLASSES,
     )
 }
 

@@ -55,6 +55,11 @@ class Folder:
         return self.path / "kubeconfig"
 
     @property
+    def volumes(self) -> Path:
+        """The persistent volumes of all nodes."""
+        return self.path / "volumes"
+
+    @property
     def pki(self) -> Path:
         return self.path / "pki"
 

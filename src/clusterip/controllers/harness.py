@@ -14,6 +14,7 @@ import logging
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from clusterip.api.errors import ApiError
@@ -129,11 +130,19 @@ class World:
     """What a controller is given: caches, a client to write with, a voice, a clock."""
 
     def __init__(
-        self, client: Client, caches: Caches, recorder: EventRecorder, clock: Clock, authority: KeyPair | None = None
+        self,
+        client: Client,
+        caches: Caches,
+        recorder: EventRecorder,
+        clock: Clock,
+        authority: KeyPair | None = None,
+        volumes: Path | None = None,
     ) -> None:
         self.client, self.caches, self.recorder, self.clock = client, caches, recorder, clock
         self.authority = authority
         """What certificates are signed with."""
+        self.volumes = volumes
+        """Where the folders of new volumes are made; every node shows them."""
 
     def follow(self, ref: ResourceRef, kind: type[T], selection: Selection = ALL) -> Informer[T]:
         return self.caches.follow(ref, kind, selection)

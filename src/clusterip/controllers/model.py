@@ -103,8 +103,15 @@ class Toleration(Frozen, frozen=True):
     toleration_seconds: int | None = None
 
 
+class PodVolume(Frozen, frozen=True):
+    name: str = ""
+    persistent_volume_claim: Tree | None = None
+    ephemeral: Tree | None = None
+
+
 class PodSpec(Frozen, frozen=True):
     node_name: str = ""
+    volumes: tuple[PodVolume, ...] = ()
     node_selector: dict[str, str] = {}
     affinity: Tree | None = None
     tolerations: tuple[Toleration, ...] = ()
@@ -155,6 +162,17 @@ class Pod(Frozen, frozen=True):
     metadata: Meta
     spec: PodSpec = PodSpec()
     status: PodStatus = PodStatus()
+
+    @property
+    def claims(self) -> tuple[str, ...]:
+        """The names of the volume claims that the pod mounts."""
+        return tuple(
+            volume.persistent_volume_claim.get("claimName", "")
+            if volume.persistent_volume_claim is not None
+            else f"{self.metadata.name}-{volume.name}"
+            for volume in self.spec.volumes
+            if volume.persistent_volume_claim is not None or volume.ephemeral is not None
+        )
 
     def condition(self, type: str) -> Condition | None:
         return next((c for c in self.status.conditions if c.type == type), None)
@@ -365,12 +383,47 @@ class ClaimSpec(Frozen, frozen=True):
 
 class ClaimStatus(Frozen, frozen=True):
     phase: str = "Pending"
+    capacity: dict[str, str] = {}
+    access_modes: tuple[str, ...] = ()
 
 
 class VolumeClaim(Frozen, frozen=True):
     metadata: Meta
     spec: ClaimSpec = ClaimSpec()
     status: ClaimStatus = ClaimStatus()
+
+
+class ClaimRef(Frozen, frozen=True):
+    namespace: str = ""
+    name: str = ""
+    uid: str = ""
+
+
+class VolumeSpec(Frozen, frozen=True):
+    capacity: dict[str, str] = {}
+    access_modes: tuple[str, ...] = ()
+    claim_ref: ClaimRef | None = None
+    storage_class_name: str = ""
+    persistent_volume_reclaim_policy: str = "Retain"
+    volume_mode: str = "Filesystem"
+
+
+class VolumeStatus(Frozen, frozen=True):
+    phase: str = "Pending"
+
+
+class Volume(Frozen, frozen=True):
+    metadata: Meta
+    spec: VolumeSpec = VolumeSpec()
+    status: VolumeStatus = VolumeStatus()
+
+
+class StorageClass(Frozen, frozen=True):
+    metadata: Meta
+    provisioner: str = ""
+    reclaim_policy: str = "Delete"
+    volume_binding_mode: str = "Immediate"
+    mount_options: tuple[str, ...] = ()
 
 
 class JobSpec(Frozen, frozen=True):

@@ -11,6 +11,7 @@ import logging
 import signal
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 from clusterip.client.config import ServerConfig
 from clusterip.client.events import EventRecorder
@@ -36,6 +37,7 @@ from clusterip.controllers import (
     servicecidr,
     services,
     statefulset,
+    volumebinding,
 )
 from clusterip.controllers.harness import Caches, Part, World
 from clusterip.failure import Failure
@@ -66,6 +68,7 @@ CONTROLLERS: dict[str, tuple[str, Start]] = {
     "resourcequota": ("resourcequota-controller", resourcequota.start),
     "clusterroleaggregation": ("clusterrole-aggregation-controller", clusterroleaggregation.start),
     "servicecidr": ("service-cidr-controller", servicecidr.start),
+    "volumebinding": ("persistentvolume-controller", volumebinding.start),
     "podgc": ("pod-garbage-collector", podgc.start),
 }
 SCHEDULER = "scheduler"
@@ -88,6 +91,7 @@ async def run(
     names: str = "*",
     clock: Clock | None = None,
     authority: KeyPair | None = None,
+    volumes: Path | None = None,
 ) -> None:
     """Run until SIGTERM or SIGINT, which end it at once: every write is whole, and the next start looks at all anew."""
     wanted = chosen(names)
@@ -97,7 +101,7 @@ async def run(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, task.cancel)
     try:
-        await serve(config, scheduler_config, wanted, clock or SystemClock(), authority)
+        await serve(config, scheduler_config, wanted, clock or SystemClock(), authority, volumes)
     except asyncio.CancelledError:
         logger.info("Stopped")
 
@@ -108,6 +112,7 @@ async def serve(
     wanted: list[str],
     clock: Clock,
     authority: KeyPair | None = None,
+    volumes: Path | None = None,
 ) -> None:
     """Follow, decide and write until cancelled."""
     async with AsyncExitStack() as stack:
@@ -122,7 +127,7 @@ async def serve(
             writer = as_scheduler if is_scheduler else client
             recorder = EventRecorder(writer, component, clock=clock)
             recorders.append(recorder)
-            parts += start(World(writer, caches, recorder, clock, authority))
+            parts += start(World(writer, caches, recorder, clock, authority, volumes))
         group = await stack.enter_async_context(asyncio.TaskGroup())
         caches.begin(group)
         for recorder in recorders:

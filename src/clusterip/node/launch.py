@@ -126,11 +126,14 @@ def _volume_bind(
     if volume is None:
         raise ValueError(f"volume {name!r} is not in the pod")
     host = volume.get("hostPath")
-    base = volumes.host_path(host) if isinstance(host, dict) else order.folder.volume(name)
+    base = volumes.host_path(host) if isinstance(host, dict) else order.folder.volume(name).resolve()
     sub = expand(str(entry["subPathExpr"]), variables) if entry.get("subPathExpr") else str(entry.get("subPath") or "")
     if sub:
         base = volumes.below(base, sub)
-    readonly = bool(entry.get("readOnly")) or is_payload(volume)
+    claim = volume.get("persistentVolumeClaim")
+    readonly = (
+        bool(entry.get("readOnly")) or is_payload(volume) or (isinstance(claim, dict) and claim.get("readOnly") is True)
+    )
     _make_way(order, named, entry, base)
     return BindMount(str(base), os.path.normpath("/" + str(entry["mountPath"])), readonly)
 

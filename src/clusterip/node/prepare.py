@@ -17,8 +17,9 @@ from typing import NoReturn
 import msgspec
 
 from clusterip.api.errors import ApiError
+from clusterip.api.meta import Tree
 from clusterip.client.rest import Unreachable
-from clusterip.node import sandbox, volumes
+from clusterip.node import claims, sandbox, volumes
 from clusterip.node.environment import Missing, Surroundings
 from clusterip.node.handle import wait_at_most
 from clusterip.node.hostfiles import Dns, hosts_file, resolv_file
@@ -45,6 +46,7 @@ class Preparation:
     def __init__(self, tools: Tools, folder: PodFolder, changed: Callable[[], None]) -> None:
         self._tools, self._folder, self._changed = tools, folder, changed
         self._tokens: Tokens | None = None
+        self._claimed: dict[str, Tree] = {}
         self._kept: tuple[Pod, str] | None = None
         self._is_stale = False
         self._arrival = asyncio.Event()
@@ -92,13 +94,16 @@ class Preparation:
             self._tokens = Tokens(tools.client, pod, tools.clock)
         try:
             async with asyncio.timeout(SERVICES_SECONDS):
-                await asyncio.gather(
+                *_, self._claimed = await asyncio.gather(
                     tools.sources.need(pod, references(pod.spec), self._changed),
                     self._tokens.fetch(token_requests(pod.spec)),
                     tools.services.synced(),
+                    claims.sources(tools.client, pod),
                 )
         except TimeoutError as error:
             raise VolumesPending("timed out waiting for the API's objects of the pod's volumes") from error
+        except claims.ClaimPending as error:
+            raise VolumesPending(f"MountVolume.SetUp failed: {error}") from error
         except ApiError as error:
             raise VolumesPending(f"MountVolume.SetUp failed: {error.message}") from error
         except Unreachable as error:
@@ -133,6 +138,8 @@ class Preparation:
                     volumes.make_empty(folder, volume["emptyDir"], group)
                 elif volume.get("hostPath"):
                     volumes.host_path(volume["hostPath"])
+                elif volume["name"] in self._claimed:
+                    volumes.link(folder, claims.folder_of(self._claimed[volume["name"]]))
                 else:
                     kinds = ", ".join(key for key in volume if key != "name")
                     raise volumes.VolumeError(f"volumes of type {kinds or 'none'} are not supported here")

@@ -109,6 +109,16 @@ def host_path(source: Mapping[str, Any]) -> Path:
     return path
 
 
+def link(folder: Path, target: Path) -> None:
+    """Show a folder of the node as the volume."""
+    if folder.is_symlink() and os.readlink(folder) == str(target):
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    if folder.is_symlink():
+        folder.unlink()
+    folder.symlink_to(target)
+
+
 def below(base: Path, sub: str) -> Path:
     """A path inside a volume; one that leads out of it is refused."""
     real, target = Path(os.path.realpath(base)), Path(os.path.realpath(base / sub))

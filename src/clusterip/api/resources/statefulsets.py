@@ -69,7 +69,19 @@ def _validate(tree: Tree) -> list[FieldError]:
     if name := spec.get("serviceName"):
         found += [invalid("spec.serviceName", name, reason) for reason in label(name)]
     found += selector_errors(spec, "statefulset")
-    return found if spec.get("selector") is None else found + steady_template_errors(spec, "StatefulSet")
+    return (
+        found if spec.get("selector") is None else found + steady_template_errors(_as_pods_see_it(spec), "StatefulSet")
+    )
+
+
+def _as_pods_see_it(spec: Tree) -> Tree:
+    """The spec with the volumes that its claims will be, and without the names that its pods get anyway."""
+    claims = [claim["metadata"]["name"] for claim in spec.get("volumeClaimTemplates") or () if claim.get("metadata")]
+    template = spec.get("template") or {}
+    pod = {name: value for name, value in (template.get("spec") or {}).items() if name not in ("hostname", "subdomain")}
+    own = [volume for volume in pod.get("volumes") or () if volume.get("name") not in claims]
+    made: list[Tree] = [{"name": name, "persistentVolumeClaim": {"claimName": name}} for name in claims]
+    return {**spec, "template": {**template, "spec": {**pod, "volumes": made + own}}}
 
 
 def _policy(policy: str | None) -> list[FieldError]:
