@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "proxy": ("clusterip.cli.proxy", "kube-proxy, against any Kubernetes API"),
     "dns": ("clusterip.cli.dns", "cluster DNS, against any Kubernetes API"),
     "loadbalancer": ("clusterip.cli.loadbalancer", "addresses for Services (MetalLB's controller), against any API"),
+    "speaker": ("clusterip.cli.speaker", "a load balancer's addresses on the LAN (MetalLB's speaker), against any API"),
     "node": ("clusterip.cli.node", "a node agent, against any Kubernetes API"),
 }
 

@@ -55,6 +55,7 @@ class Link:
     kind: str = ""
     master: int = 0
     peer: int = 0  # a veth's other end: its index, in that end's namespace
+    flags: int = 0  # IFF_*
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,6 +319,7 @@ def _link(body: bytes) -> Link:
         kind=details.get(rt.IFLA_INFO_KIND, b"").rstrip(b"\0").decode(),
         master=int.from_bytes(fields.get(rt.IFLA_MASTER, b""), "little"),
         peer=int.from_bytes(fields.get(rt.IFLA_LINK, b""), "little"),
+        flags=flags,
     )
 
 

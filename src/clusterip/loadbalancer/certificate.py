@@ -197,5 +197,6 @@ class Trusted:
         bundle = base64.b64encode(self._certificate.authority).decode()
         changed = self._trust(tree, bundle) if tree is not None else None
         if changed is not None:
-            await self._client.update(self._ref, changed)
+            head = {"apiVersion": self._ref.api_version, "kind": self._ref.kind}  # an item of a list does not say it
+            await self._client.update(self._ref, changed | head)
             logger.info("Webhooks are trusted", extra={"kv": {"object": self._name}})

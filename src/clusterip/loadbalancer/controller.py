@@ -12,9 +12,9 @@ import asyncio
 import logging
 
 from clusterip.api.errors import ApiError
-from clusterip.api.meta import Tree
+from clusterip.api.meta import Tree, uid_of
 from clusterip.api.metallb import ALLOCATED_FROM, Configuration
-from clusterip.client.events import EventRecorder
+from clusterip.client.events import EventRecorder, Involved
 from clusterip.client.informer import Informer
 from clusterip.client.names import IP_ADDRESS_POOLS, SERVICES
 from clusterip.client.rest import Client
@@ -126,8 +126,9 @@ class AddressController:
             logger.info("Addresses", extra={"kv": {"service": service.name, "ips": ",".join(outcome.ingress)}})
             self._tell_pools()
         self._unsaid.pop(service.key, None)
+        about = Involved(kind="Service", name=service.key[1], namespace=service.key[0], uid=uid_of(service.tree))
         for saying in sayings:
-            self._recorder.event(service.tree, saying.type, saying.reason, saying.message)
+            self._recorder.event(about, saying.type, saying.reason, saying.message)
 
     def _tell_pools(self) -> None:
         for name in self.ledger.pools:
@@ -155,4 +156,5 @@ def shown(tree: Tree, outcome: Outcome) -> Tree:
     if outcome.pool is not None:
         meta["annotations"][ALLOCATED_FROM] = outcome.pool
     balancer = {"ingress": [{"ip": ip, "ipMode": "VIP"} for ip in outcome.ingress]} if outcome.ingress else {}
-    return {**tree, "metadata": meta, "status": {**(tree.get("status") or {}), "loadBalancer": balancer}}
+    head = {"apiVersion": SERVICES.api_version, "kind": SERVICES.kind}  # an item of a list does not say it
+    return {**tree, **head, "metadata": meta, "status": {**(tree.get("status") or {}), "loadBalancer": balancer}}

@@ -61,6 +61,7 @@ class Process:
     def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
         self._settings, self._clock = settings, clock or SystemClock()
         self._is_ready = settings.webhook_mode == DISABLED
+        self.webhook_port = 0  # where they answer
 
     async def run(self) -> None:
         """Serve until cancelled."""
@@ -108,9 +109,9 @@ class Process:
         certificate = Certificate(client, settings.namespace, settings.webhook_secret, host, self._clock)
         await patiently(certificate.prepare)
         server = WebhookServer(client, settings.namespace, RULES[settings.bgp_type])
-        listener = Listener(server.handle)
-        await listener.listen(bind_any(settings.webhook_port), certificate.context)
-        self._is_ready = True
+        listener, door = Listener(server.handle), bind_any(settings.webhook_port)
+        await listener.listen(door, certificate.context)
+        self.webhook_port, self._is_ready = int(door.getsockname()[1]), True
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(certificate.run(), name="certificate")

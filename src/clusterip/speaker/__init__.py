@@ -1,0 +1,1 @@
+"""Load-balancer addresses made known outside the cluster, by MetalLB's API."""
