@@ -66,9 +66,35 @@ def test_a_definition_is_described_at_once_and_described_anew() -> None:
     async def body(wire: Wire) -> None:
         await wire.ok("POST", DEFINITIONS, lamps("red"))
         assert await fields(wire) == ["red"]
+        old = (await wire.ok("GET", "/openapi/v3"))["paths"]["apis/example.com/v1"]
         await wire.ok("PATCH", f"{DEFINITIONS}/lamps.example.com", {"spec": lamps("green")["spec"]}, type="merge")
         assert await fields(wire) == ["green"]
+        assert (await wire.ok("GET", "/openapi/v3"))["paths"]["apis/example.com/v1"] != old
         tree = await wire.ok("GET", "/openapi/v2")
         assert list(tree["definitions"]["com.example.v1.Lamp"]["properties"]["spec"]["properties"]) == ["green"]
+
+    served(body)
+
+
+def test_a_document_asked_for_by_its_hash_may_be_kept() -> None:
+    async def body(wire: Wire) -> None:
+        index = await wire.ok("GET", "/openapi/v3")
+        place = index["paths"]["api/v1"]["serverRelativeURL"]
+        path, _, digest = place.partition("?hash=")
+        await wire.ok("GET", place)
+        assert wire.last["Cache-Control"] == "public, immutable"
+        assert wire.last["ETag"] == f'"{digest}"'
+        assert wire.last["Expires"].endswith("GMT")
+        await wire.ok("GET", path)
+        assert wire.last["Cache-Control"] == "no-cache, private"
+        assert "Expires" not in wire.last
+        status, _ = await wire("GET", path, If_None_Match=f'"other", W/"{digest}"')
+        assert status == 304
+        assert wire.last["ETag"] == f'"{digest}"'
+        async with wire.session.get(
+            wire.api.url + path + "?hash=old", headers=wire.headers, allow_redirects=False
+        ) as moved:
+            assert (moved.status, moved.headers["Location"]) == (301, place)
+        assert (await wire("GET", path, Accept="image/png"))[0] == 406
 
     served(body)

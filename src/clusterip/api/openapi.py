@@ -81,6 +81,7 @@ def fingerprint(key: str, resources: Iterable[Resource]) -> str:
             r.namespaced,
             r.verbs,
             sorted((n, s.kind, s.verbs) for n, s in r.subresources.items()),
+            repr(r.custom_schema),
         )
         for r in resources
         if key_of(r) == key

@@ -67,7 +67,7 @@ class App:
     def __init__(self, core: Core, authenticator: Authenticator, operation: Operation = USUAL) -> None:
         self._core = core
         self._authenticator = authenticator
-        self._documents = Documents(core.registry)
+        self._documents = Documents(core.registry, core.clock)
         self.traffic = Traffic(core, operation)
 
     async def handle(self, request: Request) -> Answer:

@@ -1,7 +1,8 @@
 """OpenAPI documents as bytes: made when first asked for, kept until the resources change.
 
 Stage: serve.  In: the registry.  Out: Responses with an ETag, so that clients keep what they have.
-Rules: version 2 is in protobuf for those who want it so, as every kubectl does that reads it.
+Rules: version 2 is in protobuf for those who want it so, as every kubectl does that reads it; a group's document that
+       is asked for by its hash never changes, so it may be kept for ever, and another hash leads to the present one.
 Truth: kube-openapi's handlers; KEP-2896 (OpenAPI v3).
 """
 
@@ -9,6 +10,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from datetime import timedelta
+from email.utils import format_datetime
 from functools import lru_cache
 from operator import is_not
 
@@ -16,6 +19,7 @@ from clusterip.api import openapi, openapi_protobuf, schema
 from clusterip.api.resource import Resource
 from clusterip.apiserver.forms import JSON, parse_accept
 from clusterip.apiserver.registry import Registry
+from clusterip.clock import Clock
 from clusterip.transport.http import Request, Response
 
 PROTOBUF = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
@@ -26,8 +30,9 @@ PROTOBUF_NAMES = (PROTOBUF, PROTOBUF.replace("v2.v1.0", "v2@v1.0"))
 class Documents:
     """/openapi/v2 and /openapi/v3."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, clock: Clock) -> None:
         self._registry = registry
+        self._clock = clock
         self._made: dict[str, tuple[bytes, str]] = {}
         self._of: list[Resource] = []
 
@@ -42,11 +47,25 @@ class Documents:
             case ["v3"]:
                 return self._document(request, "v3", lambda: openapi.rendered(openapi.index(resources)))
             case ["v3", *parts] if "/".join(parts) in openapi.keys(resources):
-                key = "/".join(parts)
-                return self._document(
-                    request, f"v3/{key}", lambda: openapi.rendered(openapi.document_v3(key, resources))
-                )
+                return self._group(request, "/".join(parts), resources)
         return None
+
+    def _group(self, request: Request, key: str, resources: list[Resource]) -> Response:
+        """The document of a group version: what the index calls its hash is its ETag."""
+        if not wants_json(request.headers.get("Accept", "")):
+            return Response(406, b"", "", (("Vary", "Accept"),))
+        present, asked = openapi.fingerprint(key, resources), request.query.get("hash", "")
+        if asked not in ("", present):
+            place = f"/openapi/v3/{key}?hash={present}"
+            body = f'<a href="{place}">Moved Permanently</a>.\n\n'.encode()
+            return Response(301, body, "text/html; charset=utf-8", (("Location", place), ("Vary", "Accept")))
+        make = lambda: openapi.rendered(openapi.document_v3(key, resources))  # noqa: E731
+        found = self._document(request, f"v3/{key}", make, tag=f'"{present}"')
+        if asked:
+            found.cache_control = "public, immutable"
+            expires = self._clock.now() + timedelta(days=365)
+            found.headers = (*found.headers, ("Expires", format_datetime(expires, usegmt=True)))
+        return found
 
     def _resources(self) -> list[Resource]:
         resources = [served.resource for served in self._registry.served.values()]
@@ -55,16 +74,29 @@ class Documents:
             self._of = resources
         return resources
 
-    def _document(self, request: Request, name: str, make: Callable[[], bytes], media: str = JSON) -> Response:
+    def _document(
+        self, request: Request, name: str, make: Callable[[], bytes], media: str = JSON, tag: str = ""
+    ) -> Response:
         if name not in self._made:
             body = make()
             schema.forget_descriptions()
-            self._made[name] = (body, f'"{hashlib.sha256(body).hexdigest()[:32].upper()}"')
+            self._made[name] = (body, tag or f'"{hashlib.sha256(body).hexdigest()[:32].upper()}"')
         body, tag = self._made[name]
         headers = (("ETag", tag), ("Vary", "Accept"))
-        if request.headers.get("If-None-Match") == tag:
+        if is_known(tag, request.headers.get("If-None-Match", "")):
             return Response(304, b"", "", headers)
         return Response(200, body, media, headers)
+
+
+def is_known(tag: str, known: str) -> bool:
+    """Whether a client has a document already, by the tags that it names."""
+    return bool(known) and (known == "*" or tag in [each.strip().removeprefix("W/") for each in known.split(",")])
+
+
+@lru_cache(maxsize=64)
+def wants_json(accept: str) -> bool:
+    """Whether JSON will do."""
+    return not accept or any(media in (JSON, "application/*", "*/*") for media, _ in parse_accept(accept))
 
 
 @lru_cache(maxsize=64)

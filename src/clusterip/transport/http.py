@@ -30,6 +30,7 @@ from clusterip.transport.express import Express, Whole
 LINE_LIMIT = 256 * 1024  # the command of an exec travels in the request line
 BACKLOG = 1024
 PIECE = 1024 * 1024  # of a long answer, between two looks at how much the client has taken
+UNCACHED = "no-cache, private"
 BODY_SECONDS = 60.0  # for a whole body to arrive
 
 
@@ -181,6 +182,7 @@ class Response:
     body: bytes
     content_type: str = "application/json"
     headers: Sequence[tuple[str, str]] = ()
+    cache_control: str = UNCACHED
 
 
 @dataclass(slots=True)
@@ -358,7 +360,7 @@ class Listener:
 
 async def _respond(raw: web.BaseRequest, transport: asyncio.Transport, answer: Response, lead: bytes) -> _Written:
     keep = _keeps(raw)
-    head = _head(answer.status, answer.content_type, keep)
+    head = _head(answer.status, answer.content_type, keep, answer.cache_control)
     extra = "".join(f"{name}: {value}\r\n" for name, value in answer.headers).encode() if answer.headers else b""
     body = answer.body
     start = b"%b%b%bContent-Length: %d\r\n\r\n" % (head, lead, extra, len(body))
@@ -421,13 +423,13 @@ async def _give_away(protocol: RequestHandler, transport: asyncio.Transport, ans
 
 
 @lru_cache(maxsize=256)
-def _head(status: int, content_type: str, keep_alive: bool) -> bytes:
+def _head(status: int, content_type: str, keep_alive: bool, cache_control: str = UNCACHED) -> bytes:
     """The status line and the headers that all answers share."""
     try:
         phrase = HTTPStatus(status).phrase
     except ValueError:
         phrase = "Status"
-    lines = [f"HTTP/1.1 {status} {phrase}", "Cache-Control: no-cache, private"]
+    lines = [f"HTTP/1.1 {status} {phrase}", f"Cache-Control: {cache_control}"]
     if content_type:
         lines.append(f"Content-Type: {content_type}")
     if not keep_alive:
