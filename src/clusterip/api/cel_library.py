@@ -2,7 +2,7 @@
 
 Stage: none; pure.  In: plain values.  Out: plain values; a ValueError is the expression's failure.
 Rules: an address, a network, a URL and a quantity are their canonical texts here, so that equal ones are equal.
-Limits: `indexOf` of lists has another name here, which cel_paths.py puts in; authorizer and CEL formats are not there.
+Limits: `indexOf` of lists has another name here, which cel_paths.py puts in; CEL formats are not there.
 Truth: apiserver's pkg/cel/library: urls, ip, cidr, quantity, lists, regex.
 """
 
@@ -16,6 +16,7 @@ from itertools import pairwise
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
+from clusterip.api import cel_authorizer
 from clusterip.api.errors import quoted
 
 Network = Any
@@ -228,7 +229,7 @@ def declarations(cel: Any) -> list[Any]:
     """The functions, as the library wants them: each name once."""
     overloads: dict[str, list[Any]] = {}
     types = {"LIST": cel.Type.List(cel.Type.DYN)}
-    for member, table in ((False, GLOBAL), (True, MEMBERS)):
+    for member, table in ((False, GLOBAL), (True, MEMBERS), (True, cel_authorizer.MEMBERS)):
         for name, parameters, gives, act in table:
             given = [types.get(each) or getattr(cel.Type, each) for each in parameters]
             made = cel.Overload(

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from clusterip.apiserver.holdings import Holdings
     from clusterip.apiserver.relay import NodeDialer
     from clusterip.apiserver.tokens import Signer
+    from clusterip.apiserver.validatingpolicies import Policies
     from clusterip.apiserver.webhooks import Webhooks
     from clusterip.apiserver.webhooks_pending import Consulted
     from clusterip.apiserver.writes import WritePath
@@ -56,6 +57,7 @@ class Core:
     settings: Settings
     dialer: NodeDialer | None = None
     webhooks: Webhooks | None = None
+    policies: Policies | None = None
     known_by_token: Callable[[str], User | None] = lambda token: None
     """Users whose tokens need no proof."""
 

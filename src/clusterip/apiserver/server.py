@@ -6,6 +6,8 @@ Stage: shell.  In: Options.  Out: a running server, its address, its kubeconfig.
 from __future__ import annotations
 
 import asyncio
+import errno
+import logging
 import random
 import secrets
 import socket
@@ -30,6 +32,7 @@ from clusterip.apiserver.registry import Registry
 from clusterip.apiserver.relay import NodeDialer
 from clusterip.apiserver.tokens import Signer
 from clusterip.apiserver.traffic import Operation
+from clusterip.apiserver.validatingpolicies import Policies
 from clusterip.apiserver.webhooks import Webhooks
 from clusterip.apiserver.writes import WritePath
 from clusterip.clock import Clock, SystemClock
@@ -48,6 +51,8 @@ from clusterip.transport.certificates import (
 )
 from clusterip.transport.http import Listener
 
+log = logging.getLogger(__name__)
+
 NAMES = (
     "kubernetes",
     "kubernetes.default",
@@ -55,6 +60,10 @@ NAMES = (
     "kubernetes.default.svc.cluster.local",
     "localhost",
 )
+
+
+NO_ROOM = (errno.ENOSPC, errno.EROFS, errno.EDQUOT)
+"""Errors of a disk that takes nothing: what is there already serves on."""
 
 
 @dataclass(slots=True)
@@ -78,7 +87,13 @@ class Identity:
         """Keys of a state folder; the serving certificate is issued anew, its hosts may have changed."""
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         authority = kept_authority(folder)
-        serving = keep(folder, "apiserver", authority.server("kube-apiserver", hosts))
+        serving = authority.server("kube-apiserver", hosts)
+        try:
+            keep(folder, "apiserver", serving)
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
+            log.warning("The serving certificate is not kept", extra={"kv": {"folder": folder, "err": error}})
         return cls(authority, serving, kept_signing_key(folder), _kept_token(folder / "admin.token"))
 
 
@@ -124,6 +139,7 @@ class ApiServer:
             self.settings,
             NodeDialer(client_context(self.identity.authority.certificate, self._node_client())),
             Webhooks(registry, chance),
+            Policies(registry),
         )
         tokens = {self.identity.token: ADMINISTRATOR, **self.users}
         self.app = App(self.core, Authenticator(self.core, tokens), self.operation)

@@ -89,7 +89,9 @@ def mutate(core: Core, call: Call, operation: str, new: Tree | None, old: Tree |
 
 
 def validate(core: Core, call: Call, operation: str, new: Tree | None, old: Tree | None, name: str = "") -> None:
-    """Let the validating webhooks refuse."""
+    """Let the validating policies and webhooks refuse."""
+    if core.policies is not None:
+        core.policies.validate(core, call, operation, new, old, name)
     _consult(core, call, VALIDATING, operation, new, old, name)
 
 
@@ -106,7 +108,8 @@ async def reviewed(core: Core, call: Call, operation: str, new: Tree) -> None:
 async def connected(core: Core, call: Call) -> None:
     """Show a connection to a pod, a Service or a node before it is made."""
     webhooks = core.webhooks
-    if webhooks is None or not (webhooks.hooks(MUTATING) or webhooks.hooks(VALIDATING)):
+    has_policies = core.policies is not None and core.policies.current()
+    if webhooks is None or not (webhooks.hooks(MUTATING) or webhooks.hooks(VALIDATING) or has_policies):
         return
     kind = call.served.resource.subresources[call.subresource].kind
     given: Tree = {name: _option(value) for name, value in call.query.items()}
@@ -125,7 +128,7 @@ def _consult(
     webhooks = core.webhooks
     if webhooks is None or not (hooks := webhooks.hooks(which)) or call.user.name == OWN_USER:
         return None
-    round_ = _Round(core, webhooks, call, operation, new, old, name)
+    round_ = Round(core, webhooks, call, operation, new, old, name)
     if not any(round_.wanted(hook) for hook in hooks):
         return None
     key = (which, name or call.key)
@@ -139,7 +142,7 @@ def _consult(
 
 
 def _fetching(
-    round_: _Round, key: tuple[str, str], which: str, hooks: tuple[Hook, ...]
+    round_: Round, key: tuple[str, str], which: str, hooks: tuple[Hook, ...]
 ) -> Callable[[], Awaitable[None]]:
     shown = (copied(round_.new), copied(round_.old))
     round_.new = copied(round_.new)
@@ -163,7 +166,7 @@ class _Failed(Exception):
     """A webhook could not be asked; what follows is the failure policy's."""
 
 
-class _Round:
+class Round:
     """One request shown to webhooks."""
 
     def __init__(
@@ -179,7 +182,7 @@ class _Round:
         self.core, self.webhooks, self.call = core, webhooks, call
         self.operation, self.new, self.old = operation, new, old
         self.warnings: list[str] = []
-        self._name = name.rpartition("/")[2] or call.name or ((new or {}).get("metadata") or {}).get("name") or ""
+        self.name = name.rpartition("/")[2] or call.name or ((new or {}).get("metadata") or {}).get("name") or ""
         self._served = call.served
         self._equivalents = _equivalents(webhooks.registry, call.served)
 
@@ -188,7 +191,7 @@ class _Round:
             self.operation,
             where_of(self._served),
             self.call.subresource,
-            self._namespace,
+            self.namespace,
             self.new,
             self.old,
             tuple(self._equivalents),
@@ -196,10 +199,10 @@ class _Round:
         return wanted(hook, subject, self.webhooks.labels)
 
     @property
-    def _namespace(self) -> str:
+    def namespace(self) -> str:
         resource = self._served.resource
         if resource.plural == "namespaces" and not resource.group:
-            return self._name
+            return self.name
         return self.call.namespace
 
     async def mutate(self, hooks: tuple[Hook, ...]) -> None:
@@ -306,7 +309,7 @@ class _Round:
             if hook.ignores_failure:
                 return False
             resource = self._served.resource
-            raise ApiError.forbidden(resource.group, resource.plural, self._name, str(error)) from None
+            raise ApiError.forbidden(resource.group, resource.plural, self.name, str(error)) from None
 
     async def _asked(self, hook: Hook, where: Where, *, mutates: bool) -> Verdict:
         """A webhook's consent; ApiError is its refusal."""
@@ -334,14 +337,20 @@ class _Round:
 
     # what they see
 
+    def seen(self, where: Where) -> Tree:
+        """The request as an expression sees it, with its objects."""
+        new, old = self._as(where, self.new), self._as(where, self.old)
+        request: Tree = review("", self._request(), self._kind(where), new, old, "v1")["request"]
+        return {**request, "object": new, "oldObject": old}
+
     def _request(self) -> Asked:
         call = self.call
         where = where_of(self._served)
         return Asked(
             self.operation,
             call.subresource,
-            self._name,
-            self._namespace,
+            self.name,
+            self.namespace,
             call.user,
             call.dry_run,
             self._kind(where),

@@ -85,10 +85,10 @@ class Hook:
 def hooks_of(configurations: Iterable[Tree]) -> tuple[Hook, ...]:
     """All webhooks, in the order in which they are asked."""
     listed = [hook for tree in sorted(configurations, key=name_of) for hook in tree.get("webhooks") or ()]
-    return tuple(_hook(number, tree) for number, tree in enumerate(listed))
+    return tuple(hook_of(number, tree) for number, tree in enumerate(listed))
 
 
-def _hook(number: int, tree: Tree) -> Hook:
+def hook_of(number: int, tree: Tree) -> Hook:
     namespaces, objects = (_selector(tree.get(field)) for field in ("namespaceSelector", "objectSelector"))
     return Hook(tree.get("name") or "", number, tree, namespaces, objects)
 

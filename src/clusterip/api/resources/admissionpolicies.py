@@ -1,6 +1,6 @@
-"""ValidatingAdmissionPolicy, MutatingAdmissionPolicy and their bindings. Nothing here acts on them.
+"""ValidatingAdmissionPolicy, MutatingAdmissionPolicy and their bindings. What acts on them is elsewhere.
 
-Stage: none; records and their pure functions.  Rules: expressions are kept as they are, none is compiled.
+Stage: none; records and their pure functions.  Rules: expressions are compiled; all that they name is of any type.
 Truth: kube-apiserver's apis/admissionregistration defaults, strategies, validation and printers of 1.36.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from clusterip.api import names
+from clusterip.api import cel, cel_policies, names
 from clusterip.api.checks import each, label_selector, reasons
 from clusterip.api.errors import FieldError, duplicate, forbidden, invalid, not_supported, required
 from clusterip.api.meta import Tree
@@ -108,9 +108,21 @@ def _variables(variables: list[Tree]) -> list[FieldError]:
             found.append(required(f"{path}.name", "name is not specified"))
         elif not name.isidentifier():
             found.append(invalid(f"{path}.name", name, "name is not a valid CEL identifier"))
-        if not (variable.get("expression") or "").strip():
-            found.append(required(f"{path}.expression", "expression is not specified"))
+        found += _expression(f"{path}.expression", variable.get("expression") or "", "DYN")
     return found
+
+
+def _expression(path: str, text: str, gives: str) -> list[FieldError]:
+    """What is wrong with an expression."""
+    if not text.strip():
+        return [required(path, f"{path.rpartition('.')[2]} is not specified")]
+    if not cel.is_available():
+        return []
+    try:
+        cel_policies.compiled(text, gives)
+    except cel.CelError as error:
+        return [invalid(path, text, str(error))]
+    return []
 
 
 def _validate_validating(tree: Tree) -> list[FieldError]:
@@ -119,15 +131,15 @@ def _validate_validating(tree: Tree) -> list[FieldError]:
     if not spec.get("validations") and not spec.get("auditAnnotations"):
         found.append(required("spec.validations", "validations or auditAnnotations must contain at least one item"))
     for path, validation in each("spec.validations", spec.get("validations")):
-        if not (validation.get("expression") or "").strip():
-            found.append(required(f"{path}.expression", "expression is not specified"))
+        found += _expression(f"{path}.expression", validation.get("expression") or "", "BOOL")
+        if validation.get("messageExpression"):
+            found += _expression(f"{path}.messageExpression", validation["messageExpression"], "STRING")
         reason = validation.get("reason")
         if reason is not None and reason not in REASONS:
             found.append(not_supported(f"{path}.reason", reason, REASONS))
     for path, annotation in each("spec.auditAnnotations", spec.get("auditAnnotations")):
         found += reasons(f"{path}.key", annotation.get("key") or "", names.qualified_name)
-        if not (annotation.get("valueExpression") or "").strip():
-            found.append(required(f"{path}.valueExpression", "valueExpression is not specified"))
+        found += _expression(f"{path}.valueExpression", annotation.get("valueExpression") or "", "DYN")
     return found
 
 

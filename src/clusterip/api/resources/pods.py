@@ -5,7 +5,7 @@ Stage: none; a record.  Truth: kube-apiserver's Pod strategy, selectable fields 
 
 from __future__ import annotations
 
-from clusterip.api import pod, pod_table, pod_sides, pod_validation, pod_warnings
+from clusterip.api import pod, pod_sides, pod_table, pod_validation, pod_warnings
 from clusterip.api.meta import Tree
 from clusterip.api.names import name_is_subdomain
 from clusterip.api.resource import Subresource
