@@ -143,6 +143,7 @@ def test_a_killed_etcd_is_missed_and_found_again() -> None:
                 heard: list[int] = []
                 other.follow(lambda events: heard.extend(event.revision for event in events))
                 await put(one, "/a", b"1")
+                await other.catch_up()
                 server.stop()
                 with pytest.raises(Away):
                     await put(one, "/a", b"2")

@@ -140,6 +140,7 @@ class ApiServer:
             NodeDialer(client_context(self.identity.authority.certificate, self._node_client())),
             Webhooks(registry, chance),
             Policies(registry),
+            self.identity.authority.certificate,
         )
         tokens = {self.identity.token: ADMINISTRATOR, **self.users}
         self.app = App(self.core, Authenticator(self.core, tokens), self.operation)

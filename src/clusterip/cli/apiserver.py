@@ -91,7 +91,7 @@ async def _serve(args: argparse.Namespace, state: Path) -> int:
     from clusterip.apiserver.core import Settings
     from clusterip.apiserver.server import ApiServer, Identity
     from clusterip.store.opening import opened
-    from clusterip.transport.kubeconfig import kubeconfig, write_kubeconfig
+    from clusterip.transport.kubeconfig import kubeconfig
     from clusterip.transport.listening import bind, inherited, split_address, url_of
 
     addresses = args.listen if args.listen is not None or args.listen_fd else ["127.0.0.1:0"]
@@ -114,13 +114,25 @@ async def _serve(args: argparse.Namespace, state: Path) -> int:
             gc.freeze()  # what start-up made lives as long as the process
             path = state / "kubeconfig"
             if not args.listen_fd or not path.exists():  # inside a cluster the file is the cluster's
-                content = kubeconfig(url, identity.authority.certificate, token=identity.token)
-                write_kubeconfig(path, content)
+                _write(path, kubeconfig(url, identity.authority.certificate, token=identity.token))
             _announce(args.output, url, identity.token, state / "pki" / "ca.crt", path)
             await stop.wait()
     if run_as.log is not None:
         run_as.log.close()
     return 0
+
+
+def _write(path: Path, content: bytes) -> None:
+    """The administrator's kubeconfig; on a disk that takes nothing a former one stays."""
+    from clusterip.apiserver.server import NO_ROOM
+    from clusterip.transport.kubeconfig import write_kubeconfig
+
+    try:
+        write_kubeconfig(path, content)
+    except OSError as error:
+        if error.errno not in NO_ROOM or not path.exists():
+            raise
+        print(f"clusterip: {path} is of a former start: {error.strerror}", file=sys.stderr)
 
 
 def _etcd_options(args: argparse.Namespace) -> EtcdOptions:
