@@ -155,7 +155,7 @@ def test_may_i() -> None:
 def test_the_signing_key_is_published() -> None:
     async def body(wire: Wire) -> None:
         keys = await wire.ok("GET", "/openid/v1/jwks")
-        assert keys["keys"][0]["kid"] == wire.api.server.core.signer.key_id
+        assert json.loads(keys)["keys"][0]["kid"] == wire.api.server.core.signer.key_id
         assert json.dumps(keys)
 
     served(body)

@@ -12,7 +12,7 @@ from typing import Any
 
 from clusterip.api.errors import ApiError, quoted
 from clusterip.api.meta import Tree
-from clusterip.apiserver import certificates, escalation, limits, noderestriction, objects, quota
+from clusterip.apiserver import certificates, escalation, limits, noderestriction, objects, quota, secrettokens
 from clusterip.apiserver.cache import Collection
 from clusterip.apiserver.core import Call, Core, pick
 from clusterip.apiserver.writes import Transaction
@@ -59,6 +59,8 @@ def admit_delete(core: Core, call: Call, transaction: Transaction, tree: Tree) -
     if call.subresource != "eviction":
         noderestriction.check(core, call, transaction, "DELETE", None, tree, tree["metadata"]["name"])
     resource = call.served.resource
+    if resource.qualified == "serviceaccounts":
+        secrettokens.forget(core, transaction, tree)
     if resource.plural == "namespaces" and not resource.group and tree["metadata"]["name"] in IMMORTAL:
         name = tree["metadata"]["name"]
         raise ApiError.forbidden("", "namespaces", name, "this namespace may not be deleted")
@@ -116,6 +118,7 @@ def _admit_ingress(core: Core, call: Call, transaction: Transaction, ingress: Tr
 
 OWN = {
     "pods": _limit_pod,
+    "secrets": secrettokens.complete,
     "persistentvolumeclaims": _admit_claim,
     "ingresses.networking.k8s.io": _admit_ingress,
     f"{CERTIFICATES}.certificates.k8s.io": certificates.admit_create,

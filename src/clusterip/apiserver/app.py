@@ -43,6 +43,7 @@ from clusterip.transport.http import Answer, Request, Response
 
 log = logging.getLogger(__name__)
 
+PUBLIC = (("Cache-Control", "public, max-age=3600"),)
 TEXT = "text/plain; charset=utf-8"
 NOT_FOUND = Response(404, b"404 page not found\n", TEXT, (("X-Content-Type-Options", "nosniff"),))
 
@@ -211,10 +212,12 @@ class App:
             case ["openapi", *rest]:
                 return self._documents.answer(request, rest) or NOT_FOUND
             case [".well-known", "openid-configuration"]:
-                signer = self._core.signer
-                return answer({"issuer": signer.issuer, "jwks_uri": f"{signer.issuer}/openid/v1/jwks"})
+                host, port = self._core.settings.advertise
+                found = self._core.signer.configuration(f"https://{host}:{port}/openid/v1/jwks")
+                return Response(200, orjson.dumps(found), headers=PUBLIC)
             case ["openid", "v1", "jwks"]:
-                return answer(self._core.signer.web_keys())
+                keys = orjson.dumps(self._core.signer.web_keys())
+                return Response(200, keys, "application/jwk-set+json", PUBLIC)
         return NOT_FOUND
 
     def _roots(self, request: Request, root: str) -> Answer:

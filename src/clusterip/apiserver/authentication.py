@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from clusterip.api.errors import ApiError
 from clusterip.apiserver.access import AUTHENTICATED, MASTERS, NOBODY, User
 from clusterip.apiserver.core import Core
+from clusterip.apiserver.secrettokens import bootstrapper, legacy_user
 from clusterip.apiserver.tokens import user_of
 from clusterip.transport.http import Request
 
@@ -69,5 +70,7 @@ class Authenticator:
         core = self._core
         claims = core.signer.claims(token)
         if claims is None:
-            return None
+            return bootstrapper(core, token)
+        if user := legacy_user(core, token, claims):
+            return user
         return user_of(claims, core.signer, core.settings.audiences, core.clock.now(), core.exists)

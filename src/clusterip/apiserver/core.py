@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from clusterip.api.allocation import Ranges
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from clusterip.apiserver.webhooks_pending import Consulted
     from clusterip.apiserver.writes import WritePath
 
+BINDABLE = {"ServiceAccount": "serviceaccounts", "Pod": "pods", "Secret": "secrets", "Node": "nodes"}
+LEEWAY = timedelta(seconds=60)
 BODY_LIMIT = 3 * 1024 * 1024
 
 
@@ -58,14 +61,22 @@ class Core:
     dialer: NodeDialer | None = None
     webhooks: Webhooks | None = None
     policies: Policies | None = None
+    authority: bytes = b""
+    """The certificate of the cluster's authority."""
     known_by_token: Callable[[str], User | None] = lambda token: None
     """Users whose tokens need no proof."""
 
     def exists(self, kind: str, namespace: str, name: str, uid: str) -> bool:
-        """Whether an object that a token is bound to lives, with that uid."""
-        collection = self.registry.of({"ServiceAccount": "serviceaccounts", "Pod": "pods", "Secret": "secrets"}[kind])
-        entry = collection.entries.get(f"{namespace}/{name}") if collection else None
-        return entry is not None and (not uid or entry.tree()["metadata"].get("uid") == uid)
+        """Whether an object that a token is bound to lives, with that uid, or has hardly begun to go."""
+        collection = self.registry.of(BINDABLE[kind])
+        entry = collection.entries.get(name if kind == "Node" else f"{namespace}/{name}") if collection else None
+        if entry is None:
+            return False
+        metadata = entry.tree()["metadata"]
+        gone = metadata.get("deletionTimestamp")
+        if gone and datetime.fromisoformat(gone) < self.clock.now() - LEEWAY:
+            return False
+        return not uid or metadata.get("uid") == uid
 
 
 @dataclass(slots=True)

@@ -27,6 +27,7 @@ from clusterip.apiserver.core import Call, Core, pick
 from clusterip.apiserver.forms import PLAIN, negotiate, render
 from clusterip.apiserver.rbac import RbacAuthorizer
 from clusterip.apiserver.routing import Route
+from clusterip.apiserver.secrettokens import LEGACY_ISSUER, bootstrapper, legacy_user
 from clusterip.apiserver.tokens import user_of
 from clusterip.clock import rfc3339
 from clusterip.transport.http import Answer, Request, Response
@@ -142,8 +143,10 @@ def _token(core: Core, user: User, spec: Tree, namespace: str) -> Tree:
     token = spec.get("token") or ""
     audiences = spec.get("audiences") or core.settings.audiences
     claims = core.signer.claims(token) or {"aud": core.settings.audiences}
-    subject = core.known_by_token(token)
-    if subject is None and "sub" in claims:
+    subject = core.known_by_token(token) or bootstrapper(core, token)
+    if subject is None and claims.get("iss") == LEGACY_ISSUER:
+        subject, claims = legacy_user(core, token, claims), {"aud": core.settings.audiences}
+    elif subject is None and "sub" in claims:
         subject = user_of(claims, core.signer, audiences, core.clock.now(), core.exists)
     shared = [audience for audience in audiences if audience in claims["aud"]]
     if subject is None or not shared:

@@ -220,6 +220,7 @@ async def token(core: Core, call: Call) -> Answer:
     _only(call, "create")
     request = await _read(call, "TokenRequest", "authentication.k8s.io/v1", TOKEN_SCHEMA)
     account = call.served.tree(found(call))
+    _check_account(call, request["metadata"], account["metadata"]["uid"])
     noderestriction.check(core, call, None, "CREATE", request, None)
     spec = request.get("spec") or {}
     seconds = spec.get("expirationSeconds") or USUAL_TOKEN
@@ -244,6 +245,18 @@ async def token(core: Core, call: Call) -> Answer:
     return call.answer(render(tree, call.form), 201)
 
 
+def _check_account(call: Call, given: Tree, uid: str) -> None:
+    """A request that names its ServiceAccount names the one that it is for."""
+    group, kind = "authentication.k8s.io", "TokenRequest"
+    for field, wanted in (("name", call.name), ("namespace", call.namespace)):
+        if given.get(field) and given[field] != wanted:
+            why = f"must match the service account {field} if specified"
+            raise ApiError.invalid(group, kind, call.name, [invalid(f"metadata.{field}", given[field], why)])
+    if given.get("uid") and given["uid"] != uid:
+        why = f"the UID in the token request ({given['uid']}) does not match the UID of the service account ({uid})"
+        raise ApiError.conflict(group, kind, call.name, why)
+
+
 def _check_seconds(seconds: int) -> None:
     why = ""
     if seconds < SHORTEST_TOKEN:
@@ -266,7 +279,8 @@ def _bound(
     plural = {"Pod": "pods", "Secret": "secrets", "Node": "nodes"}.get(kind)
     collection = core.registry.of(plural) if plural else None
     if collection is None or plural is None:
-        raise ApiError.bad_request(f"cannot bind token for serviceaccount {call.name!r} to object of kind {kind!r}")
+        group, _, version = (reference.get("apiVersion") or "").rpartition("/")
+        raise ApiError.bad_request(f"cannot bind token to object of type {group}/{version}, Kind={kind}")
     entry = collection.entries.get(name if kind == "Node" else f"{call.namespace}/{name}")
     if entry is None:
         raise ApiError.not_found("", plural, name)
@@ -281,11 +295,11 @@ def _bound(
     if kind == "Pod" and pick(tree, "spec", "serviceAccountName") != account["metadata"]["name"]:
         text = f'cannot bind token for serviceaccount "{call.name}" to pod running with different serviceaccount name.'
         raise ApiError.bad_request(text)
-    return Bound(kind, name, live), _node_of(core, tree) if kind == "Pod" else None
+    return (None, (name, live)) if kind == "Node" else (Bound(kind, name, live), _node_of(core, tree, kind))
 
 
-def _node_of(core: Core, pod: Tree) -> tuple[str, str] | None:
-    name = pick(pod, "spec", "nodeName")
+def _node_of(core: Core, pod: Tree, kind: str) -> tuple[str, str] | None:
+    name = pick(pod, "spec", "nodeName") if kind == "Pod" else None
     nodes = core.registry.of("nodes")
     entry = nodes.entries.get(name) if nodes and name else None
     return (name, entry.tree()["metadata"]["uid"]) if entry else None

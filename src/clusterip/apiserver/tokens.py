@@ -71,6 +71,16 @@ class Signer:
             return None
         return found if isinstance(found, dict) else None
 
+    def configuration(self, keys: str) -> dict[str, Any]:
+        """What OpenID Connect's discovery says of the issuer."""
+        return {
+            "issuer": self.issuer,
+            "jwks_uri": keys,
+            "response_types_supported": ["id_token"],
+            "subject_types_supported": ["public"],
+            "id_token_signing_alg_values_supported": ["ES256"],
+        }
+
     def web_keys(self) -> dict[str, Any]:
         """The public key as a JWK set."""
         numbers = self._public.public_numbers()
@@ -126,7 +136,7 @@ def user_of(
     namespace, account = about.get("namespace", ""), about.get("serviceaccount") or {}
     if not exists("ServiceAccount", namespace, account.get("name", ""), account.get("uid", "")):
         return None
-    for kind in ("Pod", "Secret"):
+    for kind in ("Pod", "Secret") if "pod" in about else ("Secret", "Node"):
         bound = about.get(kind.lower())
         if bound and not exists(kind, namespace, bound.get("name", ""), bound.get("uid", "")):
             return None
