@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import threading
 import time
@@ -9,9 +10,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from clusterip.kernel import sysctl
+from clusterip.kernel import iptables_monitor, nft_monitor, sysctl
 from kernel.nft_places import program_in
 from packets.lab import SILENCE_SECONDS, Lab
+from packets.nodeproxy import SETTLE_SECONDS
 from proxy.clusters import Cluster
 
 pytestmark = pytest.mark.root
@@ -252,3 +254,33 @@ def test_the_longest_names_fit(lab: Lab) -> None:
     lab.serve("10.244.1.205", 65531)
     lab.serve("10.244.1.206", 65531)
     assert lab.ask(CLIENT, "10.96.255.200:65530/tcp").endswith(f":65531 saw {CLIENT}")
+
+
+@pytest.mark.parametrize("mode", ["nftables", "iptables"])
+def test_events_that_are_lost_are_a_change(monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
+    """A burst of others' changes is more than the socket takes: ours may have been among them."""
+    for monitor in (nft_monitor, iptables_monitor):
+        monkeypatch.setattr(monitor, "RECEIVE_BUFFER", 1)  # as little as the kernel allows
+    with Lab(mode, nodes=["node-1"]) as lab:
+        lab.serve(HERE, 8080)
+        proxy = lab.proxy("node-1", web(HERE).plan)
+        proxy.sync()
+        with proxy.watch() as noticed:
+            nft(lab, "add", "table", "ip", "neighbours")
+            nft(lab, "add", "set", "ip", "neighbours", "many", "{ type ipv4_addr; }")
+            elements = ", ".join(f"10.{number >> 8}.{number & 255}.1" for number in range(2000))
+
+            async def burst() -> None:
+                """While the proxy's loop is busy, so that nothing is read in between."""
+                nft(lab, "add", "element", "ip", "neighbours", "many", f"{{ {elements} }}")
+
+            proxy.call(asyncio.sleep(SETTLE_SECONDS))
+            noticed.clear()
+            proxy.call(burst())
+            assert noticed.wait(10)
+            assert proxy.repair() == 0
+            noticed.clear()
+            nft(lab, "flush", "ruleset")
+            assert noticed.wait(10), "it goes on to listen"
+            assert proxy.repair() > 0
+        assert lab.ask(CLIENT, VIP) == f"{HERE}:8080 saw {CLIENT}"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -135,17 +136,33 @@ class Bench:
     async def go_on(self) -> None:
         await self._inner.open()
 
+    @asynccontextmanager
+    async def another_api(self) -> AsyncIterator[Client]:
+        """A new API server with an empty store, in place of the first one as the node sees it."""
+        await self.pause()
+        outer = bind("127.0.0.1:0")
+        async with ApiServer(MemoryStore(), IDENTITY[0], Settings()).running([outer]):
+            first = self._inner.lead_to(outer.getsockname()[1])
+            config = ServerConfig(url=url_of(outer), ca=IDENTITY[0].authority.certificate, token=IDENTITY[0].token)
+            async with Client(config) as client:
+                yield client
+            await self.pause()
+            self._inner.lead_to(first)
+
     def command(self, *flags: str) -> list[str]:
         """A proxy on the node, by the file unless flags say otherwise."""
         node = self.lab.nodes["node-1"].fd
-        inside = ["nsenter", f"--net=/proc/{os.getpid()}/fd/{node}", sys.executable, "-m", "clusterip.main", "proxy"]
+        enter = shutil.which("nsenter") or "nsenter"
+        inside = [enter, f"--net=/proc/{os.getpid()}/fd/{node}", sys.executable, "-m", "clusterip.main", "proxy"]
         return [*inside, f"--config={self.folder / 'config.conf'}", "--hostname-override=node-1", "--v=4", *flags]
 
-    async def launch(self, *flags: str, programs: Path | None = None) -> Process:
-        """A proxy, whatever becomes of it; with programs of the test's own before the machine's."""
+    async def launch(self, *flags: str, programs: Path | None = None, path: str = "") -> Process:
+        """A proxy, whatever becomes of it; with programs of the test's own before the machine's, or instead of them."""
         environment = {**os.environ, "PYTHONPATH": str(SOURCES)}
         if programs:
-            environment["PATH"] = f"{programs}:{environment['PATH']}"
+            path = f"{programs}:{environment['PATH']}"
+        if path:
+            environment["PATH"] = path
         pipe = asyncio.subprocess.PIPE
         return Process(await asyncio.create_subprocess_exec(*self.command(*flags), env=environment, stderr=pipe))
 
@@ -226,6 +243,11 @@ class Door:
         self._place = 0
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
+
+    def lead_to(self, port: int) -> int:
+        """Another API server from now on; the one before."""
+        before, self._port = self._port, port
+        return before
 
     async def open(self) -> str:
         sock = self._machine.inside(lambda: bind(f"127.0.0.1:{self._place}"))
