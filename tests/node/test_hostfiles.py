@@ -44,13 +44,13 @@ def test_resolv_conf(spec: dict[str, Any], text: str) -> None:
 
 
 def test_hosts_names_the_pod() -> None:
-    text = hosts_file(pod(hostname="h", subdomain="s"), "10.244.1.2", "", "cluster.local")
+    text = hosts_file(pod(hostname="h", subdomain="s"), ["10.244.1.2"], "", "cluster.local")
     assert text.splitlines()[0] == "# Kubernetes-managed hosts file."
     assert text.endswith("10.244.1.2\th.s.ns.svc.cluster.local\th\n")
 
 
 def test_aliases_and_the_nodes_own_names() -> None:
     one = pod(hostNetwork=True, hostAliases=[{"ip": "1.2.3.4", "hostnames": ["a", "b"]}])
-    text = hosts_file(one, "192.168.4.101", "127.0.0.1 localhost\n", "cluster.local")
+    text = hosts_file(one, ["192.168.4.101"], "127.0.0.1 localhost\n", "cluster.local")
     assert "127.0.0.1 localhost\n" in text
     assert text.endswith("# Entries added by HostAliases.\n1.2.3.4\ta\tb\n")

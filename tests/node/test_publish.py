@@ -29,7 +29,7 @@ def running(pod: Pod, former: Tree) -> Tree:
     """The status of the pod with its container ready."""
     one = Seen(state="running", attempt=0, id="i", started_at=NOW, started=True, ready=True)
     seen = PodSeen(prepared=True, sandbox=True, ip="10.244.1.9", containers={"c": one})
-    return pod_status(pod, seen, former, Facts(host_ip="192.168.4.101", started_at=NOW, now=NOW))
+    return pod_status(pod, seen, former, Facts(host_ips=("192.168.4.101",), pod_ips=(), started_at=NOW, now=NOW))
 
 
 def ready(tree: Tree) -> str:

@@ -14,7 +14,7 @@ from node.pods import pod
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LATER = datetime(2026, 1, 2, tzinfo=UTC)
-FACTS = Facts(host_ip="192.168.4.101", started_at=NOW, now=NOW)
+FACTS = Facts(host_ips=("192.168.4.101",), pod_ips=(), started_at=NOW, now=NOW)
 RUNNING = Seen(state="running", attempt=0, id="abc", started=True, ready=True, started_at=NOW)
 
 

@@ -105,7 +105,8 @@ def address(core: Core, name: str) -> tuple[str, int]:
     if entry is None:
         raise ApiError.not_found("", "nodes", name)
     node = entry.tree()
-    addresses = {each["type"]: each["address"] for each in pick(node, "status", "addresses", default=None) or ()}
+    said = pick(node, "status", "addresses", default=None) or ()
+    addresses = {each["type"]: each["address"] for each in reversed(said)}  # the first of a type is the one to ask
     host: str = addresses.get("InternalIP") or addresses.get("Hostname") or ""
     if not host:
         raise ApiError.internal(f"no preferred addresses found; known addresses: {addresses}")

@@ -9,7 +9,7 @@ import os
 import shutil
 import signal
 import ssl
-from ipaddress import AddressValueError, IPv4Address, IPv4Network, NetmaskValueError
+from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Address, IPv6Network, NetmaskValueError
 from pathlib import Path
 
 import uvloop
@@ -34,8 +34,10 @@ logger = logging.getLogger(__name__)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--kubeconfig", metavar="FILE", required=True)
     parser.add_argument("--name", default=os.uname().nodename, help="the Node's name (%(default)s)")
-    parser.add_argument("--node-ip", metavar="ADDRESS", required=True)
-    parser.add_argument("--pod-cidr", metavar="CIDR", required=True, help="the range of this node's pods")
+    parser.add_argument("--node-ip", metavar="ADDRESS", required=True, help="IPv4, or IPv4,IPv6")
+    parser.add_argument(
+        "--pod-cidr", metavar="CIDR", required=True, help="the range of this node's pods, or two: IPv4,IPv6"
+    )
     parser.add_argument("--cluster-dns", metavar="ADDRESS", action="append", default=[], help="repeatable")
     parser.add_argument("--cluster-domain", metavar="NAME", default="cluster.local")
     parser.add_argument("--root", metavar="DIR", type=Path, default=Path("/var/lib/clusterip"))
@@ -66,10 +68,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _settings(args: argparse.Namespace) -> Settings:
+    (first_cidr, _, second_cidr), (first_ip, _, second_ip) = args.pod_cidr.partition(","), args.node_ip.partition(",")
     try:
-        network, address = IPv4Network(args.pod_cidr), IPv4Address(args.node_ip)
+        network, address = IPv4Network(first_cidr), IPv4Address(first_ip)
+        network_6 = IPv6Network(second_cidr) if second_cidr else None
+        address_6 = str(IPv6Address(second_ip)) if second_ip else ""
     except (AddressValueError, NetmaskValueError, ValueError) as error:
         raise Failure(f"--pod-cidr {args.pod_cidr}, --node-ip {args.node_ip}: {error}") from error
+    if (network_6 is None) != (not address_6):
+        raise Failure("--pod-cidr and --node-ip: give both of them IPv6, or neither")
     try:
         args.root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -80,6 +87,8 @@ def _settings(args: argparse.Namespace) -> Settings:
         name=args.name,
         node_ip=str(address),
         pod_cidr=network,
+        node_ip_6=address_6,
+        pod_cidr_6=network_6,
         root=args.root,
         run=args.run_dir,
         log_root=args.log_root,

@@ -52,11 +52,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="IPv6 beside IPv4: nodes and pods have both, Services may ask for both",
     )
     parser.add_argument(
-        "--dual-stack",
-        action="store_true",
-        help="IPv6 beside IPv4: nodes and pods have both, Services may ask for both",
-    )
-    parser.add_argument(
         "--store",
         default="sqlite",
         metavar="KIND",

@@ -54,6 +54,8 @@ def _join(lan: Netlink, machine: Machine, fd: int) -> None:
 def _configure(links: Netlink, machine: Machine, name: str) -> None:
     links.set_up("lo")
     links.add_address(name, machine.address)
+    if machine.address_6 is not None:
+        links.add_address(name, machine.address_6)
     links.set_up(name)
     for route in machine.routes:
         links.add_route(route.destination, via=route.via, kind="unicast" if route.via else "unreachable")

@@ -8,8 +8,15 @@ Truth: docs/architecture.md; kernel Documentation/networking/ip-sysctl.rst, nf_c
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from dataclasses import dataclass, field, replace
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+)
 from typing import Literal
 
 from clusterip.cluster.config import NAMESPACE, Config
@@ -23,6 +30,11 @@ API_PORT = 6443
 INSIDE_URL = f"https://{CONTROL_ADDRESS.ip}:{API_PORT}"  # the API, for all that live on the LAN
 EVERYWHERE = IPv4Network("0.0.0.0/0")
 POD_PREFIX = 24
+
+# The second family of a cluster with two: each address repeats the last number of the first family's.
+LAN_NETWORK_6 = IPv6Network("fd00:192:168:4::/64")
+EVERYWHERE_6 = IPv6Network("::/0")
+POD_PREFIX_6 = 64
 
 # rp_filter off: a reply may leave by another link than its request came (hairpin, masquerade).  route_localnet off: the
 # nftables proxy offers no node ports on loopback.  The conntrack values are kube-proxy's own defaults, but syn_sent:
@@ -51,14 +63,24 @@ NODE = ROUTER | {
     "net.netfilter.nf_conntrack_tcp_timeout_close_wait": "3600",
     "net.netfilter.nf_conntrack_tcp_timeout_syn_sent": "10",
 }
+# Addresses are usable at once, nobody else decides about them or about routes.
+MEMBER_6 = {
+    "net.ipv6.conf.all.disable_ipv6": "0",
+    "net.ipv6.conf.default.disable_ipv6": "0",
+    "net.ipv6.conf.all.accept_dad": "0",
+    "net.ipv6.conf.default.accept_dad": "0",
+    "net.ipv6.conf.default.dad_transmits": "0",
+    "net.ipv6.conf.default.accept_ra": "0",
+}
+ROUTER_6 = {"net.ipv6.conf.all.forwarding": "1", "net.ipv6.conf.default.forwarding": "1"} | MEMBER_6
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedRoute:
     """A route of a machine; without a gateway it says that the network is not reachable."""
 
-    destination: IPv4Network
-    via: IPv4Address | None
+    destination: IPv4Network | IPv6Network
+    via: IPv4Address | IPv6Address | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +96,21 @@ class Machine:
     port: str = ""  # the far end of eth0, a port of the bridge; the LAN machine has the bridge itself
     pod_cidr: IPv4Network | None = None
     kind: str = NAMESPACE  # of a node: what its network is
+    address_6: IPv6Interface | None = None
+    pod_cidr_6: IPv6Network | None = None
 
     @property
     def ip(self) -> IPv4Address:
         return self.address.ip
+
+    @property
+    def ips(self) -> str:
+        """Its addresses, the first family's first."""
+        return f"{self.ip},{self.address_6.ip}" if self.address_6 is not None else str(self.ip)
+
+    @property
+    def pod_cidrs(self) -> str:
+        return f"{self.pod_cidr},{self.pod_cidr_6}" if self.pod_cidr_6 is not None else str(self.pod_cidr)
 
 
 @dataclass(frozen=True)
@@ -134,7 +167,46 @@ def topology(config: Config) -> Topology:
         CONTROL, "control", CONTROL_ADDRESS, (*to_pods.values(), out), {}, _mac(CONTROL_ADDRESS.ip), "port0"
     )
     nodes = [_node(config, number, name, to_pods, out) for number, name in numbered]
-    return Topology((lan, control, *nodes))
+    machines = (lan, control, *nodes)
+    return Topology(_with_second_family(config, machines) if config.dual_stack else machines)
+
+
+def _with_second_family(config: Config, machines: tuple[Machine, ...]) -> tuple[Machine, ...]:
+    """The same network once more, in IPv6."""
+    places = {name: number for number, name in enumerate(config.nodes, 1)}
+    to_pods = {
+        name: PlannedRoute(pod_network_6(number), _lan_address_6(node_address(number)).ip)
+        for name, number in places.items()
+    }
+    out = PlannedRoute(EVERYWHERE_6, _lan_address_6(LAN_ADDRESS).ip)
+    return tuple(_in_both(machine, to_pods, out, places.get(machine.name)) for machine in machines)
+
+
+def _in_both(machine: Machine, to_pods: Mapping[str, PlannedRoute], out: PlannedRoute, place: int | None) -> Machine:
+    own = None if place is None else pod_network_6(place)
+    others = tuple(route for name, route in to_pods.items() if name != machine.name)
+    if machine.role == "lan":
+        routes: tuple[PlannedRoute, ...] = (PlannedRoute(EVERYWHERE_6, None),)
+    else:
+        routes = (*others, *((PlannedRoute(own, None),) if own is not None else ()), out)
+    return replace(
+        machine,
+        address_6=_lan_address_6(machine.address),
+        routes=machine.routes + routes,
+        sysctls={**machine.sysctls, **(MEMBER_6 if machine.role == "control" else ROUTER_6)},
+        pod_cidr_6=own,
+    )
+
+
+def _lan_address_6(address: IPv4Interface) -> IPv6Interface:
+    """fd00:192:168:4::101 for 192.168.4.101."""
+    last = str(address.ip).rpartition(".")[2]
+    return IPv6Interface(f"{LAN_NETWORK_6.network_address}{last}/{LAN_NETWORK_6.prefixlen}")
+
+
+def pod_network_6(number: int) -> IPv6Network:
+    """fd00:10:244:1::/64 for the first node."""
+    return IPv6Network(f"fd00:10:244:{number}::/{POD_PREFIX_6}")
 
 
 def _node(config: Config, number: int, name: str, to_pods: Mapping[str, PlannedRoute], out: PlannedRoute) -> Machine:

@@ -200,6 +200,15 @@ find "$from" -follow -type f -name "*$suffix" | while read -r template; do
 done
 """
 
+# Beside IPv4, unless the site is another one by then.
+NGINX_IPV6 = """\
+#!/bin/sh
+set -e
+site=/etc/nginx/conf.d/default.conf
+[ -f /proc/net/if_inet6 ] && [ -w "$site" ] || exit 0
+grep -q 'listen  *\\[::\\]:80' "$site" || sed -i 's/^    listen 80;$/    listen 80;\\n    listen [::]:80;/' "$site"
+"""
+
 # As in the original, arguments are curl's unless the first one names a program.
 CURL_ENTRYPOINT = """\
 #!/bin/sh
@@ -242,6 +251,7 @@ NGINX = Entry(
         File("etc/nginx/conf.d/default.conf", NGINX_SITE),
         File("usr/share/nginx/html/50x.html", NGINX_ERROR_PAGE),
         File("docker-entrypoint.sh", NGINX_ENTRYPOINT, 0o755),
+        File("docker-entrypoint.d/10-listen-on-ipv6-by-default.sh", NGINX_IPV6, 0o755),
         File("docker-entrypoint.d/20-envsubst-on-templates.sh", NGINX_TEMPLATES, 0o755),
     ),
     folders=(Folder("var/cache/nginx"), Folder("var/log/nginx"), Folder("var/lib/nginx")),

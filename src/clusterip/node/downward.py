@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from clusterip.api.errors import quoted
 from clusterip.api.quantity import amount
@@ -20,7 +20,16 @@ from clusterip.node.model import Container, Pod
 SUBSCRIPT = re.compile(r"^metadata\.(labels|annotations)\['(.*)'\]$")
 
 
-def field_text(pod: Pod, path: str, node_name: str, host_ip: str, pod_ip: str) -> str:
+class Addresses(NamedTuple):
+    """Of the node and of the pod; the plural ones are all of them, with commas."""
+
+    host_ip: str
+    pod_ip: str
+    host_ips: str = ""
+    pod_ips: str = ""
+
+
+def field_text(pod: Pod, path: str, node_name: str, addresses: Addresses) -> str:
     """The text of a field."""
     if match := SUBSCRIPT.match(path):
         return str((pod.meta.get(match.group(1)) or {}).get(match.group(2), ""))
@@ -30,10 +39,10 @@ def field_text(pod: Pod, path: str, node_name: str, host_ip: str, pod_ip: str) -
         "metadata.uid": pod.uid,
         "spec.nodeName": node_name,
         "spec.serviceAccountName": str(pod.spec.get("serviceAccountName") or "default"),
-        "status.hostIP": host_ip,
-        "status.hostIPs": host_ip,
-        "status.podIP": pod_ip,
-        "status.podIPs": pod_ip,
+        "status.hostIP": addresses.host_ip,
+        "status.hostIPs": addresses.host_ips or addresses.host_ip,
+        "status.podIP": addresses.pod_ip,
+        "status.podIPs": addresses.pod_ips or addresses.pod_ip,
     }
     if path in plain:
         return plain[path]

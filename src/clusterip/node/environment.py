@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from clusterip.api.meta import Tree
-from clusterip.node.downward import field_text, resource_text
+from clusterip.node.downward import Addresses, field_text, resource_text
 from clusterip.node.model import Container, Pod
 
 
@@ -44,6 +44,12 @@ class Surroundings:
     config_map: Callable[[str], Tree | None]
     secret: Callable[[str], Tree | None]
     services: Iterable[ServiceView] = field(default_factory=tuple)
+    host_ips: tuple[str, ...] = ()
+    pod_ips: tuple[str, ...] = ()
+
+    @property
+    def addresses(self) -> Addresses:
+        return Addresses(self.host_ip, self.pod_ip, ",".join(self.host_ips), ",".join(self.pod_ips))
 
 
 REFERENCE = re.compile(r"\$(?:\$|\(([^()]*)\))")
@@ -150,7 +156,7 @@ def _value(
     if not source:
         return expand(str(entry.get("value") or ""), known)
     if reference := source.get("fieldRef"):
-        return field_text(around.pod, reference.get("fieldPath") or "", around.node_name, around.host_ip, around.pod_ip)
+        return field_text(around.pod, reference.get("fieldPath") or "", around.node_name, around.addresses)
     if reference := source.get("resourceFieldRef"):
         return resource_text(around.pod, container, reference, around.allocatable)
     if reference := source.get("configMapKeyRef"):

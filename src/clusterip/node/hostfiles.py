@@ -39,7 +39,7 @@ class Dns:
     node_resolv: str = ""  # the text of the node's own resolv.conf
 
 
-def hosts_file(pod: Pod, ip: str, node_hosts: str, domain: str) -> str:
+def hosts_file(pod: Pod, ips: Sequence[str], node_hosts: str, domain: str) -> str:
     """/etc/hosts of the pod's containers."""
     aliases = _aliases(pod)
     if pod.host_network:
@@ -47,7 +47,7 @@ def hosts_file(pod: Pod, ip: str, node_hosts: str, domain: str) -> str:
     names = pod.hostname
     if subdomain := pod.spec.get("subdomain"):
         names = f"{pod.hostname}.{subdomain}.{pod.namespace}.svc.{domain}\t{pod.hostname}"
-    lines = [*LOCAL_NAMES, f"{ip}\t{names}"]
+    lines = [*LOCAL_NAMES, *(f"{ip}\t{names}" for ip in ips)]
     return "\n".join(lines) + "\n" + aliases
 
 

@@ -8,7 +8,7 @@ Truth: the host-local plug-in: network, first (the gateway's) and broadcast addr
 from __future__ import annotations
 
 from collections.abc import Collection
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 
 def choose(network: IPv4Network, taken: Collection[IPv4Address], last: IPv4Address | None) -> IPv4Address | None:
@@ -21,3 +21,8 @@ def choose(network: IPv4Network, taken: Collection[IPv4Address], last: IPv4Addre
         if address not in taken:
             return address
     return None
+
+
+def partner(address: IPv4Address, network: IPv4Network, second: IPv6Network) -> IPv6Address:
+    """The pod's address in the second family's range: at the same place as in the first's."""
+    return second[int(address) - int(network.network_address)]

@@ -115,9 +115,7 @@ def _downward(items: Sequence[Mapping[str, Any]], around: Surroundings, mode: in
     found: Files = {}
     for item in items:
         if reference := item.get("fieldRef"):
-            text = field_text(
-                around.pod, reference.get("fieldPath") or "", around.node_name, around.host_ip, around.pod_ip
-            )
+            text = field_text(around.pod, reference.get("fieldPath") or "", around.node_name, around.addresses)
         else:
             wanted = item.get("resourceFieldRef") or {}
             container = around.pod.container(wanted.get("containerName") or "") or Container({"name": ""})

@@ -68,6 +68,8 @@ class Preparation:
             hostname=pod.hostname,
             ip=record.ip,
             node_ip="" if self._tools.settings.gate else self._tools.settings.node_ip,
+            ip_6="".join(self._tools.settings.all_ips(record.ip)[1:]),
+            node_ip_6=self._tools.settings.node_ip_6,
             link=link,
             sysctls={s["name"]: str(s["value"]) for s in context.get("sysctls") or ()},
         )
@@ -116,6 +118,8 @@ class Preparation:
             node_name=tools.settings.name,
             host_ip=tools.settings.node_ip,
             pod_ip=address,
+            host_ips=tools.settings.node_ips,
+            pod_ips=tools.settings.all_ips(address),
             allocatable=tools.allocatable,
             config_map=lambda name: tools.sources.config_maps.get(space, name),
             secret=lambda name: tools.sources.secrets.get(space, name),
@@ -159,7 +163,10 @@ class Preparation:
             node_resolv=_text(Path("/etc/resolv.conf")),
         )
         name = settings.name if pod.host_network else pod.hostname
-        _put(etc / "hosts", hosts_file(pod, address, _text(Path("/etc/hosts")), settings.cluster_domain))
+        _put(
+            etc / "hosts",
+            hosts_file(pod, settings.all_ips(address), _text(Path("/etc/hosts")), settings.cluster_domain),
+        )
         _put(etc / "hostname", f"{name}\n")
         _put(etc / "resolv.conf", resolv_file(pod, dns))
 

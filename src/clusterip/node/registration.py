@@ -46,6 +46,7 @@ CONDITIONS = (
 )
 READY = ("Ready", "True", "KubeletReady", "kubelet is posting ready status")
 LIMITS = "ResourceLimitsEnforced"
+WHOLE = {"$patch": "replace"}  # of a list: no merging by a key that two items share
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +119,7 @@ def node_tree(settings: Settings, machine: Machine, moment: str) -> Tree:
         "apiVersion": "v1",
         "kind": "Node",
         "metadata": {"name": settings.name, "labels": labels(settings, machine)},
-        "spec": {"podCIDR": str(settings.pod_cidr), "podCIDRs": [str(settings.pod_cidr)]},
+        "spec": {"podCIDR": str(settings.pod_cidr), "podCIDRs": settings.pod_cidrs},
         "status": node_status(settings, machine, {}, moment),
     }
 
@@ -134,7 +135,7 @@ def node_status(settings: Settings, machine: Machine, former: Tree, moment: str)
         "capacity": has,
         "allocatable": has,
         "addresses": [
-            {"type": "InternalIP", "address": settings.node_ip},
+            *({"type": "InternalIP", "address": ip} for ip in settings.node_ips),
             {"type": "Hostname", "address": settings.name},
         ],
         "conditions": [_condition(one, since.get(one[0]), moment) for one in (*CONDITIONS, *limits, ready)],
@@ -245,5 +246,5 @@ class Registrar:
     async def _say_status(self, node: Tree) -> Tree:
         moment = rfc3339(self._clock.now())
         status = node_status(self._settings, self._machine, node.get("status") or {}, moment)
-        patch: Tree = {"status": status}
+        patch: Tree = {"status": {**status, "addresses": [WHOLE, *status["addresses"]]}}
         return await self._client.patch(NODES, self._settings.name, None, patch, type="strategic", subresource="status")

@@ -29,6 +29,10 @@ POD_SYSCTLS = {
     "net.ipv4.ping_group_range": "0 2147483647",
     "net/ipv6/conf/default/disable_ipv6": "1",
 }
+GATEWAY_6 = "fe80::1"
+DEFAULT_6 = "::/0"
+# No addresses but those given here, usable at once; no neighbour is ever asked for.
+LINK_SYSCTLS_6 = {"disable_ipv6": "0", "accept_ra": "0", "accept_dad": "0", "dad_transmits": "0", "addr_gen_mode": "1"}
 LINK_SYSCTLS = {"send_redirects": "0", "rp_filter": "0", "accept_redirects": "0"}
 
 
@@ -39,6 +43,8 @@ class Sandbox:
     folder: PodFolder
     hostname: str
     ip: str = ""
+    ip_6: str = ""
+    node_ip_6: str = ""
     node_ip: str = ""  # from where the node speaks to the pod; empty: as its other routes say
     link: str = ""  # empty: the node's own network
     sysctls: Mapping[str, str] = field(default_factory=dict)
@@ -84,6 +90,8 @@ def _prepare(sandbox: Sandbox) -> None:
     if sandbox.link:
         process.sethostname(sandbox.hostname)
         sysctl.apply(POD_SYSCTLS)
+        if sandbox.ip_6:
+            sysctl.apply({f"net/ipv6/conf/default/{name}": value for name, value in LINK_SYSCTLS_6.items()})
     for name, value in sandbox.sysctls.items():
         sysctl.write(name, value)
 
@@ -95,7 +103,8 @@ def _connect(sandbox: Sandbox, netns_fd: int) -> None:
         node.delete_link(sandbox.link)
         node.add_veth(sandbox.link, "eth0", netns_fd, mac=NODE_MAC, peer_mac=mac)
         sysctl.apply({f"net/ipv4/conf/{sandbox.link}/{name}": value for name, value in LINK_SYSCTLS.items()})
-        sysctl.apply({f"net/ipv6/conf/{sandbox.link}/disable_ipv6": "1"})
+        settings = LINK_SYSCTLS_6 if sandbox.ip_6 else {"disable_ipv6": "1"}
+        sysctl.apply({f"net/ipv6/conf/{sandbox.link}/{name}": value for name, value in settings.items()})
         node.set_up(sandbox.link)
         with Netlink(netns_fd) as pod:
             pod.set_up("lo")
@@ -106,6 +115,18 @@ def _connect(sandbox: Sandbox, netns_fd: int) -> None:
             pod.add_neighbour("eth0", GATEWAY, NODE_MAC)
         node.add_route(f"{sandbox.ip}/32", dev=sandbox.link, src=sandbox.node_ip or None)
         node.add_neighbour(sandbox.link, sandbox.ip, mac)
+        if sandbox.ip_6:
+            _connect_6(sandbox, node, netns_fd, mac)
+
+
+def _connect_6(sandbox: Sandbox, node: Netlink, netns_fd: int, mac: str) -> None:
+    """The same in the second family."""
+    with Netlink(netns_fd) as pod:
+        pod.add_address("eth0", f"{sandbox.ip_6}/128")
+        pod.add_neighbour("eth0", GATEWAY_6, NODE_MAC)
+        pod.add_route(DEFAULT_6, via=GATEWAY_6, dev="eth0")
+    node.add_route(f"{sandbox.ip_6}/128", dev=sandbox.link, src=sandbox.node_ip_6 or None)
+    node.add_neighbour(sandbox.link, sandbox.ip_6, mac)
 
 
 def exists(folder: PodFolder) -> bool:

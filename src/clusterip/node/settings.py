@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from pathlib import Path
 
 from clusterip.client.events import EventRecorder
@@ -19,6 +19,7 @@ from clusterip.kernel.cgroup import Cgroups
 from clusterip.kernel.gate import Gate
 from clusterip.node.environment import ServiceView
 from clusterip.node.images import ImageStore
+from clusterip.node.ipam import partner
 from clusterip.node.runtime import Runtime
 from clusterip.node.sources import Sources
 from clusterip.node.strictdrain import StrictDrain
@@ -31,6 +32,8 @@ class Settings:
     name: str
     node_ip: str
     pod_cidr: IPv4Network
+    node_ip_6: str = ""
+    pod_cidr_6: IPv6Network | None = None
     root: Path
     log_root: Path = Path("/var/log/pods")
     run: Path = Path("/run/clusterip")
@@ -44,6 +47,22 @@ class Settings:
     drain_seconds: float = 0.25
     strict_drain: bool = False  # no pod is told to stop before every proxy has heard that it leaves
     crash_longest: float = 300.0
+
+    @property
+    def node_ips(self) -> tuple[str, ...]:
+        return (self.node_ip, self.node_ip_6) if self.node_ip_6 else (self.node_ip,)
+
+    @property
+    def pod_cidrs(self) -> list[str]:
+        return [str(network) for network in (self.pod_cidr, self.pod_cidr_6) if network is not None]
+
+    def all_ips(self, ip: str) -> tuple[str, ...]:
+        """Every address of whoever has this one: the node, or a pod."""
+        if ip == self.node_ip:
+            return self.node_ips
+        if not ip or self.pod_cidr_6 is None:
+            return (ip,) if ip else ()
+        return ip, str(partner(IPv4Address(ip), self.pod_cidr, self.pod_cidr_6))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

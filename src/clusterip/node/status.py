@@ -25,7 +25,8 @@ Condition = tuple[str, bool, str, str]  # type, status, reason, message
 class Facts:
     """What the node adds."""
 
-    host_ip: str
+    host_ips: tuple[str, ...]
+    pod_ips: tuple[str, ...]
     started_at: datetime
     now: datetime
 
@@ -36,8 +37,8 @@ def pod_status(pod: Pod, seen: PodSeen, former: Tree, facts: Facts) -> Tree:
     status: Tree = {
         "phase": phase,
         "conditions": conditions(pod, seen, phase, former.get("conditions") or (), facts.now),
-        "hostIP": facts.host_ip,
-        "hostIPs": [{"ip": facts.host_ip}],
+        "hostIP": facts.host_ips[0],
+        "hostIPs": [{"ip": ip} for ip in facts.host_ips],
         "startTime": former.get("startTime") or rfc3339(facts.started_at),
         "qosClass": former.get("qosClass") or pod.status.get("qosClass") or qos_class(pod.spec),
         "containerStatuses": [container_status(pod, c, seen) for c in pod.app_containers],
@@ -48,7 +49,7 @@ def pod_status(pod: Pod, seen: PodSeen, former: Tree, facts: Facts) -> Tree:
         told = [container_status(pod, c, seen) for c in pod.ephemeral_containers]
         status["ephemeralContainerStatuses"] = [{**one, "ready": False} for one in told]
     if seen.ip:
-        status |= {"podIP": seen.ip, "podIPs": [{"ip": seen.ip}]}
+        status |= {"podIP": seen.ip, "podIPs": [{"ip": ip} for ip in facts.pod_ips or (seen.ip,)]}
     if generation := pod.meta.get("generation"):
         status["observedGeneration"] = generation
     if seen.failure:

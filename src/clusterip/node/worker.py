@@ -187,8 +187,14 @@ class PodWorker:
             return
         self._publisher.hear(self.pod)
         started = datetime.fromisoformat(self.record.started_at)
-        facts = Facts(host_ip=self.tools.settings.node_ip, started_at=started, now=self.tools.clock.now())
-        self._publisher.publish(self.pod, pod_status(self.pod, self.seen(), self._publisher.status, facts))
+        settings, seen = self.tools.settings, self.seen()
+        facts = Facts(
+            host_ips=settings.node_ips,
+            pod_ips=settings.all_ips(seen.ip),
+            started_at=started,
+            now=self.tools.clock.now(),
+        )
+        self._publisher.publish(self.pod, pod_status(self.pod, seen, self._publisher.status, facts))
 
     def _save(self) -> None:
         self.record = msgspec.structs.replace(
