@@ -93,7 +93,10 @@ class StoreFile:
 
     def _open(self) -> sqlite3.Connection:
         try:
+            fresh = not self.path.exists()
             reader, self._writer = _opened(self.path)
+            if fresh:
+                os.fsync(self._lock)  # the folder knows the file, come what may
         except sqlite3.Error as error:
             if is_damage(error):
                 raise damaged(self.path, str(error)) from error

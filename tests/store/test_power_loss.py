@@ -1,0 +1,157 @@
+"""Power loss at any moment: whatever part of the writes after a fsync reached the disk, what was acknowledged is there.
+
+After each acknowledged commit the files are copied.  From two copies that follow each other every state is made that a
+disk may be left in between them: the log with only a part of what was appended (the rest missing, zeros or garbage),
+the log begun anew over an old one, the file in the middle of a checkpoint with any mixture of old and new pages.
+Each must open, sound, as the state before or after the commit, and as the one after when the log was whole.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from clusterip.store import sqlitefile
+from clusterip.store.base import Write
+from clusterip.store.sqlite import SqliteStore
+
+SOAK = bool(os.environ.get("CLUSTERIP_SOAK"))
+COMMITS = 400 if SOAK else 26
+SECTOR = 512
+STEP = SECTOR if SOAK else 5 * SECTOR
+PAGE = 4096
+HEADER = 32
+
+
+@dataclass(frozen=True)
+class Copy:
+    """The files and the state right after an acknowledgement."""
+
+    file: bytes
+    log: bytes
+    state: dict[str, tuple[bytes, int, int]]
+    revision: int
+
+
+def state_of(store: SqliteStore) -> dict[str, tuple[bytes, int, int]]:
+    return {item.key: (item.value, item.created, item.revision) for item in store.range("/")}
+
+
+def copied(path: Path, store: SqliteStore) -> Copy:
+    log = path.with_name("store.db-wal").read_bytes()
+    return Copy(path.read_bytes(), log, state_of(store), store.revision)
+
+
+async def recorded(folder: Path, chance: random.Random) -> list[Copy]:
+    path = folder / "store.db"
+    store = SqliteStore(path)
+    copies = []
+    for n in range(COMMITS):
+        batch, taken = [], set()
+        for _ in range(chance.randint(1, 4)):
+            key = f"/k{chance.randint(0, 9)}"
+            if key in taken:
+                continue
+            taken.add(key)
+            found = store.get(key)
+            content = None if found and chance.random() < 0.2 else chance.randbytes(chance.choice((10, 800, 9000)))
+            batch.append(Write(key, content, found.revision if found else 0))
+        await store.commit(batch)
+        copies.append(copied(path, store))
+        if n % 11 == 10:  # one more transaction
+            await store.compact(store.revision - 3)
+            copies.append(copied(path, store))
+    await store.close()
+    return copies
+
+
+def left(before: Copy, after: Copy, chance: random.Random) -> Iterator[tuple[bytes, bytes, bool]]:
+    """What may be on the disk between two acknowledgements: the file, the log, and whether the log is whole."""
+    for log in logs(before.log, after.log, chance):
+        yield before.file, log, False
+    yield before.file, after.log, before.log[:HEADER] == after.log[:HEADER] or before.file == after.file
+    if before.file != after.file and before.log[:HEADER] == after.log[:HEADER]:
+        for _ in range(6):  # a checkpoint: the log is whole, pages of the file are old or new, its end too
+            yield mixed(before.file, after.file, chance), after.log, True
+
+
+def logs(old: bytes, new: bytes, chance: random.Random) -> Iterator[bytes]:
+    if old[:HEADER] == new[:HEADER]:  # appended
+        first = next((n for n in range(min(len(old), len(new))) if old[n] != new[n]), len(old))
+        last = next((n for n in range(len(new), first, -1) if new[n - 1 : n] != old[n - 1 : n]), first)
+        for cut in range(first, last, STEP):
+            rest = last - cut
+            yield new[:cut] + old[cut:]
+            yield new[:cut]
+            yield new[:cut] + bytes(rest)
+            yield new[:cut] + chance.randbytes(rest)
+        return
+    yield old  # begun anew: its header is on the disk before anything follows
+    last = next((n for n in range(len(new), HEADER, -1) if new[n - 1 : n] != old[n - 1 : n]), HEADER)
+    for cut in range(HEADER, last, STEP):
+        yield new[:cut] + old[cut:]
+        yield new[:cut]
+        yield new[:cut] + chance.randbytes(last - cut) + old[last:]
+
+
+def mixed(old: bytes, new: bytes, chance: random.Random) -> bytes:
+    size = max(len(old), len(new)) if chance.random() < 0.5 else len(new)
+    pages = []
+    for at in range(0, size, PAGE):
+        choice = [each[at : at + PAGE] for each in (old, new) if len(each) >= at + PAGE] or [bytes(PAGE)]
+        pages.append(chance.choice(choice))
+    return b"".join(pages)
+
+
+async def opens_as(folder: Path, file: bytes, log: bytes) -> tuple[dict[str, tuple[bytes, int, int]], int]:
+    for name, content in (("store.db", file), ("store.db-wal", log)):
+        (folder / name).write_bytes(content)
+    (folder / "store.db-shm").unlink(missing_ok=True)
+    store = SqliteStore(folder / "store.db")
+    try:
+        return state_of(store), store.revision
+    finally:
+        await store.close()
+
+
+@pytest.fixture
+def memory() -> Iterator[Path]:
+    """A folder in memory: what is copied matters here, not when a disk has it."""
+    with TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
+        yield Path(folder)
+
+
+@pytest.mark.parametrize("seed", range(8 if SOAK else 2))
+def test_every_cut_opens_with_all_that_was_acknowledged(
+    memory: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    small = tuple("wal_autocheckpoint=12" if each.startswith("wal_auto") else each for each in sqlitefile.SETTINGS)
+    assert small != sqlitefile.SETTINGS
+    monkeypatch.setattr(sqlitefile, "SETTINGS", small)
+    chance = random.Random(seed)
+    (memory / "made").mkdir()
+    (memory / "left").mkdir()
+
+    async def body() -> None:
+        copies = await recorded(memory / "made", chance)
+        kinds = {True: 0, False: 0}
+        for before, after in pairwise(copies):
+            for file, log, whole in left(before, after, chance):
+                state, revision = await opens_as(memory / "left", file, log)
+                allowed = [after] if whole else [before, after]
+                assert any((state, revision) == (each.state, each.revision) for each in allowed), (
+                    f"{revision} after a cut between {before.revision} and {after.revision}"
+                )
+                kinds[whole] += 1
+        assert min(kinds.values()) > 20
+        assert any(before.log[:HEADER] != after.log[:HEADER] for before, after in pairwise(copies))
+
+    asyncio.run(body())
