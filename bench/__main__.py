@@ -8,7 +8,7 @@ import json
 import sys
 from pathlib import Path
 
-from bench import api, cluster, proxy, watch
+from bench import api, cluster, loadbalancer, proxy, watch
 from bench.figure import Figure, table
 
 BENCHES = {
@@ -16,8 +16,10 @@ BENCHES = {
     "memory": cluster.memory,
     "pods": cluster.pods,
     "ready": cluster.ready,
+    "loadbalancer": loadbalancer.loadbalancer,
     "proxy": proxy.proxy,
     "api": api.api,
+    "dns": dns.dns,
     "watch": watch.watch,
 }
 OUT = Path(__file__).parent / "out" / "figures.json"
