@@ -8,7 +8,7 @@ import json
 import sys
 from pathlib import Path
 
-from bench import api, cluster, loadbalancer, proxy, watch
+from bench import api, cluster, dns, loadbalancer, proxy, watch
 from bench.figure import Figure, table
 
 BENCHES = {
