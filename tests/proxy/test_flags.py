@@ -60,3 +60,10 @@ def test_one_flag_may_be_of_several_modes() -> None:
     assert (found.iptables.sync_period, found.nftables.sync_period, found.ipvs.sync_period) == (10.0, 10.0, 30.0)
     assert found.iptables.masquerade_all
     assert found.nftables.masquerade_all
+
+
+def test_a_configuration_is_written_as_the_flags_that_give_it() -> None:
+    words = ["--proxy-mode=ipvs", "--vmodule=runner=4,telling=2", "--masquerade-all", "--nodeport-addresses=10.0.0.0/8"]
+    written = flags.as_flags(to_tree(read(*words)))
+    assert {"proxy-mode=ipvs", "vmodule=runner=4,telling=2", "masquerade-all=true"} < {*written}
+    assert read(*(f"--{line}" for line in written if not line.endswith("="))) == read(*words)

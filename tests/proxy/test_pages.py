@@ -62,6 +62,14 @@ def test_the_configuration() -> None:
     assert json.loads(fetch((PAGES, "/configz"))["/configz"][1]) == {"kubeproxy.config.k8s.io": {"mode": "nftables"}}
 
 
+def test_pages_for_people() -> None:
+    found = fetch((PAGES, "/statusz"), (PAGES, "/flagz"))
+    assert [status for status, _ in found.values()] == [200, 200]
+    assert "Up  0 hr 00 min 00 sec" in found["/statusz"][1]
+    assert "Paths  /configz /flagz" in found["/statusz"][1]
+    assert "\nproxy-mode=nftables\n" in found["/flagz"][1]
+
+
 def test_no_profiles_unless_asked_for() -> None:
     status, text = fetch((PAGES, "/debug/pprof/"))["/debug/pprof/"]
     assert status == 404

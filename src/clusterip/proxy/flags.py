@@ -141,3 +141,25 @@ def given(args: argparse.Namespace) -> Mapping[Path, Any]:
         if value is not None:
             found |= dict.fromkeys(flag.paths, value)
     return found
+
+
+def as_flags(config: Mapping[str, object]) -> list[str]:
+    """A configuration as the flags that would give it, in the order of their names."""
+    return sorted(f"{flag.name}={_written(_at(config, flag.paths[0]))}" for flag in FLAGS)
+
+
+def _at(found: object, path: Path) -> object:
+    for name in path:
+        found = found.get(name) if isinstance(found, Mapping) else None
+    return found
+
+
+def _written(value: object) -> str:
+    """As it would be given on a command line."""
+    if isinstance(value, Mapping):
+        return ",".join(f"{name}={_written(one)}" for name, one in value.items())
+    if isinstance(value, (list, tuple)):
+        return ",".join("=".join(map(str, one.values())) if isinstance(one, Mapping) else str(one) for one in value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "" if value is None else str(value)

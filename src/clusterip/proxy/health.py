@@ -41,6 +41,7 @@ class Health:
         families: Iterable[Family] = (Family.IPV4,),
     ) -> None:
         self._clock, self.patience_seconds = clock, patience_seconds
+        self.started = clock.now()
         self.metrics = metrics or Metrics()
         self.is_node_eligible = True
         self._families: dict[Family, _FamilyHealth] = {}
@@ -64,6 +65,10 @@ class Health:
         waiting = self._clock.monotonic() if queued_again else None
         self._families[family] = _FamilyHealth(now, waiting)
         self.metrics.put("sync_proxy_rules_last_timestamp_seconds", now.timestamp(), ip_family=ip_family(family))
+
+    @property
+    def now(self) -> datetime:
+        return self._clock.now()
 
     @property
     def is_live(self) -> bool:

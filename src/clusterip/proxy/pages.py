@@ -1,8 +1,9 @@
-"""What people and programs may ask of a proxy: /metrics, /proxyMode, /configz, profiles.
+"""What people and programs may ask of a proxy: /metrics, /proxyMode, /configz, /statusz, /flagz, profiles.
 
 Stage: status.  In: requests.  Out: answers.
 Rules: profiles only when they were asked for in the configuration (enableProfiling); nothing here changes anything.
-Truth: cmd/kube-proxy/app serveMetrics; the names of net/http/pprof, with what Python has to say.
+Truth: cmd/kube-proxy/app serveMetrics; k8s.io/component-base/zpages; the names of net/http/pprof, with what Python has
+to say.
 """
 
 from __future__ import annotations
@@ -16,18 +17,21 @@ import pstats
 import sys
 import traceback
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from inspect import isawaitable
 from types import MappingProxyType
 from typing import TypeAlias
 
+from clusterip import __version__
+from clusterip.proxy.flags import as_flags
 from clusterip.proxy.health import TEXT, Health, not_found
 from clusterip.transport.exposition import CONTENT_TYPE
 from clusterip.transport.http import Listener, Request, Response
 
 Page: TypeAlias = "Response | Awaitable[Response]"
 Answer: TypeAlias = Callable[[Request], Page]
-PATHS = ("/metrics", "/proxyMode", "/configz", "/healthz")
+PATHS = ("/configz", "/flagz", "/healthz", "/metrics", "/proxyMode", "/statusz")
+FOR_PEOPLE = "Warning: this page is for people; its form may change at any time."
 PROFILES = "/debug/pprof"
 MOST_SECONDS = 300.0
 MANY = 50
@@ -40,6 +44,8 @@ def insights(health: Health, mode: str, config: Mapping[str, object], *, profili
         "/proxyMode": lambda _: Response(200, mode.encode(), TEXT),
         "/configz": lambda _: Response(200, json.dumps({"kubeproxy.config.k8s.io": config}).encode()),
         "/healthz": lambda _: Response(200, b"ok", TEXT),
+        "/statusz": lambda _: _zpage("statusz", _status(health)),
+        "/flagz": lambda _: _zpage("flagz", as_flags(config)),
     }
 
     def answer(request: Request) -> Page:
@@ -60,6 +66,21 @@ def listener(answer: Answer) -> Listener:
         return await found if isawaitable(found) else found
 
     return Listener(handle)
+
+
+def _zpage(name: str, lines: Iterable[str]) -> Response:
+    text = "\n".join(["", f"kube-proxy {name}", FOR_PEOPLE, *lines, ""])
+    return Response(200, text.encode(), TEXT)
+
+
+def _status(health: Health) -> Iterator[str]:
+    minutes, seconds = divmod(int((health.now - health.started).total_seconds()), 60)
+    yield ""
+    yield f"Started  {health.started:%a %b %d %H:%M:%S UTC %Y}"
+    yield f"Up  {minutes // 60} hr {minutes % 60:02} min {seconds:02} sec"
+    yield f"Python version  {sys.version.split()[0]}"
+    yield f"Binary version  {__version__}"
+    yield f"Paths  {' '.join(PATHS)}"
 
 
 OFF = "profiles are off; set enableProfiling: true in the KubeProxyConfiguration\n"
