@@ -6,7 +6,15 @@ from ipaddress import IPv4Address, IPv4Network
 
 import pytest
 
-from clusterip.cluster.config import Config, parse_name, parse_node_kind, parse_nodes, parse_proxy_mode, parse_store
+from clusterip.cluster.config import (
+    Config,
+    parse_dual_stack,
+    parse_name,
+    parse_node_kind,
+    parse_nodes,
+    parse_proxy_mode,
+    parse_store,
+)
 from clusterip.cluster.topology import EVERYWHERE, topology
 from clusterip.failure import Failure
 
@@ -103,3 +111,29 @@ def test_wrong_choices_are_said() -> None:
         parse_name("../up")
     assert parse_name("test-1") == "test-1"
     assert [parse_proxy_mode(None), parse_proxy_mode(None, "uml")] == ["nftables", "ipvs"]
+
+
+def test_a_second_family_repeats_the_first() -> None:
+    config = Config(nodes=parse_nodes(2, None), dual_stack=True)
+    plan = topology(config)
+    assert [str(machine.address_6) for machine in plan.machines] == [
+        "fd00:192:168:4::1/64",
+        "fd00:192:168:4::100/64",
+        "fd00:192:168:4::101/64",
+        "fd00:192:168:4::102/64",
+    ]
+    found = {to: via for to, via in routes(config, "node-1").items() if ":" in to}
+    assert found == {
+        "fd00:10:244:2::/64": "fd00:192:168:4::102",
+        "fd00:10:244:1::/64": "unreachable",
+        "::/0": "fd00:192:168:4::1",
+    }
+    assert plan.machine("node-1").sysctls["net.ipv6.conf.all.forwarding"] == "1"
+    assert (plan.machine("node-1").ips, plan.machine("node-2").pod_cidrs) == (
+        "192.168.4.101,fd00:192:168:4::101",
+        "10.244.2.0/24,fd00:10:244:2::/64",
+    )
+    assert config.service_cidrs == "10.96.0.0/12,fd00:10:96::/112"
+    assert {m.address_6 for m in topology(Config()).machines} == {None}
+    with pytest.raises(Failure, match="uml have IPv4 only"):
+        parse_dual_stack(True, "uml")

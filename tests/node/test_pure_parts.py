@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,14 @@ import pytest
 from clusterip.api.pod import qos_class
 from clusterip.node.accounts import account
 from clusterip.node.endings import exit_reason, last_words
-from clusterip.node.ipam import choose
+from clusterip.node.ipam import choose, partner
 from clusterip.node.machine import capability_names
 from clusterip.node.model import Container, Probe, parse_probe
 from clusterip.node.probing import Verdict, advance, initial
 from clusterip.node.resources import cgroup_resources, oom_score, shares
 from clusterip.node.runtime import words_of
 from clusterip.node.sandbox import link_name, pod_mac, signal_number
+from clusterip.node.settings import Settings
 from node.pods import pod
 
 NET = IPv4Network("10.244.1.0/29")
@@ -138,3 +139,19 @@ def test_names_of_links_and_signals() -> None:
 
 def test_capability_names() -> None:
     assert capability_names(0b10001) == {"CAP_CHOWN", "CAP_FSETID"}
+
+
+def test_a_pod_has_the_same_place_in_both_families() -> None:
+    second = IPv6Network("fd00:10:244:1::/64")
+    assert str(partner(IPv4Address("10.244.1.5"), IPv4Network("10.244.1.0/24"), second)) == "fd00:10:244:1::5"
+    settings = Settings(
+        name="node-1",
+        node_ip="192.168.4.101",
+        pod_cidr=IPv4Network("10.244.1.0/24"),
+        node_ip_6="fd00:192:168:4::101",
+        pod_cidr_6=second,
+        root=Path("/"),
+    )
+    assert settings.all_ips("192.168.4.101") == ("192.168.4.101", "fd00:192:168:4::101")
+    assert settings.all_ips("10.244.1.254") == ("10.244.1.254", "fd00:10:244:1::fe")
+    assert settings.all_ips("") == ()

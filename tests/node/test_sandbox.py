@@ -86,6 +86,35 @@ def test_packets_and_names(node: int, tmp_path: Path) -> None:
     assert not [m for m in mount.mounts() if m.target.startswith(str(tmp_path))]
 
 
+def test_packets_in_a_second_family(node: int, tmp_path: Path) -> None:
+    """A pod and its node, and a packet that comes back to its own pod, without a neighbour ever being asked for."""
+    here, there = "fd00:192:168:4::101", "fd00:10:244:1::5"
+
+    def set_up() -> None:
+        sysctl.apply({"net.ipv6.conf.all.forwarding": 1, "net.ipv6.conf.default.accept_dad": 0})
+        with Netlink() as links:
+            links.add_address("lo", f"{here}/128")
+
+    netns.inside(node, set_up)
+    folder = PodFolder(tmp_path, "s", tmp_path / "logs")
+    names = {"hostname": "s", "ip": "10.244.1.5", "node_ip": NODE_IP, "link": sandbox.link_name("s")}
+    one = Sandbox(folder=folder, ip_6=there, node_ip_6=here, **names)
+    netns.inside(node, lambda: sandbox.make(one))
+    try:
+        server = inside(one, lambda: socket.create_server((there, 80), family=socket.AF_INET6))
+        server.settimeout(5)
+        with server:
+            to_pod = lambda: socket.create_connection((there, 80), timeout=5)  # noqa: E731
+            assert peer_of_connection(server, lambda: netns.inside(node, to_pod)) == here
+            assert peer_of_connection(server, lambda: inside(one, to_pod)) == there
+        with netns.inside(node, lambda: socket.create_server((here, 81), family=socket.AF_INET6)) as server:
+            server.settimeout(5)
+            to_node = lambda: socket.create_connection((here, 81), timeout=5)  # noqa: E731
+            assert peer_of_connection(server, lambda: inside(one, to_node)) == there
+    finally:
+        netns.inside(node, lambda: sandbox.remove(folder, one.link))
+
+
 def test_removing_twice_and_making_again(node: int, tmp_path: Path) -> None:
     one = made(node, tmp_path, "c", "10.244.1.4")
     netns.inside(node, lambda: sandbox.remove(one.folder, one.link))

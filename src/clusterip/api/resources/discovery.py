@@ -130,7 +130,7 @@ def _topology(path: str, topology: Tree) -> list[FieldError]:
 
 
 def _hints(path: str, hints: Tree) -> list[FieldError]:
-    found = []
+    found: list[FieldError] = []
     for field in ("forZones", "forNodes"):
         seen: set[str] = set()
         given = hints.get(field) or []
