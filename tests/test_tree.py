@@ -30,6 +30,7 @@ HELD_BY = {
         "apiserver/objects apiserver/reading apiserver/selecting apiserver/subresources "
         "apiserver/writing"
     ),
+    "apiserver/test_repair.py": "apiserver/eventing apiserver/own",
     "apiserver/test_access.py": "apiserver/authentication apiserver/reviews",
     "apiserver/test_registry.py": "apiserver/discovery apiserver/documents",
     "apiserver/test_generic.py": "apiserver/options",
