@@ -7,11 +7,12 @@ from ipaddress import ip_address
 
 import dns.message
 import dns.rcode
+import dns.rrset
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clusterip.dns import corefile, message
+from clusterip.dns import corefile, message, relayed
 from clusterip.dns.model import Endpoint, Port, Service, Slice
 from clusterip.dns.resolver import Resolver, Way, is_below
 from clusterip.dns.zone import Settings, Zone
@@ -147,3 +148,43 @@ class Asked:
 )
 def test_below(name: str, zone: str, below: bool) -> None:
     assert is_below(message.name(name), message.name(zone)) == below
+
+
+class Answers:
+    """A forwarder that gives one answer, or none."""
+
+    def __init__(self, found: relayed.Relayed | None) -> None:
+        self.settings, self.cache_seconds, self.found = corefile.Forward(b"\0", ()), 30, found
+
+    def kept(self, _query: object) -> None:
+        return None
+
+    async def ask(self, _query: object, *, stream: bool) -> relayed.Relayed | None:
+        return self.found
+
+
+@pytest.mark.parametrize("type", ["A", "CNAME"])
+@pytest.mark.parametrize("answered", [True, False])
+def test_an_alias_into_the_world(type: str, answered: bool) -> None:
+    """With what the world says of it, or alone: nobody answered, or only the alias was asked for."""
+    where = zone()
+    where.put_service(("n", "ext"), Service("n", "ext", (), (), "www.example.org"), 1)
+    asked = dns.message.make_query("www.example.org", "A", id=5)
+    reply = dns.message.make_response(asked)
+    reply.answer.append(dns.rrset.from_text("www.example.org.", 300, "IN", "A", "192.0.2.7"))
+    parsed = message.parse(asked.to_wire())
+    assert isinstance(parsed, message.Query)
+    found = relayed.read(reply.to_wire(), 5, parsed.question) if answered else None
+    way = Way(corefile.Block((b"\0",), corefile.Kubernetes()), (Answers(found),))  # type: ignore[arg-type]
+    told = Resolver(where, (way,), ready=True).reply(
+        dns.message.make_query("ext.n.svc.cluster.local", type).to_wire(), stream=False
+    )
+
+    async def awaited() -> bytes:
+        return told if isinstance(told, bytes) else await told  # type: ignore[misc]
+
+    lines = [
+        line for rrset in dns.message.from_wire(asyncio.run(awaited())).answer for line in rrset.to_text().split("\n")
+    ]
+    assert lines[0] == "ext.n.svc.cluster.local. 30 IN CNAME www.example.org."
+    assert lines[1:] == (["www.example.org. 30 IN A 192.0.2.7"] if type == "A" and answered else [])

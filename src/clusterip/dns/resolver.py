@@ -2,10 +2,9 @@
 
 Stage: edge, above sockets.  In: packets.  Out: a reply at once; or a promise of one, when others must be asked.
 Rules: nothing here raises, whatever a packet holds.  The cluster's names are never asked of others, unless the
-configuration passes on those that do not exist; before the zone is complete they are SERVFAIL, never NXDOMAIN.  What
-the world does not answer in time is SERVFAIL.
-Differs from CoreDNS: an ExternalName whose target cannot be asked for is SERVFAIL, not an alias without addresses that
-clients would believe; the cluster's own answers are never older than the zone.
+configuration passes on those that do not exist; before the zone is complete they are SERVFAIL, never NXDOMAIN.  What the
+world does not answer in time is SERVFAIL; an alias into the world is then told alone, as CoreDNS does.
+Differs from CoreDNS: the cluster's own answers are never older than the zone.
 Truth: the README of CoreDNS's plugins kubernetes, forward and cache.
 """
 
@@ -142,8 +141,8 @@ class Resolver:
             found = kept[0] if kept else await forwarder.ask(question, stream=True)
         except Busy:
             return self._told(query, TOO_BUSY, stream=stream)
-        if found is None or found.rcode not in (message.NOERROR, NXDOMAIN):
-            return self._told(query, NOBODY, stream=stream)
+        if found is None:
+            return self._told(query, alias, stream=stream)
         most = kept[1] if kept else forwarder.cache_seconds or relayed.LONGEST
         return self._told(query, relayed.followed(alias, found, most), stream=stream)
 
