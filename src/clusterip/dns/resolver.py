@@ -2,8 +2,8 @@
 
 Stage: edge, above sockets.  In: packets.  Out: a reply at once; or a promise of one, when others must be asked.
 Rules: nothing here raises, whatever a packet holds.  The cluster's names are never asked of others, unless the
-configuration passes on those that do not exist; before the zone is complete they are SERVFAIL, never NXDOMAIN.  What the
-world does not answer in time is SERVFAIL; an alias into the world is then told alone, as CoreDNS does.
+configuration passes on those that do not exist; before the zone is complete they are SERVFAIL, never NXDOMAIN.
+What the world does not answer in time is SERVFAIL; an alias into the world is then told alone, as CoreDNS does.
 Differs from CoreDNS: the cluster's own answers are never older than the zone.
 Truth: the README of CoreDNS's plugins kubernetes, forward and cache.
 """
