@@ -13,10 +13,9 @@ import pytest
 
 from apiserver.wire import CONFIGMAPS, PODS, Wire, config_map, served
 from clusterip.apiserver import flow
-from clusterip.apiserver.access import User
 from clusterip.apiserver.audit import policy_of
 from clusterip.apiserver.auditlog import AuditLog, Keeping
-from clusterip.apiserver.traffic import Operation, Peak
+from clusterip.apiserver.traffic import Operation
 
 SCHEMAS = "/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas"
 LEVELS = "/apis/flowcontrol.apiserver.k8s.io/v1/prioritylevelconfigurations"
@@ -70,6 +69,7 @@ def test_requests_are_counted_by_upstreams_names() -> None:
         assert found['apiserver_flowcontrol_nominal_limit_seats{priority_level="workload-low"}'] == 245
         exempt = 'priority_level="exempt",flow_schema="exempt"'
         assert found[f"apiserver_flowcontrol_dispatched_requests_total{{{exempt}}}"] >= 7
+        assert found['etcd_request_duration_seconds_count{operation="commit",group="",resource=""}'] >= 2
         assert found["process_resident_memory_bytes"] > 1e6
 
     served(body)
@@ -211,7 +211,9 @@ def test_what_the_audit_policy_asks_for_is_written_down(tmp_path: Path) -> None:
     events = [json.loads(line) for line in text.splitlines()]
     first = [event for event in events if event["auditID"] == "first"]
     assert [event["stage"] for event in first] == ["RequestReceived", "ResponseComplete"]
-    assert first[1]["objectRef"] == {"resource": "configmaps", "namespace": "default", "apiVersion": "v1"}
+    place = {"resource": "configmaps", "namespace": "default", "apiVersion": "v1"}
+    assert (first[0]["objectRef"], first[1]["objectRef"]) == (place, {**place, "name": "a"})
+    assert first[1]["annotations"]["authorization.k8s.io/decision"] == "allow"
     assert first[1]["requestObject"]["data"] == {"k": "v"}
     assert first[1]["responseObject"]["metadata"]["uid"]
     assert "managedFields" not in first[1]["responseObject"]["metadata"]
@@ -222,16 +224,3 @@ def test_what_the_audit_policy_asks_for_is_written_down(tmp_path: Path) -> None:
     assert missing["responseStatus"]["reason"] == "NotFound"
     assert missing["impersonatedUser"]["username"] == "admin"
     assert all(event["kind"] == "Event" and event["apiVersion"] == "audit.k8s.io/v1" for event in events)
-
-
-def test_the_most_at_once_in_the_last_second() -> None:
-    peak = Peak()
-    for by, moment in ((1, 1.0), (1, 1.1), (-2, 1.2), (1, 2.1)):
-        peak.moved(by, moment)
-    assert (peak.before, peak.most, peak.now) == (2, 1, 1)
-    peak.moved(0, 9.0)
-    assert (peak.before, peak.most) == (1, 1)
-
-
-def test_a_user_is_a_key() -> None:
-    assert hash(User("a", ("b",))) == hash(User("a", ("b",)))

@@ -35,7 +35,8 @@ from clusterip.apiserver.forms import PLAIN, negotiate
 from clusterip.apiserver.options import check_timeout
 from clusterip.apiserver.rbac import RbacAuthorizer
 from clusterip.apiserver.routing import Route, route
-from clusterip.apiserver.traffic import Operation, Traffic, Visit
+from clusterip.apiserver.traffic import Operation, Traffic
+from clusterip.apiserver.visit import Visit
 from clusterip.apiserver.webhooks_pending import settled
 from clusterip.apiserver.writes import away
 from clusterip.store.base import Away
@@ -95,9 +96,9 @@ class App:
                 await visit.wait()
             ask = found.ask()
             if not self._core.authorizer.allows(user, ask):
-                self.traffic.measures.denied += 1
+                visit.judged(False)
                 raise self._refusal(user, ask)
-            self.traffic.measures.allowed += 1
+            visit.judged(True)
             return await self._served(request, user, found)
         except ApiError as error:
             return failure(error)

@@ -198,7 +198,7 @@ class Told:
         if agent:
             tree["userAgent"] = agent if len(agent) <= LONGEST_AGENT else agent[:LONGEST_AGENT] + "...TRUNCATED"
         if self.found.resource:
-            tree["objectRef"] = _reference(self.found)
+            tree["objectRef"] = _reference(self.found, self._name(stage))
         if self.code:
             tree["responseStatus"] = self.status or {"metadata": {}, "code": self.code}
         tree |= self._bodies(stage)
@@ -206,6 +206,15 @@ class Told:
         if self.annotations and stage != "RequestReceived":
             tree["annotations"] = dict(self.annotations)
         return tree
+
+    def _name(self, stage: str) -> str:
+        """Of a creation the name is in the body."""
+        if self.found.name or self.found.verb != "create" or stage == "RequestReceived":
+            return self.found.name
+        sent = _body(self.request, False)
+        metadata = sent.get("metadata") if isinstance(sent, dict) else None
+        name = metadata.get("name") if isinstance(metadata, dict) else None
+        return name if isinstance(name, str) else ""
 
     def _bodies(self, stage: str) -> Tree:
         found: Tree = {}
@@ -229,11 +238,11 @@ def _user(user: User) -> Tree:
     return tree
 
 
-def _reference(found: Route) -> Tree:
+def _reference(found: Route, name: str) -> Tree:
     names = {
         "resource": found.resource,
         "namespace": found.namespace,
-        "name": found.name,
+        "name": name,
         "apiGroup": found.group,
         "apiVersion": found.version,
         "subresource": found.subresource,

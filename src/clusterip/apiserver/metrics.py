@@ -38,8 +38,6 @@ METRICS = (
     Metric("apiserver_request_sli_duration_seconds", HISTOGRAM,
            "Seconds until a request was answered, without those that webhooks took and those in a queue.",
            ("verb", *PLACE), SLI),
-    Metric("apiserver_request_slo_duration_seconds", HISTOGRAM, "As apiserver_request_sli_duration_seconds.",
-           ("verb", *PLACE), SLI),
     Metric("apiserver_response_sizes", HISTOGRAM, "Bytes of answers to get and list.", ("verb", *PLACE), SIZES,
            stability=STABLE),
     Metric("apiserver_longrunning_requests", GAUGE, "Requests that stay open, such as watches, now.",
@@ -227,7 +225,6 @@ class Measures:
                 sizes,
                 dry_run,
             )
-            self.registry.share("apiserver_request_slo_duration_seconds", (verb, *place), series.sli)
             self._series[verb, dry_run, place] = series
         return series
 

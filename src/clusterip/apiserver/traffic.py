@@ -9,32 +9,30 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
-from clusterip.api.errors import ApiError
 from clusterip.api.flowdefaults import GROUP
 from clusterip.apiserver import audit
 from clusterip.apiserver.access import MASTERS, User
-from clusterip.apiserver.audit import NONE, Policy, Told, status_of
+from clusterip.apiserver.audit import NONE, Policy, Told
 from clusterip.apiserver.auditlog import AuditLog
-from clusterip.apiserver.cache import Change, Collection
+from clusterip.apiserver.cache import Change
 from clusterip.apiserver.core import Core
-from clusterip.apiserver.flow import Gate, Lane, Level, TooMany
+from clusterip.apiserver.flow import Gate, Lane, Level
 from clusterip.apiserver.flows import Plan, plan_of
-from clusterip.apiserver.metrics import Measures, Sent, Series
+from clusterip.apiserver.metrics import Measures
+from clusterip.apiserver.numbers import Known, Peak, show
 from clusterip.apiserver.routing import Route
+from clusterip.apiserver.visit import Sort, Visit
 from clusterip.clock import rfc3339_micro
-from clusterip.transport.exposition import CONTENT_TYPE, Labels
-from clusterip.transport.http import Answer, Request, Response, Sink, Stream, Takeover
+from clusterip.transport.exposition import CONTENT_TYPE
+from clusterip.transport.http import Request, Response
 
 READ_ONLY = ("get", "list", "watch", "head")
 OPEN = ("exec", "attach", "portforward", "proxy", "log")  # subresources whose requests stay open
 MOST_LANES = 4096
 SETTLE_SECONDS = 5.0
-OBJECTS_A_SEAT, WIDEST = 100, 10
-TOO_MANY = "Too many requests, please try again later."
-Taker = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+COMMIT = ("commit", "", "")  # what the store is asked to do, for objects of any kind
 FOLLOWER = -1  # our place among a collection's watchers
 
 
@@ -48,180 +46,6 @@ class Operation:
     fair: bool = True
     policy: Policy | None = None
     log: AuditLog | None = None
-
-
-@dataclass(slots=True)
-class Sort:
-    """What all requests of a flow to a place share."""
-
-    lane: Lane
-    lead: bytes
-    series: Series
-    stays_open: bool
-    lists: Collection | None
-    is_read: bool
-
-
-@dataclass(slots=True)
-class Peak:
-    """The most at once in the last second."""
-
-    now: int = 0
-    most: int = 0
-    second: int = 0
-    before: int = 0
-
-    def moved(self, by: int, moment: float) -> None:
-        if moment >= self.second + 1:
-            self.before = self.most if moment < self.second + 2 else self.now
-            self.second, self.most = int(moment), self.now
-        self.now += by
-        if self.now > self.most:
-            self.most = self.now
-
-
-class Visit:
-    """One request while it is here."""
-
-    __slots__ = ("_sent", "_sizes", "_told", "_traffic", "audit_id", "request", "seats", "sort", "started", "waited")
-
-    def __init__(self, traffic: Traffic, request: Request, audit_id: bytes, started: float) -> None:
-        self._traffic = traffic
-        self._told: Told | None = None
-        self._sent: Sent | None = None
-        self._sizes: list[int] = []
-        self.request = request
-        self.audit_id = audit_id
-        self.started = started
-        self.waited = 0.0
-        self.sort: Sort | None = None
-        self.seats = 0
-        request.lead = b"Audit-Id: %b\r\n" % audit_id
-
-    def recognised(self, user: User, found: Route) -> None:
-        """Who asks for what is known: the audit policy decides what is written of it."""
-        self._traffic.measures.believed += 1
-        policy = self._traffic.policy
-        if policy is not None:
-            self._told = self._traffic.told(self, user, found, policy)
-
-    def turn(self, user: User, found: Route) -> bool:
-        """Whether the request may go on at once; `wait` is for those that may not. `user` is whom it acts as."""
-        sort = self.sort = self._traffic.sort(user, found, self.request)
-        self.request.lead += sort.lead
-        if sort.stays_open:
-            if found.verb != "watch":
-                return True
-            self.request.begun = self.begun
-            self._sent = self._traffic.measures.sent(found.group, found.version, sort.series.place[2])
-            self.request.sizes = self._sizes = self._sent.follow()
-        seats = 1 if sort.lists is None else _width(sort.lists, found, self.request.query)
-        if not self._traffic.gate.enter(sort.lane, seats):
-            self.seats = -seats
-            return False
-        self.seats = seats
-        self._traffic.peaks[sort.is_read].moved(1, self.started)
-        return True
-
-    async def wait(self) -> None:
-        """Until it is this request's turn; ApiError 429 when that takes too long or too many wait already."""
-        sort, seats, traffic = self.sort, -self.seats, self._traffic
-        assert sort is not None
-        self.seats = 0
-        try:
-            await traffic.waiting(sort, seats)
-        except TooMany as error:
-            traffic.refused(sort, error.reason)
-            raise ApiError(429, "TooManyRequests", TOO_MANY, {"retryAfterSeconds": 1}) from None
-        self.seats = seats
-        self.waited = traffic.now() - self.started
-        traffic.peaks[sort.is_read].moved(1, traffic.now())
-
-    def begun(self) -> None:
-        """What stays open has begun: it needs no seats from here on."""
-        if self.seats > 0:
-            sort = self.sort
-            assert sort is not None
-            self._traffic.gate.leave(sort.lane, self.seats)
-            self._traffic.peaks[sort.is_read].moved(-1, self.started)
-            self.seats = 0
-
-    def acts_as(self, user: User) -> None:
-        if self._told is not None:
-            self._told.acting = user
-
-    def annotated(self, key: str, value: str) -> None:
-        """Say something of the request in the audit log."""
-        if self._told is not None:
-            self._told.annotations[key] = value
-
-    def ended(self, given: Answer) -> Answer:
-        """The answer is made; one that stays open ends later."""
-        if isinstance(given, Response):
-            self._finish(given.status, len(given.body), given.body)
-            return given
-        if self._told is not None:
-            self._told.code = 101 if isinstance(given, Takeover) else given.status
-            self._traffic.write(self._told, "ResponseStarted")
-        if isinstance(given, Stream):
-            return Stream(self._followed(given.run), given.status, given.content_type, given.headers)
-        return Takeover(self._taken_over(given.run))
-
-    def _followed(self, run: Callable[[Sink], Awaitable[None]]) -> Callable[[Sink], Awaitable[None]]:
-        async def running(sink: Sink) -> None:
-            with _Held(self, 200):
-                await run(sink)
-
-        return running
-
-    def _taken_over(self, run: Taker) -> Taker:
-        async def running(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            with _Held(self, 101):
-                await run(reader, writer)
-
-        return running
-
-    def opened(self, by: int) -> None:
-        if self.sort is not None:
-            self.sort.series.open += by
-
-    def _finish(self, code: int, size: int, body: bytes = b"") -> None:
-        if self.seats > 0:
-            self.begun()
-        sort, traffic = self.sort, self._traffic
-        if self._sent is not None:
-            self._sent.forget(self._sizes)
-            self._sent = None
-        if sort is not None:
-            sort.series.ended(code, traffic.now() - self.started, self.waited, size)
-        else:
-            traffic.unknown(code)
-        if self._told is not None:
-            told = self._told
-            told.code, told.request, told.response = code, self.request.received, body
-            told.status = status_of(code, body)
-            traffic.write(told, "ResponseComplete")
-
-    def left(self) -> None:
-        """The client is gone, or the stream over."""
-        self._finish(self._told.code if self._told and self._told.code else 499, 0)
-
-    def closed(self, code: int) -> None:
-        self._finish(code, 0)
-
-
-class _Held:
-    """A request that stays open, for as long as it does."""
-
-    def __init__(self, visit: Visit, code: int) -> None:
-        self._visit, self._code = visit, code
-
-    def __enter__(self) -> None:
-        self._visit.opened(1)
-
-    def __exit__(self, *error: object) -> None:
-        self._visit.opened(-1)
-        self._visit.closed(self._code)
 
 
 class Traffic:
@@ -245,7 +69,12 @@ class Traffic:
             collection = core.registry.of(plural, GROUP)
             if collection is not None:
                 collection.watchers[FOLLOWER] = self._changed
-        self._show()
+        core.writes.timed = self._stored
+        lost = lambda: operation.log.lost if operation.log else 0  # noqa: E731
+        show(
+            self.measures.registry,
+            Known(core.registry, self.gate, lambda: self._lanes, self.peaks, self.queued, self.now, lost),
+        )
 
     def begin(self, request: Request) -> Visit:
         """A request has come."""
@@ -365,69 +194,18 @@ class Traffic:
             await asyncio.sleep(SETTLE_SECONDS)
             self.measures.settle()
 
+    def _stored(self, seconds: float, kept: bool) -> None:
+        registry = self.measures.registry
+        registry.histogram("etcd_request_duration_seconds", *COMMIT).observe(seconds)
+        registry.add("etcd_requests_total", *COMMIT)
+        if not kept:
+            registry.add("etcd_request_errors_total", *COMMIT)
+
     def metrics(self) -> Response:
-        self.measures.settle()
-        return Response(200, self.measures.registry.render().encode(), CONTENT_TYPE)
-
-    def _show(self) -> None:
-        """What is read when it is asked for."""
-        follow = self.measures.registry.follow
-        follow("apiserver_resource_objects", self._objects)
-        follow("apiserver_storage_objects", lambda: {(_qualified(*key),): n for key, n in self._objects().items()})
-        follow("apiserver_registered_watchers", self._watchers)
-        follow("apiserver_current_inflight_requests", lambda: self._most(self.peaks))
-        follow("apiserver_current_inqueue_requests", lambda: self._most(self.queued))
-        follow(
-            "apiserver_audit_error_total", lambda: {("log",): self._operation.log.lost if self._operation.log else 0}
-        )
-        for name, read in PER_LANE.items():
-            follow(f"apiserver_flowcontrol_{name}", lambda read=read: self._by_flow(read))  # type: ignore[misc]
-        for name, limit in PER_LEVEL.items():
-            follow(f"apiserver_flowcontrol_{name}", lambda limit=limit: self._by_level(limit))  # type: ignore[misc]
-
-    def _most(self, peaks: tuple[Peak, Peak]) -> Mapping[Labels, float]:
-        for peak in peaks:
-            peak.moved(0, self.now())
-        return {("mutating",): max(peaks[0].before, peaks[0].most), ("readOnly",): max(peaks[1].before, peaks[1].most)}
-
-    def _objects(self) -> dict[Labels, float]:
-        collections = self._core.registry.collections.items()
-        return {tuple(key.partition("/")[::2]): float(len(each.entries)) for key, each in collections}
-
-    def _watchers(self) -> Mapping[Labels, float]:
-        found: dict[Labels, float] = {}
-        for served in self._core.registry.served.values():
-            resource, watchers = served.resource, served.collection.watchers
-            if not resource.storage and (number := sum(key > 0 for key in watchers)):
-                found[resource.group, resource.version, resource.kind] = float(number)
-        return found
-
-    def _by_flow(self, read: Callable[[Lane], float]) -> Mapping[Labels, float]:
-        found: dict[Labels, float] = {}
-        for lane in self._lanes:
-            key = (lane.level.name, lane.schema)
-            found[key] = found.get(key, 0.0) + read(lane)
-        return found
-
-    def _by_level(self, read: Callable[[Gate, object], float]) -> Mapping[Labels, float]:
         if self._operation.fair:
             self.plan()
-        return {(level.name,): float(read(self.gate, level)) for level in self.gate.levels}
-
-
-PER_LANE: dict[str, Callable[[Lane], float]] = {
-    "dispatched_requests_total": lambda lane: lane.dispatched,
-    "current_executing_requests": lambda lane: lane.requests,
-    "current_executing_seats": lambda lane: lane.seats,
-    "current_inqueue_requests": lambda lane: lane.waiting,
-    "current_inqueue_seats": lambda lane: lane.waiting_seats,
-}
-PER_LEVEL: dict[str, Callable[..., float]] = {
-    "nominal_limit_seats": lambda gate, level: level.nominal,
-    "lower_limit_seats": lambda gate, level: level.nominal - level.lendable,
-    "upper_limit_seats": lambda gate, level: level.nominal + (level.borrowable or 0),
-    "current_limit_seats": lambda gate, level: gate.limit(level),
-}
+        self.measures.settle()
+        return Response(200, self.measures.registry.render().encode(), CONTENT_TYPE)
 
 
 def _lead(lane: Lane) -> bytes:
@@ -445,20 +223,3 @@ def _ids(core: Core) -> bytes:
 def _spec(entry: object) -> object:
     tree = entry.tree()  # type: ignore[attr-defined]
     return tree.get("spec"), tree["metadata"].get("uid")
-
-
-def _qualified(group: str, plural: str) -> str:
-    return f"{plural}.{group}" if group else plural
-
-
-def _width(collection: Collection, found: Route, query: Mapping[str, str]) -> int:
-    """The seats of a list, by the objects that it looks at; a watch that begins now lists nothing."""
-    number = len(collection.entries)
-    if number <= OBJECTS_A_SEAT:
-        return 1
-    if found.verb == "watch" and query.get("sendInitialEvents") != "true" and query.get("resourceVersion", "0") != "0":
-        return 1
-    limit = query.get("limit", "")
-    if limit.isdigit() and 0 < int(limit) < number:
-        number = int(limit)
-    return min(WIDEST, -(-number // OBJECTS_A_SEAT))

@@ -123,6 +123,8 @@ class WritePath:
         self.pending: dict[str, Entry | None] = {}
         self.rolled_back: list[Callable[[], None]] = []
         """Called when pending state was given up: whoever keeps something derived from it starts over."""
+        self.timed: Callable[[float, bool], None] = lambda seconds, kept: None
+        """Told how long the store took for each group, and whether it kept it."""
         self.observers: list[Observer] = []
         """Called for each kept object (collection, old, new) as soon as it is pending."""
         store.follow(self._committed, self._overtaken)
@@ -223,21 +225,27 @@ class WritePath:
 
     async def run(self) -> None:
         """Commit group after group, for as long as the server lives."""
+        loop = asyncio.get_running_loop()
         while True:
             await self._wake.wait()
             self._wake.clear()
             group, self._open = self._open, _Group()
             self._flying, self._in_flight = group, len(group.writes)
             self._decide_later()
+            began, kept = loop.time(), False
             try:
                 if group.writes:
                     await self._store.commit(group.writes)
+                    kept = True
             except Moved:
                 self._retry(group)
             except StoreError as error:
                 self._give_up(group, error)
             else:
                 self._finish(group)
+            finally:
+                if group.writes:
+                    self.timed(loop.time() - began, kept)
 
     def _decide_later(self) -> None:
         """Operations that found no room, in their order, as far as there is room now."""

@@ -114,10 +114,6 @@ class Registry:
             histograms[labels] = Histogram(self._metrics[name].bounds)
         return histograms[labels]
 
-    def share(self, name: str, labels: Labels, histogram: Histogram) -> None:
-        """Show a histogram under a second name."""
-        self._histograms[name][labels] = histogram
-
     def follow(self, name: str, source: Callable[[], Mapping[Labels, float]]) -> None:
         """Ask for the numbers of a metric whenever they are to be shown."""
         self._numbers[name] = {}
