@@ -12,7 +12,17 @@ from typing import Any
 
 from clusterip.api.errors import ApiError, quoted
 from clusterip.api.meta import Tree
-from clusterip.apiserver import certificates, escalation, limits, noderestriction, objects, quota, secrettokens
+from clusterip.apiserver import (
+    certificates,
+    completing,
+    escalation,
+    limits,
+    noderestriction,
+    objects,
+    podsecurity,
+    quota,
+    secrettokens,
+)
 from clusterip.apiserver.cache import Collection
 from clusterip.apiserver.core import Call, Core, pick
 from clusterip.apiserver.writes import Transaction
@@ -30,24 +40,42 @@ def admit_create(core: Core, call: Call, transaction: Transaction, tree: Tree) -
     """Refuse or complete a new object."""
     if call.served.resource.namespaced:
         _check_namespace(core, call, transaction, tree)
-    noderestriction.check(core, call, transaction, "CREATE", tree, None)
+    if core.admits("NodeRestriction"):
+        noderestriction.check(core, call, transaction, "CREATE", tree, None)
     escalation.check(core, call, tree)
     if call.served.resource.plural == "pods" and not call.served.resource.group:
         _admit_pod(core, call, transaction, tree)
-    own = OWN.get(call.served.resource.qualified)
-    if own is not None:
+    plugin, own = OWN.get(call.served.resource.qualified, ("", None))
+    if own is not None and (not plugin or core.admits(plugin)):
         own(core, call, transaction, tree)
-    quota.check(core, call, transaction, tree)
+    if core.admits("ResourceQuota"):
+        quota.check(core, call, transaction, tree)
 
 
 def admit_update(core: Core, call: Call, transaction: Transaction, new: Tree, old: Tree) -> None:
     """Refuse a changed object."""
-    noderestriction.check(core, call, transaction, "UPDATE", new, old)
+    if core.admits("NodeRestriction"):
+        noderestriction.check(core, call, transaction, "UPDATE", new, old)
     if call.served.resource.plural == CERTIFICATES:
         certificates.check_update(core, call, new, old)
     if not call.subresource and _differs(new, old):
         escalation.check(core, call, new)
-        quota.check(core, call, transaction, new, old)
+        if core.admits("ResourceQuota"):
+            quota.check(core, call, transaction, new, old)
+        if core.admits("PersistentVolumeClaimResize") and call.served.resource.qualified == "persistentvolumeclaims":
+            completing.check_growth(core, call, transaction, new, old)
+
+
+def judge(core: Core, call: Call, transaction: Transaction, new: Tree, old: Tree | None) -> None:
+    """The last word of the server's own plugins, once nothing changes the object any more."""
+    if core.admits("PodSecurity"):
+        podsecurity.check(core, call, transaction, new, old)
+    if core.admits("DenyServiceExternalIPs") and call.served.resource.qualified == "services":
+        completing.deny_external_ips(new, old)
+    if core.admits("AlwaysDeny"):
+        resource = call.served.resource
+        why = "admission control is denying all modifications"
+        raise ApiError.forbidden(resource.group, resource.plural, call.name, why)
 
 
 def _differs(new: Tree, old: Tree) -> bool:
@@ -56,7 +84,7 @@ def _differs(new: Tree, old: Tree) -> bool:
 
 
 def admit_delete(core: Core, call: Call, transaction: Transaction, tree: Tree) -> None:
-    if call.subresource != "eviction":
+    if call.subresource != "eviction" and core.admits("NodeRestriction"):
         noderestriction.check(core, call, transaction, "DELETE", None, tree, tree["metadata"]["name"])
     resource = call.served.resource
     if resource.qualified == "serviceaccounts":
@@ -96,7 +124,7 @@ def _limit_pod(core: Core, call: Call, transaction: Transaction, pod: Tree) -> N
 def _admit_claim(core: Core, call: Call, transaction: Transaction, claim: Tree) -> None:
     spec = claim.setdefault("spec", {})
     classes = _default_of(core, "storageclasses", "storage.k8s.io", DEFAULT_STORAGE)
-    if classes and spec.get("storageClassName") is None:
+    if classes and spec.get("storageClassName") is None and core.admits("DefaultStorageClass"):
         spec["storageClassName"] = classes[0]["metadata"]["name"]
     _refuse_all(call, claim, limits.claim_problems(claim, _limit_ranges(core, call)))
 
@@ -117,11 +145,12 @@ def _admit_ingress(core: Core, call: Call, transaction: Transaction, ingress: Tr
 
 
 OWN = {
-    "pods": _limit_pod,
-    "secrets": secrettokens.complete,
-    "persistentvolumeclaims": _admit_claim,
-    "ingresses.networking.k8s.io": _admit_ingress,
-    f"{CERTIFICATES}.certificates.k8s.io": certificates.admit_create,
+    # kind -> the plugin that it belongs to ("": to several, or to none that can be turned off), and what it does
+    "pods": ("LimitRanger", _limit_pod),
+    "secrets": ("", secrettokens.complete),
+    "persistentvolumeclaims": ("", _admit_claim),
+    "ingresses.networking.k8s.io": ("DefaultIngressClass", _admit_ingress),
+    f"{CERTIFICATES}.certificates.k8s.io": ("", certificates.admit_create),
 }
 
 
@@ -143,11 +172,22 @@ def _check_namespace(core: Core, call: Call, transaction: Transaction, tree: Tre
 
 def _admit_pod(core: Core, call: Call, transaction: Transaction, pod: Tree) -> None:
     spec = pod.setdefault("spec", {})
-    if core.settings.service_account_admission and MIRROR not in (pod["metadata"].get("annotations") or {}):
+    if (
+        core.settings.service_account_admission
+        and core.admits("ServiceAccount")
+        and MIRROR not in (pod["metadata"].get("annotations") or {})
+    ):
         _admit_account(core, call, transaction, pod, spec)
-    if core.settings.default_tolerations:
+    if core.settings.default_tolerations and core.admits("DefaultTolerationSeconds"):
         _tolerate(spec)
-    _prioritize(core, transaction, pod, spec)
+    if core.admits("AlwaysPullImages"):
+        completing.always_pull(pod)
+    if core.admits("RuntimeClass"):
+        completing.run_as_class(core, transaction, pod)
+    if core.admits("Priority"):
+        _prioritize(core, transaction, pod, spec)
+    if core.admits("PodTopologyLabels") and spec.get("nodeName"):
+        completing.label_with_place(core, spec["nodeName"], pod)
 
 
 def _prioritize(core: Core, transaction: Transaction, pod: Tree, spec: Tree) -> None:

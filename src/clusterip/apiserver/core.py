@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from clusterip.api.allocation import Ranges
+from clusterip.apiserver import plugins
 from clusterip.apiserver.access import Authorizer, User
 from clusterip.apiserver.forms import JSON, Form, View, check_include
 from clusterip.apiserver.registry import Registry, Served
@@ -43,6 +44,7 @@ class Settings:
     audiences: tuple[str, ...] = ("https://kubernetes.default.svc",)
     default_tolerations: bool = True
     service_account_admission: bool = True
+    admission: frozenset[str] = plugins.USUAL
 
 
 @dataclass(slots=True)
@@ -65,6 +67,10 @@ class Core:
     """The certificate of the cluster's authority."""
     known_by_token: Callable[[str], User | None] = lambda token: None
     """Users whose tokens need no proof."""
+
+    def admits(self, plugin: str) -> bool:
+        """Whether an admission plugin is on."""
+        return plugin in self.settings.admission
 
     def exists(self, kind: str, namespace: str, name: str, uid: str) -> bool:
         """Whether an object that a token is bound to lives, with that uid, or has hardly begun to go."""

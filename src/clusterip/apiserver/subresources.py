@@ -18,7 +18,17 @@ from clusterip.api.errors import ApiError, FieldError, invalid, required
 from clusterip.api.meta import Tree
 from clusterip.api.resource import Column, ScalePaths
 from clusterip.api.tables import AGE, NAME, number, selector_expression
-from clusterip.apiserver import bodies, evicting, noderestriction, objects, proxying, relay, webhooks, writing
+from clusterip.apiserver import (
+    bodies,
+    completing,
+    evicting,
+    noderestriction,
+    objects,
+    proxying,
+    relay,
+    webhooks,
+    writing,
+)
 from clusterip.apiserver.bodies import Body
 from clusterip.apiserver.cache import Entry
 from clusterip.apiserver.core import Call, Core, pick
@@ -161,6 +171,8 @@ async def bind(core: Core, call: Call, wanted: Tree) -> None:
         if bound:
             raise ApiError.conflict("", "pods/binding", name, f'pod {name} is already assigned to node "{bound}"')
         pod["spec"]["nodeName"] = node
+        if core.admits("PodTopologyLabels"):
+            completing.label_with_place(core, node, pod)
         _set_condition(core, pod)
         return pod
 
@@ -299,7 +311,7 @@ def _bound(
 
 
 def _node_of(core: Core, pod: Tree, kind: str) -> tuple[str, str] | None:
-    name = pick(pod, "spec", "nodeName") if kind == "Pod" else None
+    name = str(pick(pod, "spec", "nodeName", default="") or "") if kind == "Pod" else ""
     nodes = core.registry.of("nodes")
     entry = nodes.entries.get(name) if nodes and name else None
     return (name, entry.tree()["metadata"]["uid"]) if entry else None

@@ -89,7 +89,7 @@ class Policies:
         self, core: Core, call: Call, operation: str, new: Tree | None, old: Tree | None, name: str = ""
     ) -> None:
         """Refuse what a bound policy refuses, warn of what it warns of."""
-        policies = self.current()
+        policies = self.current() if core.admits("ValidatingAdmissionPolicy") else ()
         if not policies or core.webhooks is None or call.user.name == OWN_USER or not cel.is_available():
             return
         with deciding(lambda question: decision(core, call, question)):

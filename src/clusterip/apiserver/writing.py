@@ -224,6 +224,7 @@ def bring_to_life(
     _complete(call.served, tree)
     if had_revision and not call.dry_run:
         raise ApiError.unclassified("resourceVersion should not be set on objects to be created")
+    admission.judge(core, call, transaction, tree, None)
     webhooks.validate(core, call, "CREATE", tree, None)
     entry = _put_new(core, call, transaction, tree)
     if serves:
@@ -326,6 +327,7 @@ def change(
     objects.refuse(resource, call.name, _update_errors(call, new, old))
     call.warnings += _update_warnings(call, new, old)
     _complete(served, new, _unchanged(new, old) if shares else ())
+    admission.judge(core, call, transaction, new, old)
     webhooks.validate(core, call, "UPDATE", new, old)
     if served.collection is core.registry.of("services"):
         holdings.follow(core, transaction, old, new)

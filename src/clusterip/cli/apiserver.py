@@ -53,6 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--kubeconfig-server", metavar="URL", help="server that the written kubeconfig names (the first listener)"
     )
+    parser.add_argument("--enable-admission-plugins", metavar="NAMES", default="", help="beside the usual ones")
+    parser.add_argument("--disable-admission-plugins", metavar="NAMES", default="", help="of the usual ones")
     operation.add_arguments(parser)
     parser.add_argument("-o", "--output", choices=("text", "json"), default="text")
     parser.add_argument("-v", "--verbosity", type=int, default=2)
@@ -108,7 +110,8 @@ async def _serve(args: argparse.Namespace, state: Path) -> int:
     identity = Identity.kept(state / "pki", hosts)
     run_as = operation.operation_of(args)
     async with opened(args.store, state, _etcd_options(args)) as store:
-        server = ApiServer(store, identity, Settings(ranges=ranges, advertise=advertise), operation=run_as)
+        settings = Settings(ranges=ranges, advertise=advertise, admission=_admission(args))
+        server = ApiServer(store, identity, settings, operation=run_as)
         async with server.running(sockets):
             gc.collect()
             gc.freeze()  # what start-up made lives as long as the process
@@ -120,6 +123,19 @@ async def _serve(args: argparse.Namespace, state: Path) -> int:
     if run_as.log is not None:
         run_as.log.close()
     return 0
+
+
+def _admission(args: argparse.Namespace) -> frozenset[str]:
+    """The admission plugins that are on."""
+    from clusterip.apiserver import plugins
+
+    try:
+        found = plugins.chosen(args.enable_admission_plugins, args.disable_admission_plugins)
+    except ValueError as error:
+        raise Failure(str(error)) from None
+    if idle := plugins.without_effect(found):
+        print(f"clusterip: admission plugins that are not here and do nothing: {', '.join(idle)}", file=sys.stderr)
+    return found
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -1,0 +1,79 @@
+"""What admission adds from other objects, and what it refuses of claims and Services."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from apiserver.wire import PODS, SERVICES, Wire, account, pod, served, service
+from clusterip.apiserver import plugins
+from clusterip.apiserver.core import Settings
+
+NODES, CLAIMS = "/api/v1/nodes", "/api/v1/namespaces/default/persistentvolumeclaims"
+CLASSES = "/apis/node.k8s.io/v1/runtimeclasses"
+
+
+def test_a_new_node_takes_no_pods_and_pods_get_its_place() -> None:
+    async def run(wire: Wire) -> None:
+        await account(wire)
+        zone = {"topology.kubernetes.io/zone": "z"}
+        node = await wire.ok("POST", NODES, {"metadata": {"name": "n", "labels": zone}})
+        assert node["spec"]["taints"] == [{"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}]
+        await wire.ok("POST", PODS, pod("a"))
+        binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "a"}, "target": {"name": "n"}}
+        await wire.ok("POST", f"{PODS}/a/binding", binding)
+        assert (await wire.ok("GET", f"{PODS}/a"))["metadata"]["labels"] == zone
+
+    served(run)
+
+
+def test_a_runtime_class_says_overhead_and_place() -> None:
+    async def run(wire: Wire) -> None:
+        await account(wire)
+        code, told = await wire("POST", PODS, pod("a", runtimeClassName="slow"))
+        assert (code, told["message"].partition(": ")[2]) == (403, 'pod rejected: RuntimeClass "slow" not found')
+        scheduling = {"nodeSelector": {"a": "b"}, "tolerations": [{"key": "t", "operator": "Exists"}]}
+        slow: Any = {"metadata": {"name": "slow"}, "handler": "h", "scheduling": scheduling}
+        await wire.ok("POST", CLASSES, {**slow, "overhead": {"podFixed": {"cpu": "1"}}})
+        made = (await wire.ok("POST", PODS, pod("a", runtimeClassName="slow")))["spec"]
+        assert (made["overhead"], made["nodeSelector"]) == ({"cpu": "1"}, {"a": "b"})
+        assert {"key": "t", "operator": "Exists"} in made["tolerations"]
+        code, told = await wire("POST", PODS, pod("b", runtimeClassName="slow", nodeSelector={"a": "c"}))
+        assert code == 403
+        assert "conflict" in told["message"]
+
+    served(run)
+
+
+def test_a_claim_grows_where_its_class_lets_it() -> None:
+    async def run(wire: Wire) -> None:
+        storage = {"provisioner": "p", "allowVolumeExpansion": False}
+        await wire.ok("POST", "/apis/storage.k8s.io/v1/storageclasses", {"metadata": {"name": "s"}, **storage})
+        spec = {
+            "accessModes": ["ReadWriteOnce"],
+            "resources": {"requests": {"storage": "1Gi"}},
+            "storageClassName": "s",
+        }
+        await wire.ok("POST", CLAIMS, {"metadata": {"name": "c"}, "spec": spec})
+        more = {"spec": {"resources": {"requests": {"storage": "2Gi"}}}}
+        code, told = await wire("PATCH", f"{CLAIMS}/c", more, type="merge")
+        assert (code, told["message"].partition(": ")[2]) == (
+            403,
+            "Only bound persistent volume claims can be expanded",
+        )
+        await wire.ok("PATCH", f"{CLAIMS}/c/status", {"status": {"phase": "Bound"}}, type="merge")
+        code, told = await wire("PATCH", f"{CLAIMS}/c", more, type="merge")
+        assert code == 403
+        assert "must support resize" in told["message"]
+
+    served(run)
+
+
+def test_plugins_that_a_user_turns_on_and_off() -> None:
+    async def run(wire: Wire) -> None:
+        await account(wire)
+        code, told = await wire("POST", SERVICES, service("a", externalIPs=["10.1.1.1"]))
+        assert (code, told["message"].partition(": ")[2]) == (403, "Use of external IPs is denied by admission control")
+        made = await wire.ok("POST", PODS, pod("a"))
+        assert made["spec"]["containers"][0]["imagePullPolicy"] == "Always"
+
+    served(run, settings=Settings(admission=plugins.chosen("AlwaysPullImages,DenyServiceExternalIPs", "Priority")))
