@@ -20,7 +20,9 @@ from apiserver.serving import serving as serving_api
 from clusterip.client.names import SERVICES
 from clusterip.clock import SystemClock
 from clusterip.dns import corefile
-from clusterip.dns.server import Addresses, Resolver, Serving, bind_pair, listeners, metrics, own_addresses
+from clusterip.dns.reloading import Addresses, Serving
+from clusterip.dns.resolver import Resolver
+from clusterip.dns.server import bind_pair, listeners, metrics, own_addresses
 from clusterip.dns.server import run as run_server
 from clusterip.dns.zone import Settings, Zone
 from clusterip.failure import Failure

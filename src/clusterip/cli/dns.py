@@ -17,7 +17,7 @@ from clusterip.client.config import ServerConfig, from_kubeconfig, in_cluster
 from clusterip.clock import SystemClock
 from clusterip.dns import corefile, server
 from clusterip.dns.corefile import Block, Corefile, Kubernetes
-from clusterip.dns.server import Addresses, Serving
+from clusterip.dns.reloading import Addresses, Serving
 from clusterip.failure import Failure
 from clusterip.transport import listening, log
 

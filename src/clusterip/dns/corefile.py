@@ -309,7 +309,7 @@ def server_address(text: str) -> tuple[str, int]:
     """An address and a port of `10.0.0.1`, `10.0.0.1:53`, `[fd00::1]:53`, `dns://...`; ValueError when it is none."""
     text = text.removeprefix("dns://")
     host, colon, port = text.rpartition(":")
-    if not colon or (":" in host and not host.startswith("[")):
+    if not colon or text.endswith("]") or (":" in host and not host.startswith("[")):
         return str(ip_address(text.strip("[]"))), PORT
     return str(ip_address(host.strip("[]"))), int(port)
 

@@ -2,8 +2,8 @@
 
 Stage: edge.  In: packets, the API's events, a Corefile.  Out: replies; health, readiness and counts over HTTP.
 Rules: not ready (SERVFAIL) before the first list of everything; when the API goes away the last state keeps answering;
-nothing that a client sends ends the loop; a Corefile that cannot be read changes nothing.
-Truth: RFC 1035 4.2 (UDP and TCP); CoreDNS's plugins health, ready, reload and prometheus for ports and paths.
+nothing that a client sends ends the loop.
+Truth: RFC 1035 4.2 (UDP and TCP); CoreDNS's plugins health, ready and prometheus for ports and paths.
 """
 
 from __future__ import annotations
@@ -13,10 +13,8 @@ import contextlib
 import logging
 import socket
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass, replace
 from ipaddress import ip_address
-from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from clusterip.client.config import ServerConfig
 from clusterip.client.informer import Informer
@@ -25,17 +23,12 @@ from clusterip.client.rest import Client
 from clusterip.clock import Clock
 from clusterip.dns import corefile
 from clusterip.dns.corefile import Corefile
-from clusterip.dns.forward import Forwarder, Server
 from clusterip.dns.model import Address, namespace_of, service_of, slice_of
-from clusterip.dns.resolver import Resolver, Way
+from clusterip.dns.reloading import Addresses, Serving, reread, ways
+from clusterip.dns.resolver import Resolver
 from clusterip.dns.zone import Key, Settings, Zone
-from clusterip.failure import Failure
-from clusterip.kernel.inotify import APPEARED, WRITTEN, Inotify
 from clusterip.transport import listening
 from clusterip.transport.http import Listener, Request, Response
-
-if TYPE_CHECKING:
-    from random import Random
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -46,31 +39,8 @@ IDLE_SECONDS = 10.0
 MOST_CONNECTIONS = 500
 MOST_WAITING = 4096  # replies by UDP that wait for others
 RECEIVE_BUFFER = 4 * 1024 * 1024
-SETTLE_SECONDS = 0.2  # a file that is written in steps is read once
 TEXT = "text/plain; charset=utf-8"
 RCODES = {0: "NOERROR", 1: "FORMERR", 2: "SERVFAIL", 3: "NXDOMAIN", 4: "NOTIMP", 5: "REFUSED"}
-
-
-@dataclass(frozen=True, slots=True)
-class Addresses:
-    """Where the server listens; an empty one is left out."""
-
-    dns: str = "0.0.0.0:53"
-    health: str = "0.0.0.0:8080"
-    ready: str = "0.0.0.0:8181"
-    metrics: str = "0.0.0.0:9153"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Serving:
-    """What a server does: whom it answers what, and where the configuration can be read again."""
-
-    config: Corefile
-    addresses: Addresses
-    clock: Clock
-    dice: Random
-    path: Path | None = None  # of the Corefile
-    sockets: tuple[socket.socket, socket.socket] | None = None  # UDP and TCP, when they are passed
 
 
 async def run(server: ServerConfig | None, serving: Serving) -> None:
@@ -80,7 +50,7 @@ async def run(server: ServerConfig | None, serving: Serving) -> None:
     async with asyncio.TaskGroup() as group:
         for serve in listeners(resolver, serving.addresses, serving.sockets):
             group.create_task(serve, name="dns listener")
-        group.create_task(_reread(resolver, serving), name="dns configuration")
+        group.create_task(reread(resolver, serving), name="dns configuration")
         if server is not None and zone is not None:
             await _follow_cluster(group, server, resolver, zone, serving)
         logger.info("Serving", extra={"kv": {"address": serving.addresses.dns}})
@@ -111,96 +81,6 @@ async def _while_open(client: Client) -> None:
 def _settings(config: Corefile) -> Settings:
     cluster = config.kubernetes or corefile.Kubernetes()
     return Settings(cluster.domain, cluster.ttl, cluster.pods)
-
-
-def ways(config: Corefile, serving: Serving) -> tuple[Way, ...]:
-    """The server blocks with the servers that they ask."""
-    return tuple(
-        Way(
-            block,
-            tuple(
-                Forwarder(each, servers(each.to), block.cache_seconds, serving.clock, serving.dice)
-                for each in block.forwards
-            ),
-        )
-        for block in config.blocks
-    )
-
-
-def servers(to: tuple[str, ...]) -> list[Server]:
-    """Addresses of servers; a file is a resolv.conf. What cannot be read names nobody."""
-    found: list[Server] = []
-    for each in to:
-        if not each.startswith("/"):
-            found.append(corefile.server_address(each))
-            continue
-        try:
-            lines = Path(each).read_text(errors="replace").splitlines()
-        except OSError as error:
-            logger.warning("Cannot read whom to ask", extra={"kv": {"file": each, "err": error.strerror}})
-            continue
-        for words in (line.split() for line in lines):
-            with contextlib.suppress(ValueError):
-                if len(words) > 1 and words[0] == "nameserver":
-                    found.append(corefile.server_address(f"[{words[1]}]" if ":" in words[1] else words[1]))
-    return list(dict.fromkeys(found))
-
-
-async def _reread(resolver: Resolver, serving: Serving) -> None:
-    """Follow the Corefile, and the resolv.confs that it names, as they are written."""
-    named = {
-        Path(each) for block in serving.config.blocks for way in block.forwards for each in way.to if each[0] == "/"
-    }
-    own = {serving.path} if serving.path and serving.config.reload else set()
-    watched = {path.parent for path in named | own if path.parent.is_dir()}
-    if not watched:
-        return
-    inotify = Inotify()
-    try:
-        for folder in watched:
-            inotify.watch(folder, WRITTEN | APPEARED)
-        text = _text(serving.path)
-        former = [servers((str(path),)) for path in sorted(named)]
-        while True:
-            await inotify.wait()
-            await asyncio.sleep(SETTLE_SECONDS)
-            new, now = _text(serving.path) if own else text, [servers((str(path),)) for path in sorted(named)]
-            if (new, now) != (text, former):
-                text, former = new, now
-                _take(resolver, serving, text)
-    finally:
-        inotify.close()
-
-
-def _text(path: Path | None) -> str:
-    try:
-        return path.read_text() if path is not None else ""
-    except OSError:
-        return ""
-
-
-def _take(resolver: Resolver, serving: Serving, text: str) -> None:
-    """Answer by the new configuration; ports and the cluster's own settings need a new start."""
-    try:
-        config = corefile.parse(text, str(serving.path)) if serving.path else serving.config
-    except Failure as failure:
-        logger.error("The new configuration cannot be read; the old one stays", extra={"kv": {"err": str(failure)}})
-        return
-    if config.kubernetes != serving.config.kubernetes or config.port != serving.config.port:
-        logger.warning("A new port or other settings of kubernetes take effect at the next start")
-        config = _with_cluster(config, serving.config)
-    resolver.ways = ways(config, serving)
-    logger.info("Reloaded", extra={"kv": {"file": str(serving.path)}})
-
-
-def _with_cluster(config: Corefile, running: Corefile) -> Corefile:
-    """The new blocks, with the cluster as it is served now."""
-    return replace(
-        config,
-        blocks=tuple(
-            replace(block, kubernetes=running.kubernetes) if block.kubernetes else block for block in config.blocks
-        ),
-    )
 
 
 def follow(client: Client, zone: Zone, clock: Clock, *, pod_names: bool = False) -> list[Informer[object]]:
