@@ -16,7 +16,7 @@ from clusterip.proxy.backends.iptables_chains import INVALID_COUNTER, LOCALHOST_
 from clusterip.proxy.config import KubeProxyConfiguration, parse
 from clusterip.proxy.model import Family, Node, Plan
 from clusterip.proxy.objects import EndpointSlice, Service, decoder
-from clusterip.proxy.plan import make_plan
+from clusterip.proxy.plan import Planner
 from clusterip.proxy.snapshot import Collector
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "iptables"
@@ -90,7 +90,7 @@ def plan_of(objects: tuple[dict[str, Any], ...], node: Node) -> Plan:
             collector.on_service(key, None, decoder(Service)(tree))
         elif tree["addressType"] == ("IPv4" if node.family is Family.IPV4 else "IPv6"):
             collector.on_slice(key, None, decoder(EndpointSlice)(tree))
-    return make_plan(collector.snapshot())
+    return Planner().plan(collector.snapshot())
 
 
 def normal(lines: list[str]) -> dict[str, list[str]]:

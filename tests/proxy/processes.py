@@ -99,7 +99,7 @@ class Process:
                         self._read += 1
                         if words in line:
                             return line
-                        assert line, "".join(self.lines)
+                        assert line, f"ended with {await self.process.wait()}\n{''.join(self.lines)}"
                     self._more.clear()
                     await self._more.wait()
         except TimeoutError:

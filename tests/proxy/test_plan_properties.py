@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from clusterip.proxy.model import Deliver, Family, Forward, Node, Packet, Plan, PodTraffic, Snapshot, Traits
 from clusterip.proxy.objects import EndpointSlice, Service, decoder
-from clusterip.proxy.plan import Planner, decide, find_rule, make_plan
+from clusterip.proxy.plan import Planner, decide, find_rule
 from clusterip.proxy.snapshot import Collector
 from proxy.clusters import PODS, node
 
@@ -160,7 +160,7 @@ def test_the_order_of_objects_means_nothing(of: Node, data: st.DataObject, trees
     for tree in data.draw(st.permutations(list(known.values()))):
         other.put(tree)
     assert one.collector.snapshot().conflicts == other.collector.snapshot().conflicts
-    assert make_plan(one.collector.snapshot()) == make_plan(other.collector.snapshot())
+    assert Planner().plan(one.collector.snapshot()) == Planner().plan(other.collector.snapshot())
 
 
 STEPS = st.lists(
@@ -190,9 +190,9 @@ def test_step_by_step_leads_where_a_new_start_leads(of: Node, steps: list[Any], 
                 world.put(step)
         plan = planner.plan(world.collector.snapshot())
         scratch = world.from_scratch()
-        assert plan == make_plan(scratch)
+        assert plan == Planner().plan(scratch)
         assert world.collector.snapshot().conflicts == scratch.conflicts
-        assert [decide(plan, packet) for packet in sent] == [decide(make_plan(scratch), packet) for packet in sent]
+        assert [decide(plan, packet) for packet in sent] == [decide(Planner().plan(scratch), packet) for packet in sent]
         _assert_changes_are_told(before, plan)
         before = plan
 
@@ -214,7 +214,7 @@ def test_decisions_fit_the_rule_of_the_frontend(of: Node, trees: list[Tree], sen
     world = World(of)
     for tree in trees:
         world.put(tree)
-    plan = make_plan(world.collector.snapshot())
+    plan = Planner().plan(world.collector.snapshot())
     for packet in sent:
         rule, verdict = find_rule(plan, packet), decide(plan, packet)
         if rule is None:
@@ -251,4 +251,4 @@ def test_a_planner_that_missed_a_snapshot_finds_what_changed() -> None:
     plan = planner.plan(snapshot)
     changed: Mapping[Any, Any] | Any = plan.changed_since(first.revision)
     assert {key.name for key in changed} == set(SERVICES)
-    assert plan == make_plan(snapshot)
+    assert plan == Planner().plan(snapshot)

@@ -51,7 +51,7 @@ from clusterip.proxy.model import (
     Reject,
     Verdict,
 )
-from clusterip.proxy.plan import decide, make_plan
+from clusterip.proxy.plan import Planner, decide
 from clusterip.proxy.runner import Runner
 from packets.fates import fate
 from packets.lab import Lab
@@ -212,7 +212,7 @@ class Play:
             words = line.partition("#")[0].strip()
             if words:
                 self._line(words, f"{self.path.name}:{number}: {words}")
-        assert make_plan(self.cluster.collector.snapshot()) == self.cluster.plan()
+        assert Planner().plan(self.cluster.collector.snapshot()) == self.cluster.plan()
         return self.packets
 
     def _line(self, words: str, where: str) -> None:

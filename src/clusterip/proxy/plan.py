@@ -86,11 +86,6 @@ def _replanned(before: Plan, seen: Snapshot, snapshot: Snapshot) -> Plan:
     return Plan(snapshot.node, services, changed, next(_revisions), before.revision)
 
 
-def make_plan(snapshot: Snapshot) -> Plan:
-    """A plan made from nothing but the snapshot."""
-    return Planner().plan(snapshot)
-
-
 def plan_service(view: ServiceView, node: Node) -> ServicePlan:
     """The rules of one Service's frontends."""
     rules: dict[Frontend, Rule] = {}
