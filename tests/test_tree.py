@@ -52,6 +52,7 @@ HELD_BY = {
         "cli/apiserver cli/controllers cli/down cli/kubeconfig cli/kubectl cli/loadbalancer cli/node cli/speaker "
         "cli/status cli/up main"
     ),
+    "cli/test_backup.py": "cli/restore",
     # the real kernel, real containers, a real cluster
     "kernel/test_link.py": "kernel/rtnetlink",
     "kernel/test_zygote.py": "cluster/zygote",
