@@ -19,12 +19,13 @@ from pathlib import Path
 
 from clusterip.api.resource import Resource
 from clusterip.api.resources import RESOURCES
-from clusterip.apiserver import bootstrap, expiry, repair
+from clusterip.apiserver import bootstrap, expiry, presence, repair
 from clusterip.apiserver.access import Authorizer, TableAuthorizer, User
 from clusterip.apiserver.app import USUAL, App
 from clusterip.apiserver.authentication import ADMINISTRATOR, Authenticator
 from clusterip.apiserver.core import Core, Settings
 from clusterip.apiserver.customresources import CustomResources
+from clusterip.apiserver.flowupkeep import FlowUpkeep
 from clusterip.apiserver.holdings import Holdings
 from clusterip.apiserver.nodeauthorizer import NodeAuthorizer
 from clusterip.apiserver.rbac import RbacAuthorizer
@@ -154,23 +155,28 @@ class ApiServer:
     @asynccontextmanager
     async def running(self, sockets: Iterable[socket.socket]) -> AsyncIterator[Listener]:
         """Serve on the sockets, over TLS, until the block ends."""
-        context = self.tls()
-        listener = Listener(self.app.handle)
+        context, upkeep = self.tls(), FlowUpkeep(self.core)
+        listener, here = Listener(self.app.handle), presence.Presence(self.core)
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(self.core.writes.run(), name="writes"),
                 group.create_task(expiry.run(self.core), name="expiry"),
                 group.create_task(self._custom.run(), name="custom resources"),
                 group.create_task(self.app.traffic.run(), name="traffic"),
+                group.create_task(upkeep.run(), name="flow schemas"),
                 group.create_task(repair.Repair(self.core).run(), name="repair"),
             ]
             try:
                 await repair.begin(self.core)
                 await bootstrap.begin(self.core)
+                await here.reconcile()
+                tasks.append(group.create_task(here.run(), name="presence"))
+                await upkeep.tend()
                 for sock in sockets:
                     await listener.listen(sock, context)
                 yield listener
             finally:
+                await here.leave()
                 await listener.close()
                 if self.core.webhooks is not None:
                     await self.core.webhooks.caller.close()
