@@ -141,7 +141,12 @@ def update_managed(
     before = _former(live, new, ignore_request=bool(subresource))
     if live is not None and not before:
         return []  # an object whose fields nobody managed is left so
-    changes = _changes(live, new, structure, reset_fields(new, subresource))
+    reset = reset_fields(new, subresource)
+    if live is None and not before:
+        first = ordered(_first(new, structure, reset))
+        writer = Manager(manager or "unknown", operation, api_version, subresource)
+        return encoded({writer: Entry(first, now, is_ordered=True)} if first else {})
+    changes = _changes(live, new, structure, reset)
     entries = taken(before, changes)
     gained = difference(union(changes.modified, changes.added), NEVER_MANAGED)
     if gained:
@@ -152,6 +157,38 @@ def update_managed(
 
 
 NOTHING: Final = Entry({}, "", is_ordered=True)
+
+
+def _first(new: Tree, structure: Definition | None, reset: tuple[tuple[str, ...], ...]) -> Fields:
+    """What is owned of a new object by whoever made it."""
+    made = comparable(_manageable(new), structure)
+    found = compare(_blank(structure), made, structure)
+    return without_subtrees(union(found.added, found.modified), reset)
+
+
+def _manageable(tree: Tree) -> Tree:
+    """A tree without what is never managed."""
+    out = {key: value for key, value in tree.items() if key not in ENVELOPE}
+    metadata = metadata_of(tree)
+    out["metadata"] = {key: value for key, value in metadata.items() if f"f:{key}" not in NEVER_MANAGED["f:metadata"]}
+    return out
+
+
+ENVELOPE: Final = frozenset({"apiVersion", "kind"})
+
+
+def _blank(structure: Definition | None) -> Tree:
+    """What Go writes of a kind's empty object."""
+    if structure is None:
+        return comparable({}, None)
+    if structure.name not in _blanks:
+        if not schema.is_built_in(structure.name):
+            return comparable({}, structure)
+        _blanks[structure.name] = comparable({}, structure)
+    return _blanks[structure.name]
+
+
+_blanks: Final[dict[str, Tree]] = {}
 
 
 def _changes(

@@ -268,6 +268,11 @@ def _without_leading_zeros(value: str) -> str:
 
 def parse_address(value: str) -> IPv4Address | IPv6Address | None:
     """The address as the sloppy readers of old took it, or None."""
+    return _remembered_address(value) if len(value) <= LONGEST_REMEMBERED else None
+
+
+@lru_cache(maxsize=8192)
+def _remembered_address(value: str) -> IPv4Address | IPv6Address | None:
     if "%" in value:
         return None
     try:
@@ -281,9 +286,9 @@ def address(value: str) -> list[str]:
     """A valid address by the strict rules of 1.36."""
     if parse_address(value) is None:
         return [_NO_ADDRESS]
-    if _without_leading_zeros(value) != value:
+    if "0" in value and _without_leading_zeros(value) != value:
         return ["must not have leading 0s"]
-    return ["must not be an IPv4-mapped IPv6 address"] if _is_mapped(value) else []
+    return ["must not be an IPv4-mapped IPv6 address"] if ":" in value and _is_mapped(value) else []
 
 
 def canonical_address(value: str) -> list[str]:

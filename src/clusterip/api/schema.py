@@ -109,6 +109,11 @@ def is_known(name: str) -> bool:
     return name in _added or name in _source()
 
 
+def is_built_in(name: str) -> bool:
+    """Whether a definition stays what it is."""
+    return name in _source() and name not in _added
+
+
 _added: Final[dict[str, Definition]] = {}
 
 

@@ -12,11 +12,15 @@ import bisect
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
+from typing import TYPE_CHECKING
 
 import orjson
 
 from clusterip.api.meta import Tree
 from clusterip.store.base import Event, KeyValue, Store
+
+if TYPE_CHECKING:
+    from clusterip.apiserver.fanout import Fan
 
 HEAD = b'{"metadata":{'
 FRAMED = 32  # changes whose encoded forms are kept
@@ -123,6 +127,8 @@ class Collection:
         self.oldest = 0  # every change later than this is in `recent`
         self.changed = 0  # the revision of the last change
         self.watchers: dict[int, Watcher] = {}
+        self.fan: Fan | None = None
+        """Tells the watches that are up to date, once there are any."""
 
     def load(self, store: Store) -> None:
         """Take the present from the store."""

@@ -10,7 +10,7 @@ Truth: kubernetes.io/docs/reference/using-api/api-concepts (watches, bookmarks, 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import count
 
@@ -21,13 +21,13 @@ from clusterip.api.meta import Tree
 from clusterip.apiserver import options
 from clusterip.apiserver.cache import Change, Entry
 from clusterip.apiserver.core import Call, Core
+from clusterip.apiserver.fanout import SLOW, Member, fan_of
 from clusterip.apiserver.forms import JSON, PROTOBUF, YAML, View
 from clusterip.apiserver.reading import parse_version
 from clusterip.apiserver.selecting import Selection, selection
 from clusterip.store.base import Compacted
 from clusterip.transport.http import Sink, Stream, framed
 
-SLOW = 1024 * 1024  # bytes a watcher may leave untaken, before it is sent only what it takes
 OWED = 64 * 1024 * 1024  # bytes of objects that wait for a watcher that is behind
 CHUNK = 256 * 1024  # of initial events between two waits for the client
 BOOKMARK_SECONDS = 60.0
@@ -45,7 +45,9 @@ class Watch:
         "_converts",
         "_core",
         "_headed",
+        "_member",
         "_more",
+        "_number",
         "_owed",
         "_selection",
         "_sent_sizes",
@@ -66,7 +68,51 @@ class Watch:
         self._converts = call.served.converter is not None
         self._more = asyncio.Event()
         self._sent_sizes = call.request.sizes
+        self._number = next(numbers)
+        self._member: Member | None = None
         self.revision = revision
+
+    def open(self) -> None:
+        """From here on no change is lost."""
+        self._call.served.collection.watchers[self._number] = self.heard
+
+    def close(self) -> None:
+        """Tell what is left to be told, and nothing more."""
+        if self._member is not None:
+            self._member.flush()
+        self._leave()
+        del self._call.served.collection.watchers[self._number]
+
+    def _key(self) -> Hashable:
+        """Watches that see the same have the same."""
+        call, chosen = self._call, self._selection
+        return id(call.served), call.form, chosen.prefix, chosen.text
+
+    def _join(self) -> None:
+        """Be told together with those who see the same."""
+        collection = self._call.served.collection
+        fan = fan_of(collection)
+        self._member = fan.join(
+            self._key(), self._number, self._told_as, self._sink, self._sent_sizes, self._fell_behind
+        )
+        collection.watchers[self._number] = _told_elsewhere
+
+    def _leave(self) -> None:
+        if self._member is not None:
+            fan_of(self._call.served.collection).leave(self._key(), self._number)
+            self._member = None
+
+    def _fell_behind(self) -> None:
+        """From here on it is sent only what it takes."""
+        self._leave()
+        self._call.served.collection.watchers[self._number] = self.heard
+        self._waiting = []
+        self._more.set()
+
+    def _told_as(self, change: Change) -> bytes:
+        """The event that this selection sees in a change; nothing where it sees none."""
+        kind, entry = self._told(change)
+        return self._encoded(change, kind, entry) if kind else b""
 
     def heard(self, change: Change) -> None:
         """Called by the collection for every change, in order."""
@@ -169,6 +215,8 @@ class Watch:
                 self._owed -= len(change.entry.body)
         if not self._converts:
             self._waiting = None
+            if self._call.form.shape != "Table":  # the first event of a table is not like the others
+                self._join()
 
     async def rest(self, seconds: float) -> None:
         """Wait; meanwhile send what waits: where versions are converted, and to a watcher that fell behind."""
@@ -194,8 +242,14 @@ class Watch:
     def tick(self) -> None:
         """Time for a bookmark: everything committed was either sent or is none of this watch's."""
         if self._bookmarks and not self._waiting and not self._sink.closing:
+            if self._member is not None:
+                self._member.flush()
             self.revision = max(self.revision, self._core.store.revision)
             self.bookmark()
+
+
+def _told_elsewhere(change: Change) -> None:
+    """What stands for a watch among a collection's watchers while a fan tells it."""
 
 
 def _table_bookmark(tree: Tree) -> Tree:
@@ -243,11 +297,10 @@ def watch(core: Core, call: Call) -> Stream:
     async def run(sink: Sink) -> None:
         now = core.store.revision
         watching = Watch(core, call, sink, chosen, revision, bookmarks)
-        number = next(numbers)
         # From here to the registration nothing awaits: no change is lost or told twice.
         entries = list(chosen.of(collection)) if present else []
         past = [*changes, *collection.since(started, core.store)] if not present and now > started else changes
-        collection.watchers[number] = watching.heard
+        watching.open()
         try:
             async with asyncio.timeout(_seconds(core, call)):
                 if present:
@@ -263,7 +316,7 @@ def watch(core: Core, call: Call) -> Stream:
         except ApiError as error:  # a version that cannot be shown
             sink.write(framed(orjson.dumps({"type": "ERROR", "object": error.status()}) + b"\n"))
         finally:
-            del collection.watchers[number]
+            watching.close()
 
     started = core.store.revision
     return Stream(run, content_type=_stream_type(call))
