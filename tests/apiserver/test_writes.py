@@ -153,8 +153,8 @@ def test_a_full_disk_is_a_clear_answer_and_not_the_end(tmp_path: Path) -> None:
 
     async def body(wire: Wire) -> None:
         await wire.ok("POST", CONFIGMAPS, config_map("before"))
-        pages = store._writer.execute("PRAGMA page_count").fetchone()[0]
-        store._writer.execute(f"PRAGMA max_page_count={pages + 2}")
+        pages = store._file.writer().execute("PRAGMA page_count").fetchone()[0]
+        store._file.writer().execute(f"PRAGMA max_page_count={pages + 2}")
         status, refused = await wire("POST", CONFIGMAPS, config_map("big", k="x" * 100_000))
         assert (status, refused["reason"]) == (507, "InsufficientStorage")
         assert "disk is full" in refused["message"]
@@ -162,7 +162,7 @@ def test_a_full_disk_is_a_clear_answer_and_not_the_end(tmp_path: Path) -> None:
         assert status == 404
         assert (await wire.ok("GET", f"{CONFIGMAPS}/before"))["metadata"]["name"] == "before"
         status, _ = await wire("POST", SERVICES, service("s", clusterIP="10.96.7.7") | {"x": "y" * 90_000})
-        store._writer.execute(f"PRAGMA max_page_count={pages + 1000}")
+        store._file.writer().execute(f"PRAGMA max_page_count={pages + 1000}")
         await wire.ok("POST", CONFIGMAPS, config_map("big", k="x" * 100_000))
         await wire.ok("POST", SERVICES, service("t", clusterIP="10.96.7.8"))
         await store.close()
