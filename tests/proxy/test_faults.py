@@ -18,7 +18,7 @@ from clusterip.kernel.nft_message import NEW_TABLE, SUBSYSTEM
 from proxy.processes import ALSO, CLIENT, HERE, NODE, WEB, bench, slice_of
 
 pytestmark = pytest.mark.root
-LAST_SECONDS = 60.0
+LAST_SECONDS = 150.0
 IP, OWNER_FLAG = 2, 2
 
 

@@ -37,7 +37,7 @@ SERVICES_COUNT = 60
 STEADY, STEADY_PORT = "10.244.1.7", 7
 SETS = ((HERE,), (ALSO,), (HERE, ALSO))
 LIFE_SECONDS = 0.6  # after the first sync, at most
-HANG_SECONDS = 30.0
+HANG_SECONDS = 60.0
 LEAVING = "-w 0"  # a real server that has connections yet
 SLOW_RESTORE = """\
 #!/bin/sh
