@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from clusterip.client.names import CONFIG_MAPS, SECRETS, SERVICE_ACCOUNTS
+from clusterip.client.names import CONFIG_MAPS, SECRETS, SERVICE_ACCOUNTS, ResourceRef
+from clusterip.controllers.graph import DEFINITIONS
 from controllers.cluster import (
     DEPLOYMENTS,
     ENDPOINT_SLICES,
@@ -84,6 +85,77 @@ def test_one_of_two_owners_is_enough():
         await until_answer(c, CONFIG_MAPS, "owned", lambda t: len(t["metadata"]["ownerReferences"]) == 1)
         await c.client.delete(CONFIG_MAPS, "two", "default")
         await gone(c, CONFIG_MAPS, "owned")
+
+    running(scenario)
+
+
+WIDGETS = ResourceRef("example.org", "v1", "widgets", "Widget")
+DEFINITION = {
+    "apiVersion": "apiextensions.k8s.io/v1",
+    "kind": "CustomResourceDefinition",
+    "metadata": {"name": "widgets.example.org"},
+    "spec": {
+        "group": "example.org",
+        "scope": "Namespaced",
+        "names": {"plural": "widgets", "singular": "widget", "kind": "Widget", "listKind": "WidgetList"},
+        "versions": [
+            {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": {"type": "object"}}}
+        ],
+    },
+}
+
+
+def widget(name, **metadata):
+    return {"apiVersion": "example.org/v1", "kind": "Widget", "metadata": {"name": name, **metadata}}
+
+
+async def defined(c):
+    """A kind that comes while the controllers run."""
+    await c.client.create(DEFINITIONS, DEFINITION)
+    async with asyncio.timeout(10):
+        async for _, tree in c.client.watch(DEFINITIONS, resource_version="0"):
+            conditions = (tree.get("status") or {}).get("conditions") or ()
+            if any(found["type"] == "Established" and found["status"] == "True" for found in conditions):
+                return
+
+
+def test_kinds_that_come_later_own_and_are_owned():
+    async def scenario(c):
+        await defined(c)
+        made = await c.client.create(WIDGETS, widget("owner"), "default")
+        owner = {"apiVersion": "example.org/v1", "kind": "Widget", "name": "owner", "uid": made["metadata"]["uid"]}
+        owned = config_map("owned")
+        owned["metadata"]["ownerReferences"] = [owner]
+        await c.client.create(CONFIG_MAPS, owned, "default")
+        await c.client.delete(WIDGETS, "owner", "default")
+        await gone(c, CONFIG_MAPS, "owned")
+
+    running(scenario)
+
+
+def test_a_namespace_is_emptied_of_kinds_that_came_later():
+    async def scenario(c):
+        await c.namespace("other")
+        await defined(c)
+        await c.client.create(WIDGETS, widget("left"), "other")
+        await c.client.delete(NAMESPACES, "other")
+        await c.until(lambda: c.one(NAMESPACES, "other") is None)
+        listed = await c.client.list(WIDGETS)
+        assert listed["items"] == []
+
+    running(scenario)
+
+
+def test_what_has_no_namespace_cannot_be_owned_by_what_has_one():
+    async def scenario(c):
+        one = await c.client.create(CONFIG_MAPS, config_map("one"), "default")
+        owner = {"apiVersion": "v1", "kind": "ConfigMap", "name": "one", "uid": one["metadata"]["uid"]}
+        await c.namespace("kept")
+        await c.patch(NAMESPACES, "kept", {"metadata": {"ownerReferences": [owner]}})
+        await c.client.create(CONFIG_MAPS, config_map("two", one), "default")
+        await c.client.delete(CONFIG_MAPS, "one", "default")
+        await gone(c, CONFIG_MAPS, "two")
+        assert not c.one(NAMESPACES, "kept")["metadata"].get("deletionTimestamp")
 
     running(scenario)
 

@@ -31,15 +31,15 @@ class NeverDue(ValueError):
 
 def next_after(schedule: Schedule, moment: datetime, zone: tzinfo) -> datetime:
     """The first time after a moment. Wall clocks are trusted only between two changes of the zone's offset."""
-    offset = _offset(zone, moment)
+    start = moment  # from here on the offset is what it is
     while True:
-        found = schedule.after(moment.astimezone(timezone(offset)))
+        found = schedule.after(moment.astimezone(timezone(_offset(zone, start))))
         if found is None:
             raise NeverDue("there is no such time within five years")
-        change = _first_change(zone, moment, found)
+        change = _first_change(zone, start, found)
         if change is None:
             return found.astimezone(UTC)
-        moment, offset = change - SECOND, _offset(zone, change)
+        moment, start = change - SECOND, change
 
 
 def _offset(zone: tzinfo, moment: datetime) -> timedelta:

@@ -8,6 +8,7 @@ An owner that no cache knows is asked for before anything is deleted on its acco
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Iterable
 from typing import Any
@@ -29,6 +30,10 @@ from clusterip.controllers.writes import NOTHING, Key, Outcome
 
 NOT_FOLLOWED = frozenset({"events"})
 REMEMBERED = 10_000
+SYNC_SECONDS = 30.0  # a kind that cannot be listed holds nobody up for longer
+DEFINITIONS = ResourceRef(
+    "apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", namespaced=False
+)
 
 logger = logging.getLogger(__name__)
 
@@ -48,21 +53,59 @@ class Graph:
         self._content: list[ResourceRef] = []
         self._unseen: list[ResourceRef] = []
         self._emptying = Loop("namespace", world, self._empty, workers=2)
+        self._definitions = world.follow(DEFINITIONS, Partial)
+        self._changes = asyncio.Event()
+        self._settling = asyncio.Lock()
+        self._working: dict[ResourceRef, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
-        """Discover, follow, then work for ever."""
-        refs = await self._discovered()
-        for ref in refs:
-            self._follow(ref)
-        self._content = [ref for ref in self._informers if ref.namespaced]
-        self._unseen = [ref for ref in refs if ref.namespaced and ref.plural in NOT_FOLLOWED]
+        """Discover, follow, then work for ever; definitions of new kinds make it discover again."""
         self._emptying.follow(self._namespaces, _terminating)
-        for informer in self._informers.values():
-            await informer.synced()
+        self._definitions.subscribe(lambda *_: self._changes.set())
         async with asyncio.TaskGroup() as group:
+            await self._take_up(group)
             group.create_task(self._emptying.run())
-            for loop in self._loops.values():
-                group.create_task(loop.run())
+            while True:
+                await self._changes.wait()
+                self._changes.clear()
+                await self._take_up(group)
+
+    async def _take_up(self, group: asyncio.TaskGroup) -> None:
+        """Follow what the server has now. Nobody is judged until the caches show it, or do not come."""
+        async with self._settling:
+            refs = await self._discovered()
+            new = [ref for ref in refs if ref not in self._informers and ref.plural not in NOT_FOLLOWED]
+            for ref in set(self._informers) - set(refs):
+                if await self._is_unknown(ref):
+                    self._drop(ref)
+            for ref in new:
+                self._follow(ref)
+            self._content = [ref for ref in self._informers if ref.namespaced]
+            self._unseen = [ref for ref in refs if ref.namespaced and ref.plural in NOT_FOLLOWED]
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(SYNC_SECONDS):
+                    for ref in new:
+                        await self._informers[ref].synced()
+            for ref in new:
+                self._working[ref] = group.create_task(self._loops[ref].run(), name=f"garbage {ref.plural}")
+
+    async def _is_unknown(self, ref: ResourceRef) -> bool:
+        """Whether the server says itself that it has no such kind: a group that is merely away comes back."""
+        try:
+            await self._world.client.list(ref, limit=1, metadata_only=True)
+        except ApiError as error:
+            return error.code == 404
+        except Unreachable:
+            return False
+        return False
+
+    def _drop(self, ref: ResourceRef) -> None:
+        """The server has the kind no more."""
+        self._world.caches.forget(ref)
+        del self._informers[ref], self._loops[ref]
+        self._refs.pop((ref.group, ref.kind), None)
+        if (task := self._working.pop(ref, None)) is not None:
+            task.cancel()
 
     async def _discovered(self) -> list[ResourceRef]:
         backoff = Backoff()
@@ -74,8 +117,6 @@ class Graph:
                 await asyncio.sleep(backoff.delay())
 
     def _follow(self, ref: ResourceRef) -> None:
-        if ref.plural in NOT_FOLLOWED:
-            return
         informer: Informer[Any] = self._world.follow(ref, Partial)
         self._refs[ref.group, ref.kind] = ref
         self._informers[ref] = informer
@@ -134,7 +175,9 @@ class Graph:
         return self._refs.get((owner.api_version.rpartition("/")[0], owner.kind))
 
     async def _look(self, ref: ResourceRef, key: Key) -> Outcome:
-        found = self._informers[ref].get(*key)
+        async with self._settling:
+            pass  # a kind that is not yet followed may have dependents
+        found = self._informers[ref].get(*key) if ref in self._informers else None
         if found is None:
             return NOTHING
         meta: Meta = found.metadata
@@ -148,6 +191,8 @@ class Graph:
         ref = self._ref_of(owner)
         if ref is None:
             return Fate.PRESENT  # a kind that this server does not say it has: nobody can know
+        if ref.namespaced and not at:
+            return Fate.PRESENT  # what has no namespace cannot be owned by what has one: nobody can say which
         if owner.uid in self._gone:
             return Fate.GONE
         place = at if ref.namespaced else ""
@@ -186,15 +231,14 @@ class Graph:
             for ref in self._content
             if (items := self._informers[ref].by_index("namespace", name))
         }
-        if not content:  # the caches may not show all yet: ask before the last step
+        if not content:  # the caches may not show all yet, nor kinds that are new: ask before the last step
             content = await self._listed(name)
         return namespace.reconcile(found, content, self._unseen, self._world.clock.now())
 
     async def _listed(self, name: str) -> dict[ResourceRef, list[Meta]]:
-        lists = await asyncio.gather(
-            *(self._world.client.list(ref, name, limit=1, metadata_only=True) for ref in self._content)
-        )
-        answers = zip(self._content, lists, strict=True)
+        refs = [ref for ref in await self._discovered() if ref.namespaced and ref.plural not in NOT_FOLLOWED]
+        lists = await asyncio.gather(*(self._world.client.list(ref, name, limit=1, metadata_only=True) for ref in refs))
+        answers = zip(refs, lists, strict=True)
         return {ref: [_meta(tree) for tree in trees] for ref, answer in answers if (trees := answer.get("items"))}
 
 

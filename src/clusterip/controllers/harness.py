@@ -75,6 +75,7 @@ class Caches:
         self._client, self._clock, self._chance = client, clock, chance
         self._informers: dict[tuple[ResourceRef, Selection], Informer[Any]] = {}
         self._group: asyncio.TaskGroup | None = None
+        self._tasks: dict[tuple[ResourceRef, Selection], asyncio.Task[None]] = {}
 
     def follow(self, ref: ResourceRef, kind: type[T], selection: Selection = ALL) -> Informer[T]:
         """The resource's informer; its struct is that of the first who asks, and Partial is satisfied by any."""
@@ -83,14 +84,24 @@ class Caches:
             known = self._new(ref, kind, selection)
             self._informers[ref, selection] = known
             if self._group is not None:
-                self._group.create_task(known.run(), name=f"informer {ref.plural}")
+                self._begin(self._group, (ref, selection))
         return known
+
+    def forget(self, ref: ResourceRef) -> None:
+        """Follow a resource no longer: the server has it no more."""
+        for found in [found for found in self._informers if found[0] == ref]:
+            del self._informers[found]
+            if (task := self._tasks.pop(found, None)) is not None:
+                task.cancel()
 
     def begin(self, group: asyncio.TaskGroup) -> None:
         """Run all informers in the group, those to come too."""
         self._group = group
-        for informer in self._informers.values():
-            group.create_task(informer.run(), name=f"informer {informer.ref.plural}")
+        for wanted in self._informers:
+            self._begin(group, wanted)
+
+    def _begin(self, group: asyncio.TaskGroup, wanted: tuple[ResourceRef, Selection]) -> None:
+        self._tasks[wanted] = group.create_task(self._informers[wanted].run(), name=f"informer {wanted[0].plural}")
 
     def _new(self, ref: ResourceRef, kind: type[T], selection: Selection) -> Informer[T]:
         informer = Informer(
