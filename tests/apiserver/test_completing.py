@@ -68,6 +68,28 @@ def test_a_claim_grows_where_its_class_lets_it() -> None:
     served(run)
 
 
+def test_a_pod_does_not_grow_beyond_its_node() -> None:
+    async def run(wire: Wire) -> None:
+        await account(wire)
+        await wire.ok("POST", NODES, {"metadata": {"name": "n"}})
+        amounts = {"allocatable": {"cpu": "2", "memory": "1Gi"}}
+        await wire.ok("PATCH", f"{NODES}/n/status", {"status": amounts}, type="merge")
+        tree = pod("a", nodeName="n")
+        tree["spec"]["containers"][0]["resources"] = {"requests": {"cpu": "1"}}
+        await wire.ok("POST", PODS, tree)
+
+        async def resized(cpu: str) -> tuple[int, Any]:
+            containers = [{"name": "c", "resources": {"requests": {"cpu": cpu}}}]
+            return await wire("PATCH", f"{PODS}/a/resize", {"spec": {"containers": containers}}, type="strategic")
+
+        assert (await resized("2"))[0] == 200
+        code, told = await resized("3")
+        assert code == 403
+        assert told["message"].endswith("allocatable resources: cpu, requested: 3000, allocatable: 2000")
+
+    served(run)
+
+
 def test_plugins_that_a_user_turns_on_and_off() -> None:
     async def run(wire: Wire) -> None:
         await account(wire)

@@ -54,7 +54,8 @@ def test_who_one_is_then() -> None:
         expected = {"username": "joe", "uid": "1", "groups": ["system:authenticated"], "extra": {"scopes": ["view"]}}
         assert told == expected
         code, answer = await wire("POST", WHOAMI, {}, Impersonate_Uid="1")
-        assert (code, answer["reason"]) == (500, "InternalError")
+        assert (code, answer["reason"]) == (400, "BadRequest")
+        assert answer["message"].endswith("without impersonating a user name")
 
     served(run)
 

@@ -156,6 +156,7 @@ def test_where_there_is_nobody() -> None:
             assert await _said(wire, "web:other") == (503, 'no endpoints available for service "web:other"')
             assert await _said(wire, "web") == (503, 'no endpoints available for service "web"')
             assert (await _said(wire, "none:80"))[0] == 404
+            assert await _said(wire, "none") == (404, 'services "none" not found')
             assert await _said(wire, "ftp:web:80") == (400, 'invalid service request "ftp:web:80"')
             code, tree = await wire("GET", f"{PODS}/p/proxy/")
             assert (code, tree["message"]) == (400, "address not allowed")

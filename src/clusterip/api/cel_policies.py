@@ -20,4 +20,8 @@ _ASKED = re.compile(r"\bauthorizer\s*\.\s*requestResource\b")
 
 def compiled(text: str, gives: str) -> cel.Program:
     """The program of an expression; CelError says why there is none."""
-    return cel.compiled(_ASKED.sub(REQUEST_RESOURCE, text), VARIABLES, gives)
+    program = cel.compiled(_ASKED.sub(REQUEST_RESOURCE, text), VARIABLES, "DYN")
+    found = program.compiled.return_type().name()
+    if found not in (gives, "DYN") and gives != "DYN":
+        raise cel.CelError(f"must evaluate to {gives.lower()} but got {found.lower()}")
+    return program

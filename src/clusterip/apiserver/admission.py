@@ -72,6 +72,8 @@ def judge(core: Core, call: Call, transaction: Transaction, new: Tree, old: Tree
         podsecurity.check(core, call, transaction, new, old)
     if core.admits("DenyServiceExternalIPs") and call.served.resource.qualified == "services":
         completing.deny_external_ips(new, old)
+    if call.subresource == "resize" and call.served.resource.qualified == "pods":
+        completing.check_room(core, new)
     if core.admits("AlwaysDeny"):
         resource = call.served.resource
         why = "admission control is denying all modifications"

@@ -73,6 +73,29 @@ def always_pull(pod: Tree) -> None:
         container["imagePullPolicy"] = "Always"
 
 
+def check_room(core: Core, pod: Tree) -> None:
+    """A pod that runs does not grow beyond its node."""
+    nodes, name = core.registry.of("nodes"), pick(pod, "spec", "nodeName")
+    entry = nodes.entries.get(name) if nodes is not None and name else None
+    if entry is None:
+        return
+    has = pick(entry.tree(), "status", "allocatable") or {}
+    missing = []
+    for resource, scale in (("cpu", 1000), ("memory", 1)):
+        asked = sum(amount(each) for each in _requests(pod, resource)) * scale
+        room = amount(has.get(resource) or "0") * scale
+        if asked > room:
+            missing.append(f"{resource}, requested: {int(asked)}, allocatable: {int(room)}")
+    if missing:
+        raise _pod(pod, f"node didn't have enough allocatable resources: {'; '.join(missing)}")
+
+
+def _requests(pod: Tree, resource: str) -> list[str]:
+    containers = pick(pod, "spec", "containers") or ()
+    found = (pick(container, "resources", "requests", resource) for container in containers)
+    return [each for each in found if each]
+
+
 def check_growth(core: Core, call: Call, transaction: Transaction, new: Tree, old: Tree) -> None:
     """A claim grows where its class says that its volumes can."""
     path = ("spec", "resources", "requests", "storage")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-from clusterip.api.errors import ApiError
+from clusterip.api.errors import ApiError, quoted
 from clusterip.apiserver.access import (
     ACCOUNT_PREFIX,
     ANONYMOUS,
@@ -78,6 +78,17 @@ def user_of(who: Wanted) -> User:
     return User(who.name, tuple(groups), who.uid, who.extra)
 
 
+def _shown(who: Wanted) -> str:
+    """A user as Go prints one."""
+    listed = ", ".join(quoted(group) for group in who.groups)
+    groups = f"[]string{{{listed}}}" if who.groups else "[]string(nil)"
+    pairs = ", ".join(
+        f"{quoted(key)}:[]string{{{', '.join(map(quoted, values))}}}" for key, values in sorted(who.extra)
+    )
+    extra = f"map[string][]string{{{pairs}}}" if who.extra else "map[string][]string(nil)"
+    return f'&user.DefaultInfo{{Name:"", UID:{quoted(who.uid)}, Groups:{groups}, Extra:{extra}}}'
+
+
 def acting(
     headers: Iterable[tuple[str, str]],
     user: User,
@@ -90,7 +101,7 @@ def acting(
         return user
     if not who.name:
         if who.groups or who.extra or who.uid:
-            raise ApiError.internal("requested groups, a uid or extra fields without impersonating a user")
+            raise ApiError.bad_request(f"requested {_shown(who)} without impersonating a user name")
         return user
     for ask in asks(who):
         if not allows(user, ask):

@@ -300,8 +300,7 @@ def _certificate(write: Write, name: str, new: Tree | None, old: Tree | None) ->
         raise Refused(f"unable to parse csr: {error}") from None
     wanted = NODE_PREFIX + write.node
     if asked != [wanted]:
-        given = asked[0] if asked else ""
-        raise Refused(f"can only create a node CSR with CN={wanted}, but got CN={given}")
+        raise Refused(f"can only create a node CSR with CN={wanted}")
 
 
 def _token(write: Write, name: str, new: Tree | None, old: Tree | None) -> None:

@@ -143,7 +143,11 @@ def _service(core: Core, call: Call, scheme: str, name: str, port: str) -> Place
         if not named:
             raise ApiError.service_unavailable(f"no service port {port} found for service {quoted(name)}")
         port = named[0]
-    subsets = _tree(core, "endpoints", f"{call.namespace}/{name}").get("subsets") or []
+    collection = core.registry.of("endpoints")
+    entry = collection.entries.get(f"{call.namespace}/{name}") if collection else None
+    if entry is None:
+        raise ApiError.not_found("", "services", name)  # upstream's words for missing Endpoints
+    subsets = entry.tree().get("subsets") or []
     if not subsets:
         raise ApiError.service_unavailable(f"no endpoints available for service {quoted(name)}")
     chosen = next(_backends(core, call.namespace, subsets, port, core.random), None)

@@ -13,7 +13,7 @@ import orjson
 
 from clusterip.api.errors import ApiError
 from clusterip.api.meta import Tree
-from clusterip.apiserver import bodies, objects, subresources
+from clusterip.apiserver import accessing, bodies, objects, subresources
 from clusterip.apiserver.access import (
     AUTHENTICATED,
     MASTERS,
@@ -85,18 +85,29 @@ def _ask(spec: Tree, namespace: str = "") -> Ask:
     text = {
         field: about.get(field) or "" for field in ("verb", "group", "resource", "subresource", "namespace", "name")
     }
-    return Ask(
-        text["verb"], text["group"], text["resource"], text["subresource"], text["namespace"] or namespace, text["name"]
-    )
+    fields = accessing.equalities(about.get("fieldSelector") or {})
+    where = (text["group"], text["resource"], text["subresource"], text["namespace"] or namespace, text["name"])
+    return Ask(text["verb"], *where, version=about.get("version") or "", fields=fields)
+
+
+def _decided(core: Core, user: User, ask: Ask) -> Tree:
+    """The authorizer's answer, with its reason where there is one."""
+    authorizer = core.authorizer
+    if authorizer.allows(user, ask):
+        return {"allowed": True}
+    reason = authorizer.reason(user, ask) if isinstance(authorizer, RbacAuthorizer) else ""
+    return {"allowed": False, **({"reason": reason} if reason else {})}
 
 
 def _self_access(core: Core, user: User, spec: Tree, namespace: str) -> Tree:
-    return {"allowed": core.authorizer.allows(user, _ask(spec))}
+    accessing.check(spec, is_self=True)
+    return _decided(core, user, _ask(spec))
 
 
 def _subject_access(core: Core, user: User, spec: Tree, namespace: str) -> Tree:
-    subject = User(spec.get("user") or "", tuple(spec.get("groups") or ()))
-    return {"allowed": core.authorizer.allows(subject, _ask(spec, namespace))}
+    accessing.check(spec, is_self=False)
+    subject = User(spec.get("user") or "", tuple(spec.get("groups") or ()), spec.get("uid") or "")
+    return _decided(core, subject, _ask(spec, namespace))
 
 
 def _self_rules(core: Core, user: User, spec: Tree, namespace: str) -> Tree:

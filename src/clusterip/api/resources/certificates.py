@@ -82,10 +82,13 @@ def _validate_side(new: Tree, old: Tree, *, approves: bool, signs: bool) -> list
 
 def _certificate(encoded: str) -> list[FieldError]:
     """PEM blocks that are certificates, and nothing between them that could be taken for another block."""
+    raw, path, shown = base64.b64decode(encoded), "status.certificate", "<certificate data>"
+    if b"-----BEGIN CERTIFICATE-----" not in raw:
+        return [invalid(path, shown, "must contain at least one CERTIFICATE PEM block")]
     try:
-        x509.load_pem_x509_certificates(base64.b64decode(encoded))
+        x509.load_pem_x509_certificates(raw)
     except ValueError as wrong:
-        return [invalid("status.certificate", "<certificate data>", str(wrong))]
+        return [invalid(path, shown, str(wrong))]
     return []
 
 
