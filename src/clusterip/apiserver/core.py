@@ -132,7 +132,7 @@ class Call:
 
     def answer(self, body: bytes, status: int = 200) -> Response:
         """Bytes that a View made, as an answer; JSON ends with its line, as Go's encoder ends it."""
-        if self.form.media == JSON:
+        if self.form.media == JSON and not body.endswith(b"\n"):
             body += b"\n"
         return Response(status, body, self.form.content_type, self.warning_headers())
 

@@ -126,8 +126,7 @@ class View:
         kind, version = resource.list_kind or resource.kind + "List", resource.api_version
         if self.form.plain and self.served.ready_made:
             head = f'{{"kind":"{kind}","apiVersion":"{version}","metadata":'.encode()
-            bodies = b",".join([entry.body for entry in entries])
-            return b'%b%b,"items":[%b]}' % (head, orjson.dumps(metadata), bodies)
+            return _joined(b'%b%b,"items":[' % (head, orjson.dumps(metadata)), [entry.body for entry in entries])
         trees = (self.served.tree(entry) for entry in entries)
         if self.form.shape == "Table":
             return self.render(self.table(trees, metadata))
@@ -172,6 +171,15 @@ class View:
 
     def render(self, tree: Tree) -> bytes:
         return render(tree, self.form)
+
+
+def _joined(head: bytes, bodies: list[bytes]) -> bytes:
+    """A list's JSON and the line's end, copied once: it may be large."""
+    if not bodies:
+        return head + b"]}\n"
+    bodies[0] = head + bodies[0]
+    bodies[-1] += b"]}\n"
+    return b",".join(bodies)
 
 
 def render(tree: Any, form: Form) -> bytes:
