@@ -62,7 +62,7 @@ def equalities(selector: Tree) -> tuple[tuple[str, str], ...]:
     pairs = [term.partition("=") for term in terms]
     found = [(key.strip(), value.lstrip("=").strip()) for key, _, value in pairs]
     for demand in selector.get("requirements") or ():
-        values = demand.get("values") or ()
+        values = demand.get("values") or []
         if demand.get("operator") == "In" and len(values) == 1:
             found.append((demand.get("key") or "", values[0]))
     return tuple(found)
