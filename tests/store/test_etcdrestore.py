@@ -11,7 +11,7 @@ import pytest
 
 from clusterip.failure import Failure
 from clusterip.store import backup, etcdrestore
-from clusterip.store.base import Compacted, KeyValue, Write
+from clusterip.store.base import Away, Compacted, KeyValue, Write
 from clusterip.store.etcd import opened
 from clusterip.store.etcdclient import EtcdClient
 from store.etcdserver import Etcd, etcd
@@ -78,6 +78,24 @@ def test_a_restore_that_was_cut_off_is_no_store(server: Etcd, monkeypatch: pytes
         saved = await etcdrestore.restore(where, items, 400, force=True)
         async with opened(where) as store:
             assert (len(store.range("/")), store.revision) == (300, saved.revision)
+
+    run(body())
+
+
+def test_a_server_that_runs_on_what_is_restored_says_so(server: Etcd) -> None:
+    async def body() -> None:
+        where = server.endpoints()
+        async with opened(where) as store:
+            await store.commit([Write("/a", b"1", 0)])
+            await etcdrestore.restore(where, [KeyValue("/a", b"old", 1, 1)], 1, force=True)
+            async with asyncio.timeout(30):
+                while not store.trouble:  # noqa: ASYNC110 - the watch tells it
+                    await asyncio.sleep(0.01)
+            with pytest.raises(Away, match="restart the API servers"):
+                await store.commit([Write("/b", b"1", 0)])
+        async with opened(where) as store:
+            assert store.get("/a") == KeyValue("/a", b"old", 1, 1)
+            assert await store.commit([Write("/b", b"1", 0)]) == 2 + backup.BUMP
 
     run(body())
 

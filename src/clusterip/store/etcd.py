@@ -19,14 +19,13 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 
-import orjson
-
 from clusterip.failure import Failure
 from clusterip.store import etcdbatch as batch
 from clusterip.store import etcdwire as wire
 from clusterip.store.base import Away, Event, Follower, KeyValue, Moved, StoreError, TooLarge, Write
 from clusterip.store.etcdclient import Absent, Doubtful, Endpoints, EtcdClient, Refused, Watching
-from clusterip.store.etcdload import Loaded, load
+from clusterip.store.etcdcompact import compact, shortened
+from clusterip.store.etcdload import load
 from clusterip.store.memory import MemoryStore
 
 log = logging.getLogger(__name__)
@@ -244,7 +243,7 @@ class EtcdStore:
                     self._client.watching(*self._places.all, self._seen + 1) as watching,
                     asyncio.TaskGroup() as group,
                 ):
-                    asking = group.create_task(_ask_progress(watching), name="etcd progress")
+                    asking = group.create_task(watching.ask_progress(PROGRESS_SECONDS), name="etcd progress")
                     try:
                         await self._listen(watching)
                     finally:
@@ -254,8 +253,11 @@ class EtcdStore:
                     await self._reload()
                 else:
                     await self._complain(errors.exceptions[0])
-            except* (StoreError, batch.Unreadable, ValueError) as errors:
+            except* (StoreError, ValueError) as errors:
                 await self._complain(errors.exceptions[0])
+            except* batch.Unreadable as errors:  # a restore under our feet, or another program
+                self._lose(str(errors.exceptions[0]))
+                await asyncio.sleep(PAUSE_SECONDS)
 
     async def _complain(self, error: Exception) -> None:
         if not self.trouble:
@@ -353,22 +355,8 @@ class EtcdStore:
             self._history_bytes = self._history_bytes // 2 if self._turns else 0
         if not turn:
             return
-        content = orjson.dumps({"revision": revision, "etcd": turn})
-        request = wire.transaction(
-            [wire.unchanged_since(self._places.compacted, self._compactions)],
-            [wire.put_op(wire.put_request(self._places.compacted, content))],
-            [wire.get_op(wire.range_request(self._places.compacted))],
-        )
         try:
-            done = await self._client.transact(request, TRY_SECONDS)
-            if done.succeeded:
-                self._compactions = done.revision
-                await self._client.compact(turn)
-            elif done.found:
-                self._compactions = done.found[0].modified
-        except Refused as error:
-            if not error.compacted:  # somebody else was further
-                raise self._away(error, doubtful=False) from error
+            self._compactions = await compact(self._client, self._places, revision, turn, self._compactions)
         except StoreError as error:
             raise self._away(error, doubtful=False) from error
 
@@ -379,28 +367,6 @@ class EtcdStore:
 
 LOST = "etcd went back"
 WAY_OUT = "restart the API servers on it; after a restore of etcd itself run `clusterip restore`, which goes beyond all"
-
-
-async def _ask_progress(watching: Watching) -> None:
-    """A watch that is silent is asked whether it lives: a dead connection ends it."""
-    while True:
-        await asyncio.sleep(PROGRESS_SECONDS)
-        await watching.send(wire.progress_request())
-
-
-def shortened(image: MemoryStore, loaded: Loaded) -> list[Event]:
-    """What leads from an image to a later state: puts at their revisions, deletions at those that are left."""
-    before = {item.key: item for item in image.range("")}
-    after = {item.key: item for item in loaded.items}
-    changed = [item for item in loaded.items if item.revision > image.revision]
-    taken = {item.revision for item in changed}
-    free = (number for number in range(image.revision + 1, loaded.revision + 1) if number not in taken)
-    gone = [Event(next(free), key, None, old, old.created) for key, old in before.items() if key not in after]
-    puts = [Event(item.revision, item.key, item.value, before.get(item.key), item.created) for item in changed]
-    events = sorted(gone + puts, key=lambda event: event.revision)
-    if not events or events[-1].revision < loaded.revision:
-        image.advance(loaded.revision)
-    return events
 
 
 @asynccontextmanager

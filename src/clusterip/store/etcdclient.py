@@ -182,6 +182,12 @@ class Watching:
         except (self._client._grpc.RpcError, asyncio.InvalidStateError) as error:
             raise Doubtful(f"the watch ended: {error}") from error
 
+    async def ask_progress(self, seconds: float) -> None:
+        """A watch that is silent is asked whether it lives: a dead connection ends it."""
+        while True:
+            await asyncio.sleep(seconds)
+            await self.send(wire.progress_request())
+
     async def next(self) -> wire.Noticed:
         """The next message, however long it takes."""
         try:
