@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
+import uuid
 from pathlib import Path
 
 import uvloop
@@ -23,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--controllers", default="*", metavar="LIST", help='names, "-name" to leave out (default: *)')
     parser.add_argument("--cluster-signing-cert-file", metavar="FILE", help="authority that signs certificates")
     parser.add_argument("--cluster-signing-key-file", metavar="FILE", help="its key (default: nothing is signed)")
+    parser.add_argument("--leader-elect", action="store_true", help="work only with Lease kube-controller-manager")
     parser.add_argument("--volumes", metavar="DIR", type=Path, help="where new volumes lie (default: none are made)")
     parser.add_argument("-v", "--v", type=int, default=2, metavar="LEVEL", help="verbosity of the log (default: 2)")
 
@@ -31,10 +34,10 @@ def run(args: argparse.Namespace) -> int:
     log.set_up(args.v)
     config = from_kubeconfig(args.kubeconfig) if args.kubeconfig else in_cluster()
     scheduler = from_kubeconfig(args.scheduler_kubeconfig) if args.scheduler_kubeconfig else config
+    identity = f"{os.uname().nodename}_{uuid.uuid4()}" if args.leader_elect else ""
+    more = {"authority": _authority(args), "volumes": args.volumes, "identity": identity}
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(
-            run_controllers(config, scheduler, args.controllers, authority=_authority(args), volumes=args.volumes)
-        )
+        runner.run(run_controllers(config, scheduler, args.controllers, **more))
     return 0
 
 

@@ -40,6 +40,7 @@ from clusterip.controllers import (
     volumebinding,
 )
 from clusterip.controllers.harness import Caches, Part, World
+from clusterip.controllers.leading import lead
 from clusterip.failure import Failure
 from clusterip.transport.certificates import KeyPair
 
@@ -92,6 +93,7 @@ async def run(
     clock: Clock | None = None,
     authority: KeyPair | None = None,
     volumes: Path | None = None,
+    identity: str = "",
 ) -> None:
     """Run until SIGTERM or SIGINT, which end it at once: every write is whole, and the next start looks at all anew."""
     wanted = chosen(names)
@@ -100,8 +102,17 @@ async def run(
     assert task is not None
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, task.cancel)
+    now = clock or SystemClock()
+
+    async def work() -> None:
+        await serve(config, scheduler_config, wanted, now, authority, volumes)
+
     try:
-        await serve(config, scheduler_config, wanted, clock or SystemClock(), authority, volumes)
+        if not identity:
+            await work()
+            return
+        async with Client(config, user_agent="leader-election/clusterip") as client:
+            await lead(client, identity, work, now)
     except asyncio.CancelledError:
         logger.info("Stopped")
 
