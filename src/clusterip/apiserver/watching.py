@@ -203,7 +203,7 @@ class Watch:
 
     async def _breathe(self) -> None:
         if self._sink.buffered > CHUNK:
-            await self._sink.drain()
+            await self._sink.taken()
 
     async def _follow(self) -> None:
         await self._breathe()

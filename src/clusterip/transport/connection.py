@@ -9,7 +9,6 @@ Truth: RFC 9112; net/http of Go for the words and limits of a refusal, as kube-a
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -21,7 +20,6 @@ from aiohttp.web_protocol import RequestHandler
 HEAD_LIMIT = 1024 * 1024  # bytes of a request line and its headers together
 HEAD_SECONDS = 32.0  # from the first byte of a head to its last
 IDLE_SECONDS = 120.0  # of a connection without a request
-UNTAKEN_SECONDS = 60  # until the kernel ends a connection whose other side takes nothing that was sent
 STALL_SECONDS = 30.0  # without a byte taken by a client that has bytes to take
 
 
@@ -62,9 +60,6 @@ class Connection(RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._head_bytes, self._head_timer, self.has_odd_heads = 0, None, False
-        sock = transport.get_extra_info("socket")
-        if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNTAKEN_SECONDS * 1000)
         super().connection_made(transport)
 
     def connection_lost(self, exc: BaseException | None) -> None:

@@ -232,7 +232,11 @@ class Sink:
         return self._transport.is_closing()
 
     async def drain(self) -> None:
-        """Wait until the client has taken most of it; ConnectionResetError for one that takes nothing."""
+        """Wait until the client has taken most of it, however long somebody pauses a log."""
+        await self._drain()
+
+    async def taken(self) -> None:
+        """Wait as `drain` does, but not long: ConnectionResetError for a client that takes nothing."""
         await taken(self._drain, self._transport)
 
     def abort(self) -> None:
