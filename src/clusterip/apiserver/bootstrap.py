@@ -1,6 +1,6 @@
-"""What every cluster begins with: four namespaces, and the Service of the API itself.
+"""What every cluster begins with: four namespaces, roles, priority classes, the range of cluster IPs.
 
-Stage: shell at start.  In: a Core.  Out: the objects, if they were missing; endpoints follow the advertised address.
+Stage: shell at start.  In: a Core.  Out: the objects, if they were missing.
 Rules: written through the same steps as anyone's objects.
 Truth: kube-apiserver's pkg/controlplane (systemnamespaces, kubernetesservice).
 """
@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from ipaddress import ip_address
 
-from clusterip.api.allocation import Ranges
 from clusterip.api.errors import ApiError
 from clusterip.api.flowdefaults import GROUP as FLOW_CONTROL
 from clusterip.api.flowdefaults import first_levels, first_schemas
@@ -30,7 +28,6 @@ from clusterip.failure import Failure
 log = logging.getLogger(__name__)
 
 NAMESPACES = ("kube-system", "kube-public", "kube-node-lease", "default")
-SLICE_LABELS = {"kubernetes.io/service-name": "kubernetes"}
 
 
 async def begin(core: Core) -> None:
@@ -42,16 +39,9 @@ async def begin(core: Core) -> None:
     await _ensure_all(core, "scheduling.k8s.io", "priorityclasses", system_classes())
     await _ensure_all(core, FLOW_CONTROL, "prioritylevelconfigurations", first_levels())
     await _ensure_all(core, FLOW_CONTROL, "flowschemas", first_schemas())
-    host, port = core.settings.advertise
-    await _ensure_range(core)
-    await ensure(core, "", "v1", "services", "default", kubernetes_service(core.settings.ranges, port))
-    if ip_address(host).is_loopback:  # no pod could reach it, and no Endpoints may name it
-        return
-    await ensure(core, "", "v1", "endpoints", "default", kubernetes_endpoints(host, port))
-    await ensure(core, "discovery.k8s.io", "v1", "endpointslices", "default", kubernetes_slice(host, port))
 
 
-async def _ensure_range(core: Core) -> None:
+async def ensure_range(core: Core) -> None:
     """The range that cluster IPs come from, as an object, and that it is ready."""
     wanted = range_object([str(network) for network in core.settings.ranges.networks])
     await ensure(core, "networking.k8s.io", "v1", "servicecidrs", "", wanted)
@@ -120,33 +110,3 @@ async def _ensure_all(core: Core, group: str, plural: str, wanted: Iterable[Tree
             writing.bring_to_life(core, call, transaction, writing.decoded(call, fresh))
 
     await core.writes.do(operation)
-
-
-def kubernetes_service(ranges: Ranges, port: int) -> Tree:
-    first = str(ranges.networks[0][1])
-    return {
-        "metadata": {"name": "kubernetes", "labels": {"component": "apiserver", "provider": "kubernetes"}},
-        "spec": {
-            "type": "ClusterIP",
-            "clusterIP": first,
-            "clusterIPs": [first],
-            "sessionAffinity": "None",
-            "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": port}],
-        },
-    }
-
-
-def kubernetes_endpoints(host: str, port: int) -> Tree:
-    return {
-        "metadata": {"name": "kubernetes", "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}},
-        "subsets": [{"addresses": [{"ip": host}], "ports": [{"name": "https", "port": port, "protocol": "TCP"}]}],
-    }
-
-
-def kubernetes_slice(host: str, port: int) -> Tree:
-    return {
-        "metadata": {"name": "kubernetes", "labels": SLICE_LABELS},
-        "addressType": f"IPv{ip_address(host).version}",
-        "endpoints": [{"addresses": [host], "conditions": {"ready": True}}],
-        "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
-    }

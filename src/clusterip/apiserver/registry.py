@@ -87,6 +87,8 @@ class Registry:
 
     def keep(self, storage_key: str) -> Collection:
         """A collection that is the server's own: kept like any, and not served."""
+        if storage_key in self.collections:
+            return self.collections[storage_key]
         collection = Collection(prefix_of(storage_key), {})
         self.collections[storage_key] = collection
         collection.load(self.store)
