@@ -163,6 +163,19 @@ def test_a_killed_etcd_is_missed_and_found_again() -> None:
         go(body())
 
 
+def test_a_store_ends_well_while_etcd_is_away() -> None:
+    with etcd() as server:
+
+        async def body() -> None:
+            for _ in range(3):
+                async with opened(server.endpoints()) as store:
+                    await asyncio.to_thread(server.stop)
+                    await until(lambda: store.trouble)
+                await asyncio.to_thread(server.start)
+
+        go(body())
+
+
 def test_a_frozen_etcd_costs_time_and_no_write_twice() -> None:
     with etcd() as server:
 

@@ -238,26 +238,32 @@ class EtcdStore:
     async def run(self) -> None:
         """Follow etcd, for as long as the server lives: whatever happens to it, until it is back."""
         while True:
-            try:
-                async with (
-                    self._client.watching(*self._places.all, self._seen + 1) as watching,
-                    asyncio.TaskGroup() as group,
-                ):
-                    asking = group.create_task(watching.ask_progress(PROGRESS_SECONDS), name="etcd progress")
-                    try:
-                        await self._listen(watching)
-                    finally:
-                        asking.cancel()
-            except* Refused as errors:
-                if any(isinstance(each, Refused) and each.compacted for each in errors.exceptions):
-                    await self._reload()
-                else:
-                    await self._complain(errors.exceptions[0])
-            except* (StoreError, ValueError) as errors:
-                await self._complain(errors.exceptions[0])
-            except* batch.Unreadable as errors:  # a restore under our feet, or another program
-                self._lose(str(errors.exceptions[0]))
+            why = await self._followed()
+            if isinstance(why, Refused) and why.compacted:
+                await self._reload()
+            elif isinstance(why, batch.Unreadable):  # a restore under our feet, or another program
+                self._lose(str(why))
                 await asyncio.sleep(PAUSE_SECONDS)
+            else:
+                await self._complain(why)
+
+    async def _followed(self) -> Exception:
+        """Follow until it cannot go on; why."""
+        # nothing is awaited in an `except*`: a cancellation would leave it as a group, and end the server as an error
+        why: Exception = Doubtful("etcd ended the watch")
+        try:
+            async with (
+                self._client.watching(*self._places.all, self._seen + 1) as watching,
+                asyncio.TaskGroup() as group,
+            ):
+                asking = group.create_task(watching.ask_progress(PROGRESS_SECONDS), name="etcd progress")
+                try:
+                    await self._listen(watching)
+                finally:
+                    asking.cancel()
+        except* (StoreError, batch.Unreadable, ValueError) as errors:
+            why = errors.exceptions[0]
+        return why
 
     async def _complain(self, error: Exception) -> None:
         if not self.trouble:
