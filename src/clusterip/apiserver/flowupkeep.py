@@ -21,7 +21,7 @@ from clusterip.clock import rfc3339
 
 log = logging.getLogger(__name__)
 
-FOLLOWER = -2  # our place among a collection's watchers
+FOLLOWER = -3  # our place among a collection's watchers
 KINDS = {"flowschemas": first_schemas, "prioritylevelconfigurations": first_levels}
 
 
