@@ -1,4 +1,4 @@
-"""`authorizer` in CEL: may the user of the request, or a ServiceAccount, do this?
+"""`authorizer` in CEL: whether the user of the request, or a ServiceAccount, may do this.
 
 Stage: none; pure but for the question that whoever evaluates has put into place.
 Rules: an authorizer, a check and a decision are JSON texts here; what is asked is gathered call by call.
