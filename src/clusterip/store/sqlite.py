@@ -38,10 +38,13 @@ log = logging.getLogger(__name__)
 ROW_BYTES = 200  # a row's key, its place in the index
 
 LATEST = "SELECT revision, created, value FROM log WHERE key = ? AND revision <= ? ORDER BY revision DESC LIMIT 1"
+# The newest rows are found in the index, in the order of their keys, and then read in that order: to sort whole rows,
+# with their values, costs five times as much.
 RANGE = """
-SELECT key, value, created, revision FROM log JOIN (
-    SELECT MAX(revision) AS latest FROM log WHERE key >= ? AND key < ? AND key > ? AND revision <= ? GROUP BY key
-) ON revision = latest WHERE value IS NOT NULL ORDER BY key LIMIT ?
+SELECT log.key, value, created, revision FROM (
+    SELECT key, MAX(revision) AS latest FROM log
+    WHERE key >= ? AND key < ? AND key > ? AND revision <= ? GROUP BY key ORDER BY key
+) CROSS JOIN log ON revision = latest WHERE value IS NOT NULL LIMIT ?
 """
 HISTORY = """
 SELECT log.revision, log.key, log.value, log.created, old.value, old.created, old.revision
