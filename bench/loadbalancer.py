@@ -111,8 +111,9 @@ async def farewell(client: Client, home: str, node: str) -> float:
     """From the signal to the leader's speaker until another node says that the address is his."""
     await leads(client, node)
     watching = await on_lan(home, TAKEOVER, "192.168.4.10", mac(home, node))
+    pid = speaker_on(home, node)
     began = asyncio.get_running_loop().time()
-    os.kill(speaker_on(home, node), signal.SIGTERM)
+    os.kill(pid, signal.SIGTERM)
     return moment(await watching.communicate()) - began
 
 

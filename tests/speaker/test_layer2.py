@@ -146,16 +146,10 @@ def test_interfaces_come_and_go() -> None:
     assert machine.layer2.table.next_due() is not None, "said again on the new interface"
 
 
-async def leave(machine: Machine) -> None:
-    await machine.layer2.leave()
-
-
 def test_told_to_stop_it_answers_no_more() -> None:
-    import asyncio
-
     machine = Machine()
     machine.layer2.settle(machine.view(), [KEY])
     assert machine.layer2.announced() == {KEY: ["192.168.4.10", "fd00::10"]}
-    asyncio.run(leave(machine))
+    machine.layer2.withdraw()
     assert machine.hear(arp(1, THEIRS, "192.168.4.1", "192.168.4.10")) == []
     assert machine.layer2.announced() == {}

@@ -67,7 +67,12 @@ def run(args: argparse.Namespace) -> int:
 async def _until_told(process: Process) -> None:
     """Run until SIGTERM."""
     running = asyncio.ensure_future(process.run())
+
+    def stop() -> None:
+        process.withdraw()
+        running.cancel()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, running.cancel)
+        asyncio.get_running_loop().add_signal_handler(number, stop)
     with contextlib.suppress(asyncio.CancelledError):
         await running

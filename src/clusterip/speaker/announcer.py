@@ -90,11 +90,17 @@ class Announcer:
             self._is_waiting = True
             asyncio.get_running_loop().call_soon(self._settle)
 
+    def close(self) -> None:
+        """Announce nothing any more, whatever comes."""
+        self._is_open = False
+        for protocol in self.protocols:
+            protocol.withdraw()
+
     # -- views --------------------------------------------------------------------------------------------------------
 
     def _settle(self) -> None:
         self._is_waiting = False
-        if self._config is None:
+        if self._config is None or not self._is_open:
             return
         keys, self._dirty = sorted(self._dirty), set()
         self._registry.count(metrics.UPDATES, len(keys))

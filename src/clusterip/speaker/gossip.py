@@ -30,6 +30,7 @@ class Gossip(asyncio.DatagramProtocol):
         self._addresses: Mapping[str, str] = {}
         self._transport: asyncio.DatagramTransport | None = None
         self._settled = asyncio.Event()
+        self._has_left = False
 
     def set_peers(self, addresses: Mapping[str, str]) -> None:
         """node -> address."""
@@ -71,10 +72,12 @@ class Gossip(asyncio.DatagramProtocol):
             last = now
 
     def leave(self) -> None:
-        """Say farewell, so that others need not wait."""
+        """Say farewell, so that others need not wait, and nothing after it."""
+        self._has_left = False
         for _ in range(FAREWELLS):
             for name in self._addresses:
                 self._send(name, LEAVE)
+        self._has_left = True
 
     def close(self) -> None:
         if self._transport is not None:
@@ -85,7 +88,9 @@ class Gossip(asyncio.DatagramProtocol):
             self._send(name)
 
     def _send(self, name: str, *kind: int) -> None:
-        if self._transport is not None and name != self.members.me and name in self._addresses:
+        if self._transport is None or self._has_left:
+            return
+        if name != self.members.me and name in self._addresses:
             with contextlib.suppress(OSError):  # no way there now
                 self._transport.sendto(self.members.message(name, *kind), (self._addresses[name], self._port))
 

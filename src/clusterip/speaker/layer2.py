@@ -223,10 +223,13 @@ class Layer2:
             for address in self.table.due(self._clock.monotonic()):
                 self._say(address)
 
-    async def leave(self) -> None:
+    def withdraw(self) -> None:
         """Answer no more; whoever is elected then says so himself."""
         for key in list(self.table.services()):
             self._drop(key)
+
+    async def leave(self) -> None:
+        """There is nothing more to say."""
 
 
 def _groups(addresses: Iterable[Address]) -> set[IPv6Address]:

@@ -112,7 +112,11 @@ class Process:
             try:
                 await self._work(client, announcer, gossip)
             finally:
-                await self._withdraw(announcer, gossip)
+                self.withdraw()
+                for protocol in announcer.protocols:
+                    await protocol.leave()
+                if gossip is not None:
+                    gossip.close()
 
     def _made(self, client: Client) -> Announcer:
         settings = self._settings
@@ -175,14 +179,12 @@ class Process:
                 return protocol.table.services()[key][1] or frozenset()
         return None
 
-    async def _withdraw(self, announcer: Announcer, gossip: Gossip | None) -> None:
-        """Others first: they take over while the last packets still come here."""
-        if gossip is not None:
-            gossip.leave()
-        for protocol in announcer.protocols:
-            await protocol.leave()
-        if gossip is not None:
-            gossip.close()
+    def withdraw(self) -> None:
+        """Told to stop: others hear it at once, and take over while the last packets still come here."""
+        if self._announcer is not None:
+            self._announcer.close()
+        if self._gossip is not None:
+            self._gossip.leave()
 
     async def _show(self, stack: AsyncExitStack) -> None:
         settings = self._settings

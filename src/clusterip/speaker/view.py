@@ -51,10 +51,14 @@ class Announces(Protocol):
         """The addresses announced now, by Service: for the metrics."""
         ...
 
+    def withdraw(self) -> None:
+        """Announce nothing from this moment on: the process was told to stop."""
+        ...
+
     async def run(self) -> None:
         """Work until cancelled."""
         ...
 
     async def leave(self) -> None:
-        """Withdraw in an orderly way: the process ends."""
+        """What takes a moment longer, such as the end of a session."""
         ...
