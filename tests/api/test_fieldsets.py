@@ -104,3 +104,17 @@ def test_what_one_way_adds_the_other_removes(old, new):
     assert there.removed == back.added
     assert there.modified == back.modified
     assert compare(old, old, SERVICE) == ({}, {}, {})
+
+
+@given(st.sampled_from(["spec", "status"]), st.text("ab", max_size=2))
+def test_a_set_that_loses_nothing_stays_the_very_same(field, name):
+    left = {"f:metadata": {"f:labels": {".": {}, "f:a": {}}}, "f:spec": {".": {}, "f:x": {}}}
+    assert difference(left, {f"f:{field}": {f"f:not-{name}": {}}}) is left
+    assert difference(left, {"f:spec": {"f:x": {}}}) == {"f:metadata": left["f:metadata"], "f:spec": {}}
+
+
+def test_sets_in_order_have_a_union_in_order():
+    left, right = {"f:b": {}, "f:d": {"f:x": {}}}, {"f:a": {}, "f:d": {".": {}, "f:a": {}}}
+    both = union(left, right)
+    assert list(both) == ["f:a", "f:b", "f:d"]
+    assert list(both["f:d"]) == [".", "f:a", "f:x"]

@@ -179,3 +179,56 @@ def test_what_a_patch_made_is_told():
     assert (
         patch.refused({}, {"a": 1}, False, "why").message == ' "" is invalid: patch: Invalid value: "{\\"a\\":1}": why'
     )
+
+
+# --- what is shared with the old tree ---------------------------------------------------------------------------------
+
+KEPT = {
+    "metadata": {"name": "x", "labels": {"a": "1"}, "managedFields": [{"manager": "m"}]},
+    "spec": {"containers": [{"name": "c", "image": "i"}]},
+    "status": {"phase": "Running"},
+}
+POD = "io.k8s.api.core.v1.Pod"
+
+
+@pytest.mark.parametrize(
+    ("make", "document"),
+    [
+        (patch.merge_patch, {"status": {"phase": "Failed"}, "metadata": {"labels": {"a": "2"}}}),
+        (patch.json_patch, [{"op": "replace", "path": "/status/phase", "value": "Failed"}]),
+        (patch.json_patch, [{"op": "add", "path": "/metadata/labels/b", "value": "2"}]),
+        (lambda tree, change, shares: patch.strategic_merge(tree, change, POD, shares=shares), {"status": {"x": "y"}}),
+    ],
+)
+def test_what_a_patch_does_not_speak_of_is_shared_when_asked(make, document):
+    before = copied(KEPT)
+    old = copied(KEPT)
+    new = make(old, document, shares=True)
+    assert new["spec"] is old["spec"]
+    assert new["metadata"]["managedFields"] is old["metadata"]["managedFields"]
+    assert old == before, "the old tree stays as it was"
+    assert new == make(old, document, shares=False)
+    assert make(old, document, shares=False)["spec"] is not old["spec"]
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        {"op": "remove", "path": "/metadata/managedFields/0"},
+        {"op": "add", "path": "/spec/containers/0/image", "value": "j"},
+        {"op": "move", "from": "/spec/containers/0/image", "path": "/status/phase"},
+        {"op": "replace", "path": "", "value": {"metadata": {}}},
+    ],
+)
+def test_what_a_json_patch_speaks_of_is_its_own(operation):
+    old = copied(KEPT)
+    patch.json_patch(old, [operation], shares=True)
+    assert old == KEPT
+
+
+@given(OBJECTS, OBJECTS)
+def test_sharing_changes_no_result(old, change):
+    old = {key: value for key, value in old.items() if key != "metadata"} | {"metadata": {}}
+    before = copied(old)
+    assert patch.merge_patch(old, change, shares=True) == patch.merge_patch(old, change)
+    assert old == before
