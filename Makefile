@@ -65,6 +65,7 @@ bench: $(VENV)/.developing  ## figures as a table and JSON; ONLY=up|memory|pods|
 
 soak: $(VENV)/.developing  ## the long counts of the faults' tests
 	CLUSTERIP_SOAK=1 $(BIN)/pytest -m "cluster or root"
+	CLUSTERIP_SOAK=1 $(BIN)/pytest tests/apiserver/test_killed.py tests/store/test_power_loss.py
 
 clean:  ## remove what make made here
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

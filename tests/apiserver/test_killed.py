@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 
 from apiserver.wire import CONFIGMAPS, config_map
 
@@ -137,6 +138,7 @@ def _value(event: dict[str, Any]) -> str:
     return str(event["object"]["data"]["n"])
 
 
+@pytest.mark.timeout(300 + 10 * ROUNDS)
 def test_acknowledged_writes_survive_kill_nine(tmp_path: Path) -> None:
     story, events = Story(), 0
     for number in range(ROUNDS + 1):

@@ -129,6 +129,7 @@ def memory() -> Iterator[Path]:
         yield Path(folder)
 
 
+@pytest.mark.timeout(3600 if SOAK else 300)
 @pytest.mark.parametrize("seed", range(8 if SOAK else 2))
 def test_every_cut_opens_with_all_that_was_acknowledged(
     memory: Path, monkeypatch: pytest.MonkeyPatch, seed: int
