@@ -30,11 +30,11 @@ print("trying", flush=True)
 end = time.monotonic() + 30
 while time.monotonic() < end:
     try:
-        socket.create_connection((sys.argv[1], 80), 0.2).close()
+        socket.create_connection((sys.argv[1], 80), 0.05).close()
         print(time.perf_counter())
         break
     except OSError:
-        time.sleep(0.005)
+        time.sleep(0.002)
 """
 # the moment at which somebody else than the one named says that the address is his
 TAKEOVER = """\
