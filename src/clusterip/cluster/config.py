@@ -14,7 +14,6 @@ from ipaddress import ip_address
 from typing import Any
 
 from clusterip.failure import Failure
-from clusterip.store.opening import check
 
 NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?")
 NODE_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -147,4 +146,6 @@ def parse_resolver(resolver: str) -> str:
 
 def parse_store(store: str) -> str:
     """A store that this version has."""
+    from clusterip.store.opening import check  # the light commands need no store
+
     return check(store)
