@@ -44,7 +44,16 @@ class Load:
 
 def wrk(peer: Peer, what: str, connections: int, total: int, *words: str, seconds: float = LONGEST) -> Load:
     """One load of api.lua; `total` objects there are, or are made."""
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "--timeout", "20s", "-s", str(HERE / "api.lua")]
+    command = [
+        "wrk",
+        "-t1",
+        f"-c{connections}",
+        f"-d{max(1, round(seconds))}s",
+        "--timeout",
+        "20s",
+        "-s",
+        str(HERE / "api.lua"),
+    ]
     script = ["--", peer.token, what, str(total), *words]
     before = peer.worked()
     done = subprocess.run([*command, peer.url, *script], capture_output=True, text=True, timeout=LONGEST + 30)
