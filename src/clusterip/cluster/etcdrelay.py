@@ -15,13 +15,16 @@ import socket
 from collections.abc import Sequence
 from ipaddress import ip_address
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from clusterip.cluster.config import Config
 from clusterip.cluster.folder import Folder
 from clusterip.cluster.topology import LAN_NETWORK
 from clusterip.kernel.unixsocket import listen
-from clusterip.store.opening import ETCD, EtcdOptions, endpoints
+
+if TYPE_CHECKING:
+    from clusterip.store.opening import EtcdOptions
 
 log = logging.getLogger(__name__)
 
@@ -29,10 +32,13 @@ BACKLOG = 64
 CONNECT_SECONDS = 2.0
 PIECE = 256 * 1024
 SOCKET = "etcd.sock"
+ETCD = "etcd="
 
 
 def options(config: Config) -> EtcdOptions:
     """How this cluster's API server shows itself to etcd."""
+    from clusterip.store.opening import EtcdOptions  # only for clusters on etcd: the light commands need no store
+
     files = (config.etcd_cafile, config.etcd_certfile, config.etcd_keyfile)
     authority, certificate, key = (Path(name) if name else None for name in files)
     prefix = config.etcd_prefix or f"/clusterip/{config.name}"
@@ -43,6 +49,8 @@ def places(config: Config) -> list[tuple[str, int]]:
     """The servers to relay to; none when the store is another one, or on the cluster's LAN."""
     if not config.store.startswith(ETCD):
         return []
+    from clusterip.store.opening import endpoints
+
     urls = [urlsplit(url) for url in endpoints(config.store, options(config)).urls]
     found = [(url.hostname or "", url.port or 2379) for url in urls]
     return [] if any(_is_on_lan(host) for host, _ in found) else found
