@@ -123,6 +123,13 @@ def test_who_comes_back_is_told_again() -> None:
     assert len(machine.unasked()) == 4
 
 
+def test_who_was_stopped_himself_says_it_again() -> None:
+    machine = Machine()
+    machine.layer2.settle(machine.view(), [KEY])
+    machine.layer2.repeat()
+    assert len(machine.unasked()) == 4
+
+
 def test_an_interface_that_is_not_there_is_told() -> None:
     machine = Machine()
     machine.layer2.settle(machine.view(interfaces=("eth9",)), [KEY])

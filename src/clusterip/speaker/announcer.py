@@ -90,6 +90,11 @@ class Announcer:
             self._is_waiting = True
             asyncio.get_running_loop().call_soon(self._settle)
 
+    def repeat(self) -> None:
+        """This process was stopped for a while, and others may have taken its part."""
+        for protocol in self.protocols:
+            protocol.repeat()
+
     def close(self) -> None:
         """Announce nothing any more, whatever comes."""
         self._is_open = False

@@ -25,8 +25,16 @@ SETTLE_SECONDS = 0.5
 class Gossip(asyncio.DatagramProtocol):
     """One speaker's talk with the others."""
 
-    def __init__(self, members: Members, changed: Callable[[], None], clock: Clock, port: int) -> None:
+    def __init__(
+        self,
+        members: Members,
+        changed: Callable[[], None],
+        clock: Clock,
+        port: int,
+        stalled: Callable[[], None] = lambda: None,
+    ) -> None:
         self.members, self._changed, self._clock, self._port = members, changed, clock, port
+        self._stalled = stalled
         self._addresses: Mapping[str, str] = {}
         self._transport: asyncio.DatagramTransport | None = None
         self._settled = asyncio.Event()
@@ -67,6 +75,7 @@ class Gossip(asyncio.DatagramProtocol):
             now = self._clock.monotonic()
             if now - last > 3 * interval:  # this process was stopped; what was sent meanwhile is still to be read
                 self.members.excuse(now - last)
+                self._stalled()
             elif self.members.expire(now):
                 self._tell()
             last = now

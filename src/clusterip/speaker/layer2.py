@@ -223,6 +223,11 @@ class Layer2:
             for address in self.table.due(self._clock.monotonic()):
                 self._say(address)
 
+    def repeat(self) -> None:
+        """Say everything again."""
+        self.table.say_all(self._clock.monotonic())
+        self._speak()
+
     def withdraw(self) -> None:
         """Answer no more; whoever is elected then says so himself."""
         for key in list(self.table.services()):

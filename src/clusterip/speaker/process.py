@@ -137,7 +137,8 @@ class Process:
             logger.warning("The speakers have no secret: anybody on the network can speak as one")
         members = Members(settings.node, settings.member_key, secrets.randbits(63) + 1)
         announcer.on_alive(members.alive)
-        gossip = Gossip(members, lambda: announcer.on_alive(members.alive), self._clock, settings.member_port)
+        changed, stalled = lambda: announcer.on_alive(members.alive), announcer.repeat
+        gossip = Gossip(members, changed, self._clock, settings.member_port, stalled)
         announcer.nodes.subscribe(lambda *_: gossip.set_peers(peers(announcer.nodes.items(), settings.node)))
         await gossip.open(settings.member_address)
         return gossip

@@ -51,6 +51,10 @@ class Announces(Protocol):
         """The addresses announced now, by Service: for the metrics."""
         ...
 
+    def repeat(self) -> None:
+        """Others may have been told otherwise meanwhile: say again what is announced."""
+        ...
+
     def withdraw(self) -> None:
         """Announce nothing from this moment on: the process was told to stop."""
         ...
