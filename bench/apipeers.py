@@ -21,7 +21,6 @@ from pathlib import Path
 from clusterip.transport.certificates import new_authority, new_signing_key
 
 CLUSTERIP = (sys.executable, "-m", "clusterip.main")
-PLACES = ("/tmp/k8s/e2e/bin/kube-apiserver",)
 TOKEN = "bench-token"
 PATIENCE = 60.0
 
@@ -97,8 +96,8 @@ def _end(process: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:
 
 
 def kube_apiserver() -> str:
-    """Where there is one; "" for nowhere."""
-    return next((place for place in PLACES if os.access(place, os.X_OK)), shutil.which("kube-apiserver") or "")
+    """Where there is one: what KUBE_APISERVER names, else on PATH; "" for nowhere."""
+    return shutil.which(os.environ.get("KUBE_APISERVER") or "kube-apiserver") or ""
 
 
 def missing() -> str:
