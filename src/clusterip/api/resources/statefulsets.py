@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from clusterip.api.checks import supported
 from clusterip.api.errors import FieldError, forbidden, invalid, required
-from clusterip.api.meta import Tree, copied
+from clusterip.api.meta import Tree, copied, name_of
 from clusterip.api.names import label, name_is_label
 from clusterip.api.pod import default_template
 from clusterip.api.resource import Column
@@ -76,7 +76,7 @@ def _validate(tree: Tree) -> list[FieldError]:
 
 def _as_pods_see_it(spec: Tree) -> Tree:
     """The spec with the volumes that its claims will be, and without the names that its pods get anyway."""
-    claims = [claim["metadata"]["name"] for claim in spec.get("volumeClaimTemplates") or () if claim.get("metadata")]
+    claims = [name for claim in spec.get("volumeClaimTemplates") or () if (name := name_of(claim))]
     template = spec.get("template") or {}
     pod = {name: value for name, value in (template.get("spec") or {}).items() if name not in ("hostname", "subdomain")}
     own = [volume for volume in pod.get("volumes") or () if volume.get("name") not in claims]
