@@ -55,6 +55,7 @@ SERVED = (
     "io.k8s.api.node.v1.",
     "io.k8s.api.certificates.v1.",
     "io.k8s.api.flowcontrol.v1.",
+    "io.k8s.api.resource.v1.",
     "io.k8s.kube-aggregator.pkg.apis.apiregistration.v1.",
     EXTENSIONS,
     META,

@@ -246,12 +246,8 @@ def _head(sent: Sent, where: Place, *, upgrades: bool = False) -> bytes:
     """The request for the backend."""
     hidden = OURS if upgrades else OURS | HOP
     kept = [(name, value) for name, value in _items(sent.request) if not _is_hidden(name.lower(), hidden)]
-    host = sent.host
-    kept += [
-        ("X-Forwarded-Uri", posixpath.normpath(sent.before + sent.path) + ("/" if sent.path.endswith("/") else "")),
-        ("X-Forwarded-Host", host),
-        ("X-Forwarded-Proto", "https"),
-    ]
+    through = posixpath.normpath(sent.before + sent.path) + ("/" if sent.path.endswith("/") else "")
+    kept.append(("X-Forwarded-Uri", through))
     if not upgrades:
         kept.append(("Connection", "close"))
         length = sent.request.headers.get("Content-Length")
@@ -260,7 +256,7 @@ def _head(sent: Sent, where: Place, *, upgrades: bool = False) -> bytes:
         elif "Transfer-Encoding" in sent.request.headers:
             kept.append(("Transfer-Encoding", "chunked"))
     lines = [f"{sent.request.method} {sent.target} HTTP/1.1", *(f"{name}: {value}" for name, value in kept)]
-    if not host:
+    if not sent.host:
         lines.insert(1, f"Host: {where.authority}")
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
 
@@ -372,7 +368,7 @@ async def _none() -> relay.Pieces:
 
 
 def rewritten(sent: Sent, where: Place, link: str) -> str:
-    """A place that a backend names, as the caller reaches it."""
+    """A place that a backend names, as the caller reaches it: by a path, from wherever he thinks that this is."""
     parts = urlsplit(link)
     other = parts.netloc and parts.netloc not in (where.authority, where.host, sent.host)
     if other or not parts.path.startswith("/"):
@@ -380,4 +376,5 @@ def rewritten(sent: Sent, where: Place, link: str) -> str:
     path = parts.path
     if not path.startswith(sent.before):
         path = posixpath.normpath(f"{sent.before}/{parts.path}") + ("/" if parts.path.endswith("/") else "")
-    return urlunsplit(("https" if sent.host else "", sent.host, path, parts.query, parts.fragment))
+    origin = (parts.scheme, parts.netloc) if parts.netloc == sent.host else ("", "")
+    return urlunsplit((*origin, path, parts.query, parts.fragment))

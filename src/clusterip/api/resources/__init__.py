@@ -21,6 +21,7 @@ from clusterip.api.resources.certificates import CERTIFICATE_SIGNING_REQUEST
 from clusterip.api.resources.coordination import LEASE
 from clusterip.api.resources.core import CONFIG_MAP, NAMESPACE, NODE, SECRET, SERVICE_ACCOUNT
 from clusterip.api.resources.cronjobs import CRON_JOB
+from clusterip.api.resources.devices import DEVICE_CLASS, RESOURCE_CLAIM, RESOURCE_CLAIM_TEMPLATE, RESOURCE_SLICE
 from clusterip.api.resources.discovery import ENDPOINT_SLICE
 from clusterip.api.resources.events import EVENT, NEW_EVENT
 from clusterip.api.resources.flowcontrol import FLOW_SCHEMA, PRIORITY_LEVEL
@@ -85,6 +86,10 @@ RESOURCES: tuple[Resource, ...] = (
     ROLE,
     ROLE_BINDING,
     POD_DISRUPTION_BUDGET,
+    DEVICE_CLASS,
+    RESOURCE_CLAIM,
+    RESOURCE_CLAIM_TEMPLATE,
+    RESOURCE_SLICE,
     PRIORITY_CLASS,
     CSI_DRIVER,
     CSI_NODE,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlsplit
 
-from clusterip.api import names
+from clusterip.api import cel, cel_policies, names
 from clusterip.api.checks import each, label_selector, reasons
 from clusterip.api.errors import FieldError, duplicate, invalid, not_supported, required
 from clusterip.api.meta import Tree, metadata_of
@@ -150,17 +150,28 @@ def choice_errors(path: str, holder: Tree, *fields: str) -> list[FieldError]:
 
 
 def condition_errors(path: str, conditions: list[Tree]) -> list[FieldError]:
-    """Conditions have expressions, and names of their own; the expressions are not compiled here."""
+    """Conditions have expressions that can be compiled, and names of their own."""
     found: list[FieldError] = []
     seen: set[str] = set()
     for where, condition in each(path, conditions):
         name = condition.get("name") or ""
-        if not (condition.get("expression") or "").strip():
-            found.append(required(f"{where}.expression"))
+        found += _expression(f"{where}.expression", (condition.get("expression") or "").strip())
         found += [required(f"{where}.name")] if not name else reasons(f"{where}.name", name, names.qualified_name)
         found += [duplicate(f"{where}.name", name)] if name and name in seen else []
         seen.add(name)
     return found
+
+
+def _expression(path: str, text: str) -> list[FieldError]:
+    if not text:
+        return [required(path)]
+    if not cel.is_available():
+        return []
+    try:
+        cel_policies.compiled(text, "BOOL")
+    except cel.CelError as error:
+        return [invalid(path, text, str(error))]
+    return []
 
 
 # --- webhooks --------------------------------------------------------------------------------------------------------
