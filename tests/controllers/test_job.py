@@ -73,6 +73,25 @@ def test_one_pod_to_its_end():
     running(scenario)
 
 
+def test_an_orphan_comes_back_and_a_relabelled_pod_goes():
+    async def scenario(c):
+        await c.create(job(parallelism=1, completions=2))
+        await c.until(lambda: [p for p in c.pods() if is_running(p)])
+        (pod,) = c.pods()
+        name, labels = pod["metadata"]["name"], pod["metadata"]["labels"]
+        await c.patch(PODS, name, {"metadata": {"ownerReferences": None, "finalizers": None}})
+        await c.until(lambda: c.one(PODS, name)["metadata"].get("ownerReferences"))
+        found = c.one(PODS, name)["metadata"]
+        assert [owner["uid"] for owner in found["ownerReferences"]] == [c.one(JOBS, "work")["metadata"]["uid"]]
+        assert found["finalizers"] == ["batch.kubernetes.io/job-tracking"]
+        await c.patch(PODS, name, {"metadata": {"labels": dict.fromkeys(labels)}})
+        await c.until(lambda: not c.one(PODS, name)["metadata"].get("ownerReferences"))
+        await c.until(lambda: not c.one(PODS, name)["metadata"].get("finalizers"))
+        await c.until(lambda: len(c.pods()) == 2)
+
+    running(scenario)
+
+
 def test_completions_and_parallelism():
     async def scenario(c):
         await c.create(job(completions=3, parallelism=2))

@@ -96,6 +96,16 @@ def test_what_cannot_be_created_is_told():
         await c.until(lambda: c.said("FailedCreate"))
         assert c.said("FailedCreate")[0].startswith("Error creating: pods ")
         assert "nobody" in c.said("FailedCreate")[0]
+        await c.until(lambda: status(c).get("conditions"))
+        (condition,) = status(c)["conditions"]
+        assert (condition["type"], condition["status"], condition["reason"]) == (
+            "ReplicaFailure",
+            "True",
+            "FailedCreate",
+        )
+        assert "nobody" in condition["message"]
+        await c.patch(REPLICA_SETS, "web", {"spec": {"replicas": 0}})
+        await c.until(lambda: not status(c).get("conditions"))
 
     running(scenario)
 

@@ -312,7 +312,7 @@ class Loop:
         self.queue: WorkQueue[Key] = WorkQueue()
         self._reconcile, self._workers = reconcile, workers
         self._sources: list[Informer[Any]] = []
-        self._failed: Callable[[Key], None] | None = None
+        self._failed: Callable[[Key, Exception], None] | None = None
 
     def follow(
         self, informer: Informer[T], keys: Callable[[Key, T | None, T | None], Iterable[Key]] | None = None
@@ -326,8 +326,8 @@ class Loop:
 
         informer.subscribe(changed)
 
-    def on_failure(self, failed: Callable[[Key], None]) -> None:
-        """Call when the writes of a key failed, before the key comes again."""
+    def on_failure(self, failed: Callable[[Key, Exception], None]) -> None:
+        """Call when the writes of a key failed, with the first failure, before the key comes again."""
         self._failed = failed
 
     async def run(self) -> None:
@@ -343,9 +343,9 @@ class Loop:
         if outcome.writes:
             try:
                 await self.world.commit(outcome.writes)
-            except Exception:
+            except Exception as error:
                 if self._failed is not None:
-                    self._failed(key)
+                    self._failed(key, error)
                 raise
         if outcome.again is not None:
             self.queue.add_after(key, max(outcome.again, LEAST_WAIT_SECONDS))

@@ -9,9 +9,12 @@ Truth: batch/v1, KEP-2307 (tracking with finalizers), KEP-2214 (indexed), KEP-39
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
+from typing import cast
 
 from clusterip.api.meta import Tree
+from clusterip.api.selectors import from_label_selector
 from clusterip.client.names import JOBS, PODS
 from clusterip.controllers import job_status
 from clusterip.controllers.harness import Loop, World
@@ -19,7 +22,9 @@ from clusterip.controllers.job_indexes import latest
 from clusterip.controllers.job_pods import FINALIZER, is_tracked, new_job_pod, retry_delay, retry_delay_of, surplus
 from clusterip.controllers.job_policies import awaits_ends
 from clusterip.controllers.job_status import Count, Verdict, condition_of
+from clusterip.controllers.keys import candidates, of_owned
 from clusterip.controllers.model import Job, Pod
+from clusterip.controllers.ownership import Claim, claim
 from clusterip.controllers.pods import parse_time
 from clusterip.controllers.writes import (
     NOTHING,
@@ -183,16 +188,37 @@ def start(world: World) -> list[Loop]:
         if job is None:
             return orphaned(found)
         strangers = [pod for pod in found if _owner_uid(pod) != job.metadata.uid]
-        outcome = reconcile(job, [pod for pod in found if _owner_uid(pod) == job.metadata.uid], world.clock.now())
+        claimed = claimed_by(job, candidates(pods, job.metadata))
+        if claimed.patches:  # what is adopted or released counts once the cache shows it
+            return Outcome((*orphaned(strangers).writes, *claimed.patches))
+        outcome = reconcile(job, claimed.mine, world.clock.now())
         return Outcome((*orphaned(strangers).writes, *outcome.writes), outcome.again)
-
-    def pod_changed(key: Key, old: Pod | None, new: Pod | None) -> Iterable[Key]:
-        return {job for pod in (old, new) if pod is not None for job in _job_of(pod)}
 
     loop = Loop("job", world, look)
     loop.follow(jobs)
-    loop.follow(pods, pod_changed)
+    loop.follow(pods, of_owned(JOBS.kind, jobs))
     return [loop]
+
+
+def claimed_by(job: Job, pods: Iterable[Pod]) -> Claim[Pod]:
+    """A Job's pods; one that is adopted is tracked from now on, one that is released no more."""
+    if job.spec.managed_by not in (None, CONTROLLER) or _is_over(job):
+        return Claim(tuple(pod for pod in pods if _owner_uid(pod) == job.metadata.uid), ())
+    items = {pod.metadata.name: pod for pod in pods}
+    claimed = claim(JOBS, job.metadata, from_label_selector(job.spec.selector), PODS, items.values())
+    return Claim(claimed.mine, tuple(_tracked(patch, items[patch.name]) for patch in claimed.patches))
+
+
+def _tracked(patch: Patch, pod: Pod) -> Patch:
+    """The patch that adopts or releases a pod, with the finalizers that this means."""
+    others = [name for name in pod.metadata.finalizers if name != FINALIZER]
+    finalizers = [*others, FINALIZER] if pod.metadata.controller is None else others
+    metadata = {**cast("Tree", patch.patch)["metadata"], "finalizers": finalizers or None}
+    return replace(patch, patch={"metadata": metadata})
+
+
+def _is_over(job: Job) -> bool:
+    return condition_of(job, "Complete") is not None or condition_of(job, "Failed") is not None
 
 
 def _job_of(pod: Pod) -> Iterable[Key]:

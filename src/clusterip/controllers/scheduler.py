@@ -117,7 +117,7 @@ class Scheduler:
         self._ledger.put(pod, decision.node)
         return placed(pod, decision.node)
 
-    def _not_bound(self, key: Key) -> None:
+    def _not_bound(self, key: Key, error: Exception) -> None:
         pod = self._pods.get(*key)
         if pod is None or pod.spec.node_name:
             return  # gone, or bound after all: the cache's changes keep the ledger
