@@ -193,7 +193,8 @@ def test_without_supervisor_and_anchor_a_machine_is_found_again(cluster: Cluster
 def _system_pods(cluster: Cluster, command: str) -> set[int]:
     """The processes of a system Pod, by their command."""
     found = set()
-    for pid in Cgroups().pids(cluster.folder.cgroup):
+    groups = Cgroups()
+    for pid in set(groups.pids(cluster.folder.cgroup)) - set(groups.pids(f"{cluster.folder.cgroup}/resolver")):
         with contextlib.suppress(OSError):
             if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(f"clusterip\0{command}\0".encode()):
                 found.add(pid)
