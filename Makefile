@@ -9,7 +9,7 @@ APT_UML := user-mode-linux kmod ipvsadm ipset iptables iproute2
 # commands that clusterip runs -> the Debian packages that bring them
 APT_RUN := python3.11 python3.11-venv runc conmon nftables ca-certificates
 APT_TEST := busybox-static iproute2 curl etcd-server $(APT_UML)
-APT_BENCH := wrk gcc libc6-dev libssl-dev etcd-server
+APT_BENCH := wrk dnsperf gcc libc6-dev libssl-dev etcd-server
 ONLY ?=
 
 .PHONY: help install system demo check test lessons bench soak clean
@@ -58,7 +58,7 @@ lessons: $(VENV)/.developing  ## the lessons' commands with a real kubectl, prin
 	$(BIN)/clusterip image build
 	$(BIN)/pytest -s -m kubectl tests/e2e
 
-bench: $(VENV)/.developing  ## figures as a table and JSON; ONLY=up|memory|pods|ready|proxy|api chooses, QUICK=1 is small
+bench: $(VENV)/.developing  ## figures as a table and JSON; ONLY=up|memory|pods|ready|proxy|api|dns|... chooses, QUICK=1 is small
 	@$(MAKE) --no-print-directory system APT_EXTRA="$(APT_BENCH)"
 	$(BIN)/clusterip image build
 	$(BIN)/python -m bench $(ONLY)
