@@ -103,3 +103,10 @@ def test_halves_of_characters_and_long_numbers_are_read_as_go_reads_them() -> No
         "a": ["x\ufffdy", "\U0001f600"],
         "b": 1.2345678901234568e20,
     }
+
+
+def test_faults_are_told_in_the_order_of_the_text():
+    faults = ['duplicate field "spec.b"', 'unknown field "spec.a"', 'unknown field "spec.c[1].d"']
+    raw = b'{"spec": {"a": 1, "b": 1, "b": 2, "c": [1, {"d": 1}]}}'
+    assert jsontext.in_order(raw, faults) == [faults[1], faults[0], faults[2]]
+    assert jsontext.in_order(b"a: 1", faults) == faults

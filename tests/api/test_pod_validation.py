@@ -32,6 +32,8 @@ def volume(**source: Any) -> Tree:
 C, V = "spec.containers[0]", "spec.volumes[0]"
 
 REFUSED: list[tuple[Tree, str]] = [
+    ({"securityContext": {"sysctls": [{"name": "foo-"}]}}, 'securityContext.sysctls[0].name: Invalid value: "foo-"'),
+    ({"securityContext": {"sysctls": [{"name": "bar.."}]}}, 'name: Invalid value: "bar..": must have at most 253 char'),
     (in_container(name="A_b"), f"{C}.name: Invalid value"),
     (in_container(image=" a "), f'{C}.image: Invalid value: " a ": must not have leading or trailing whitespace'),
     (in_container(imagePullPolicy="Soon"), f'{C}.imagePullPolicy: Unsupported value: "Soon"'),

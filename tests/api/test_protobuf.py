@@ -79,6 +79,9 @@ def test_secrets_times_and_numbers_or_names() -> None:
     moment = field(1, 1767323045) + field(2, 123456000)
     tree = message(field(2, field(1, "me") + field(3, moment)), "io.k8s.api.coordination.v1.Lease")
     assert tree["spec"] == {"holderIdentity": "me", "acquireTime": "2026-01-02T03:04:05.123456Z"}
+    early = field(1, (-62135596798) & (2**64 - 1))
+    tree = message(field(2, field(3, early)), "io.k8s.api.coordination.v1.Lease")
+    assert tree["spec"] == {"acquireTime": "0001-01-01T00:00:02.000000Z"}
 
 
 @pytest.mark.parametrize("resource", RESOURCES, ids=lambda resource: resource.kind)

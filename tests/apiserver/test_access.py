@@ -159,3 +159,16 @@ def test_the_signing_key_is_published() -> None:
         assert json.dumps(keys)
 
     served(body)
+
+
+def test_an_update_that_leaves_them_out_keeps_the_default_tolerations() -> None:
+    async def body(wire: Wire) -> None:
+        await account(wire)
+        made = await wire.ok("POST", PODS, pod("p"))
+        made["spec"]["tolerations"] = [{"key": "x", "operator": "Exists", "effect": "NoSchedule"}]
+        kept = await wire.ok("PUT", f"{PODS}/p", made)
+        assert {each["key"] for each in kept["spec"]["tolerations"]} == {
+            "x", "node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"
+        }  # fmt: skip
+
+    served(body)

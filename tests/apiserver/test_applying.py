@@ -70,3 +70,14 @@ def test_an_old_revision_is_a_conflict() -> None:
     stale = {**CONFIG, "metadata": {"name": "a", "resourceVersion": "1"}, "data": {"x": "2"}}
     _, answer = played(apply(CONFIG), apply(stale))
     assert answer["status"] == 409
+
+
+def test_equal_keys_are_told_or_refused() -> None:
+    text = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\ndata:\n  x: 'a'\n  x: 'b'\n"
+    strict, ignored = played(
+        apply(text, "fieldManager=me&fieldValidation=Strict"), apply(text, "fieldManager=me&fieldValidation=Ignore")
+    )
+    assert strict["status"] == 400
+    assert strict["body"]["message"].startswith("error strict decoding YAML: ")
+    assert 'line 7: key "x" already set in map' in strict["body"]["message"]
+    assert (ignored["status"], ignored["body"]["data"]) == (201, {"x": "b"})

@@ -201,3 +201,22 @@ def test_rules_in_cel_are_asked() -> None:
                 await client.patch(POOLS, "a", "default", {"spec": {"size": 1}})
 
     asyncio.run(run())
+
+
+def test_what_was_kept_before_a_default_is_read_with_it() -> None:
+    async def run() -> None:
+        async with serving() as api, api.client() as client:
+            await client.create(CRDS, definition())
+            await client.create(POOLS, pool(), "default")
+            crd = await client.get(CRDS, "pools.example.com")
+            schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+            schema["properties"]["zone"] = {"type": "string", "default": "A"}
+            await client.update(CRDS, crd)
+            assert (await client.get(POOLS, "a", "default"))["zone"] == "A"
+            assert [item["zone"] for item in (await client.list(POOLS, "default"))["items"]] == ["A"]
+            crd = await client.get(CRDS, "pools.example.com")
+            del crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["zone"]["default"]
+            await client.update(CRDS, crd)
+            assert "zone" not in await client.get(POOLS, "a", "default")
+
+    asyncio.run(run())

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import msgspec
 import pytest
 
-from clusterip.client.names import CONFIG_MAPS, PODS
+from clusterip.client.names import CONFIG_MAPS, PODS, SECRETS
+from clusterip.controllers import namespace
 from clusterip.controllers.garbage import FOREGROUND, ORPHAN, Fate, Item, reconcile
-from clusterip.controllers.model import Meta
-from clusterip.controllers.writes import Delete, Patch
+from clusterip.controllers.model import Meta, Namespace
+from clusterip.controllers.writes import Delete, DeleteAll, Patch
 
 
 def item(name="x", owners=(), finalizers=(), deleted=False, ref=PODS):
@@ -71,3 +74,13 @@ def test_an_orphaning_owner_goes_when_nobody_names_it():
     assert (write.name, write.patch["metadata"]["ownerReferences"]) == ("x", None)
     (write,) = look(owner)
     assert (write.name, write.patch["metadata"]["finalizers"]) == ("a", None)
+
+
+def test_pods_of_a_namespace_go_before_what_they_need():
+    now = datetime(2026, 1, 2, tzinfo=UTC)
+    going = msgspec.convert({"metadata": {"name": "x", "deletionTimestamp": "2026-01-01T00:00:00Z"}}, Namespace)
+    there = {CONFIG_MAPS: [Meta(name="c")], PODS: [Meta(name="p")]}
+    (only,) = namespace.reconcile(going, there, [SECRETS], now).writes
+    assert only == DeleteAll(PODS, "x")
+    others = namespace.reconcile(going, {CONFIG_MAPS: [Meta(name="c")]}, [SECRETS], now).writes
+    assert others == (DeleteAll(CONFIG_MAPS, "x"), DeleteAll(SECRETS, "x"))

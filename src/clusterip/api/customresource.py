@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any, Final
 
+import orjson
+
 from clusterip.api import cel_rules, structural, structural_validation
 from clusterip.api import schema as schemas
 from clusterip.api.crd_validation import is_established, schema_of
@@ -77,6 +79,7 @@ def _resource(crd: Tree, version: Tree) -> Resource:
         validate_update=_update_check(schema),
         validate_status=_update_check(schema),
         decode=lambda tree: decoded(tree, schema),
+        from_storage=_read_with(schema) if b'"default"' in orjson.dumps(schema) else None,
         fields=_fields(version.get("selectableFields") or ()),
         name_rule=name_is_subdomain,
         deprecation=_deprecation(spec["group"], names["kind"], version),
@@ -94,6 +97,18 @@ def _defaulting(schema: Tree) -> Callable[[Tree], None]:
         "properties": {k: v for k, v in (schema.get("properties") or {}).items() if k not in structural.EVERY_OBJECT},
     }
     return lambda tree: structural.fill(tree, below)
+
+
+def _read_with(schema: Tree) -> Callable[[Tree], Tree]:
+    """What was kept before its schema had a default is read with it."""
+    default = _defaulting(schema)
+
+    def shown(tree: Tree) -> Tree:
+        found: Tree = copied(tree)
+        default(found)
+        return found
+
+    return shown
 
 
 def _creation_check(schema: Tree) -> Callable[[Tree], list[FieldError]]:

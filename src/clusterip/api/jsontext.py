@@ -60,6 +60,30 @@ def duplicates(raw: bytes, value: Any) -> list[str]:
     return list(dict.fromkeys(found))[:MOST_STRICT_ERRORS]
 
 
+def in_order(raw: bytes, faults: list[str]) -> list[str]:
+    """Unknown and duplicate fields as a reader of the text meets them: a duplicate where the key comes again."""
+    places: dict[str, None] = {}
+    try:
+        _visit(json.loads(raw.decode("utf-8", "replace"), object_pairs_hook=_Pairs), "", places)
+    except (ValueError, RecursionError):
+        return faults
+    known = {text: number for number, text in enumerate(places)}
+    return sorted(faults, key=lambda fault: known.get(fault, len(known)))
+
+
+def _visit(value: Any, path: str, places: dict[str, None]) -> None:
+    """All that could be said of each key, in the order of the text."""
+    if isinstance(value, _Pairs):
+        for key, inner in value:
+            place = f"{path}.{key}" if path else key
+            unknown = f"unknown field {quoted(place)}"
+            places.setdefault(f"duplicate field {quoted(place)}" if unknown in places else unknown)
+            _visit(inner, place, places)
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            _visit(inner, f"{path}[{index}]", places)
+
+
 def _is_as_long(raw: bytes, value: Any) -> bool:
     """A compact body without equal keys is as long as the value written again."""
     return len(orjson.dumps(value)) == len(raw.rstrip())

@@ -6,7 +6,8 @@ Truth: kube-apiserver's apis/core/validation, recorded answers of 1.36.
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import Any, Final
 
 from clusterip.api import names
 from clusterip.api.checks import each, label_map, reasons, supported
@@ -24,6 +25,9 @@ from clusterip.api.pod import is_sidecar, spec_of
 from clusterip.api.scheduling_validation import affinity_errors, spread_errors, toleration_errors
 from clusterip.api.volume_validation import volume_errors, volume_names
 
+LONGEST_SYSCTL: Final = 253
+SYSCTL: Final = re.compile(r"([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?")
+BAD_SYSCTL: Final = f"must have at most {LONGEST_SYSCTL} characters and match regex ^{SYSCTL.pattern}$"
 RESTART_POLICIES = ("Always", "OnFailure", "Never")
 DNS_POLICIES = ("ClusterFirstWithHostNet", "ClusterFirst", "Default", "None")
 CHANGEABLE = (
@@ -180,6 +184,8 @@ def _sysctls(path: str, sysctls: list[Tree]) -> list[FieldError]:
         name = sysctl.get("name") or ""
         if not name:
             found.append(required(f"{where}.name"))
+        elif len(name) > LONGEST_SYSCTL or not SYSCTL.fullmatch(name):
+            found.append(invalid(f"{where}.name", name, BAD_SYSCTL))
         elif name in seen:
             found.append(duplicate(f"{where}.name", name))
         seen.add(name)

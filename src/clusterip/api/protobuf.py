@@ -24,7 +24,11 @@ from clusterip.api.schema import Definition, Node, definition
 MAGIC: Final = b"k8s\0"
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 EXTENSIONS: Final = "io.k8s.apiextensions-apiserver.pkg.apis."
-ROOTS: Final = {"meta": "io.k8s.apimachinery.pkg.apis.", "apiextensions": EXTENSIONS}
+ROOTS: Final = {
+    "meta": "io.k8s.apimachinery.pkg.apis.",
+    "apiextensions": EXTENSIONS,
+    "apiregistration": "io.k8s.kube-aggregator.pkg.apis.",
+}
 SCHEMA: Final = EXTENSIONS + "apiextensions.v1.JSONSchemaProps"
 ALWAYS_SENT: Final = frozenset(
     {"id", "$schema", "description", "type", "format", "title", "pattern", "exclusiveMaximum", "exclusiveMinimum"}
@@ -277,15 +281,15 @@ def _schema_or(form: str) -> Read:
 
 
 def _time(value: Value, depth: int) -> str | None:
-    return _moment(value, "%Y-%m-%dT%H:%M:%SZ")
+    return _moment(value, "-%m-%dT%H:%M:%SZ")
 
 
 def _micro_time(value: Value, depth: int) -> str | None:
-    return _moment(value, "%Y-%m-%dT%H:%M:%S.%fZ")
+    return _moment(value, "-%m-%dT%H:%M:%S.%fZ")
 
 
 def _moment(value: Value, form: str) -> str | None:
-    """Seconds and nanoseconds; an empty message is no time at all."""
+    """Seconds and nanoseconds, the year written by us (C leaves out its zeros); an empty message is no time at all."""
     parts = dict(fields(_bytes(value)))
     if not parts:
         return None
@@ -293,7 +297,8 @@ def _moment(value: Value, form: str) -> str | None:
         moment = datetime.fromtimestamp(_signed(parts.get(1, 0)), UTC)
     except (OverflowError, ValueError, OSError) as error:
         raise ProtobufError(f"not a time: {error}") from None
-    return moment.replace(microsecond=_signed(parts.get(2, 0)) // 1000 % 1_000_000).strftime(form)
+    moment = moment.replace(microsecond=_signed(parts.get(2, 0)) // 1000 % 1_000_000)
+    return f"{moment.year:04}{moment.strftime(form)}"
 
 
 def _quantity(value: Value, depth: int) -> str:

@@ -58,6 +58,8 @@ def admit_update(core: Core, call: Call, transaction: Transaction, new: Tree, ol
         noderestriction.check(core, call, transaction, "UPDATE", new, old)
     if call.served.resource.plural == CERTIFICATES:
         certificates.check_update(core, call, new, old)
+    if not call.subresource and call.served.resource.qualified == "pods" and _tolerates(core):
+        _tolerate(new.setdefault("spec", {}))
     if not call.subresource and _differs(new, old):
         escalation.check(core, call, new)
         if core.admits("ResourceQuota"):
@@ -180,7 +182,7 @@ def _admit_pod(core: Core, call: Call, transaction: Transaction, pod: Tree) -> N
         and MIRROR not in (pod["metadata"].get("annotations") or {})
     ):
         _admit_account(core, call, transaction, pod, spec)
-    if core.settings.default_tolerations and core.admits("DefaultTolerationSeconds"):
+    if _tolerates(core):
         _tolerate(spec)
     if core.admits("AlwaysPullImages"):
         completing.always_pull(pod)
@@ -267,6 +269,10 @@ def token_volume(name: str) -> Tree:
             "defaultMode": 420,
         },
     }
+
+
+def _tolerates(core: Core) -> bool:
+    return core.settings.default_tolerations and core.admits("DefaultTolerationSeconds")
 
 
 def _tolerate(spec: Tree) -> None:

@@ -56,6 +56,20 @@ def _configuration(call: Call, body: Body) -> Tree:
     return tree
 
 
+def judge_equal_keys(call: Call, body: Body) -> None:
+    """Keys that a configuration has twice: refused, told or ignored, as the request wishes."""
+    wish = call.query.get("fieldValidation") or "Warn"
+    if wish == "Ignore":
+        return
+    _, twice = yaml.load(body.raw.decode(errors="replace"))
+    if not twice:
+        return
+    text = f"error converting YAML to JSON: {yaml.strict_text(twice)}"
+    if wish == "Strict":
+        raise ApiError.bad_request(f"error strict decoding YAML: {text}")
+    call.warnings.append(text)
+
+
 def _parsed(raw: bytes) -> Tree:
     try:
         found = parse_json(raw) if raw.lstrip()[:1] == b"{" else yaml.load(raw.decode(errors="replace"))[0]

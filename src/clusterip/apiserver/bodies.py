@@ -155,6 +155,7 @@ def decoded(
     warn: Callable[[str], None],
     *,
     strict: Sequence[str] = (),
+    ordered: Callable[[list[str]], list[str]] | None = None,
     refuse: Callable[[str], ApiError] | None = None,
     converted: bool = False,
     own: Callable[[Tree], Decoded] | None = None,
@@ -162,9 +163,9 @@ def decoded(
 ) -> Tree:
     """The tree with its kind's structure; unknown fields are refused, told or ignored as asked.
 
-    `strict` are faults of the body, judged as unknown fields are; `refuse` makes the refusal (a patch has its own);
-    `own` decodes what no definition of ours describes; `converted`: the tree never was text, and its errors have
-    other words; `but` are fields that are decoded already.
+    `strict` are faults of the body, judged as unknown fields are; `ordered` puts both in its order; `refuse` makes
+    the refusal (a patch has its own); `own` decodes what no definition of ours describes; `converted`: the tree never
+    was text, and its errors have other words; `but` are fields that are decoded already.
     """
     _check_texts(tree, kind)
     given_kind, given_version = tree.get("kind") or kind, tree.get("apiVersion") or api_version
@@ -180,6 +181,8 @@ def decoded(
     if found.error:
         raise refuse(found.conversion if converted else found.error)
     faults = [*strict, *found.unknown]
+    if ordered is not None and strict and found.unknown:
+        faults = ordered(faults)
     if faults and validation == "Strict":
         raise refuse(f"strict decoding error: {', '.join(faults)}")
     if validation in ("", "Warn"):

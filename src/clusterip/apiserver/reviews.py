@@ -24,7 +24,7 @@ from clusterip.apiserver.access import (
     User,
 )
 from clusterip.apiserver.core import Call, Core, pick
-from clusterip.apiserver.forms import PLAIN, negotiate, render
+from clusterip.apiserver.forms import JSON, PLAIN, PROTOBUF, YAML, negotiate, render
 from clusterip.apiserver.rbac import RbacAuthorizer
 from clusterip.apiserver.routing import Route
 from clusterip.apiserver.secrettokens import LEGACY_ISSUER, bootstrapper, legacy_user
@@ -74,6 +74,8 @@ async def answer(core: Core, request: Request, user: User, found: Route, review:
         objects.manage(None, tree, agent, "", version, core.clock.now(), review.schema)
     tree["status"] = review.judge(core, user, tree.get("spec") or {}, found.namespace)
     form = negotiate(request.headers.get("Accept", ""))
+    if form.shape:
+        raise ApiError.not_acceptable((JSON, YAML, PROTOBUF))
     return Response(201, render(tree, form), form.media)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from clusterip.api import patch as patches
@@ -17,6 +18,7 @@ from clusterip.api import validation
 from clusterip.api.allocation import plan_allocation
 from clusterip.api.completion import complete
 from clusterip.api.errors import ApiError, FieldError
+from clusterip.api.jsontext import in_order
 from clusterip.api.meta import Tree
 from clusterip.api.resource import Resource
 from clusterip.api.schema import UnknownDefinition
@@ -106,7 +108,9 @@ async def _apply(core: Core, call: Call, body: Body) -> Response:
         return Written(bring_to_life(core, call, transaction, tree, is_managed=True), created=True)
 
     def edit(old: Tree | None) -> Tree:
-        new = decoded(call, applying.applied(call, body, old, core.clock.now()))
+        made = applying.applied(call, body, old, core.clock.now())
+        applying.judge_equal_keys(call, body)
+        new = decoded(call, made)
         objects.settle_namespace(new, call.namespace)
         objects.settle_name(new, call.name)
         return new
@@ -152,7 +156,7 @@ def check_options(call: Call, kind: str, *, applies: bool = False) -> None:
 def parsed(call: Call, body: Body) -> Tree:
     """The body's tree with the resource's structure, or 400."""
     tree = body.parse(call.served.resource.kind)
-    return decoded(call, tree, strict=bodies.equal_keys(body, tree))
+    return decoded(call, tree, strict=bodies.equal_keys(body, tree), ordered=partial(in_order, body.raw))
 
 
 def decoded(
@@ -160,6 +164,7 @@ def decoded(
     tree: Tree,
     *,
     strict: Sequence[str] = (),
+    ordered: Callable[[list[str]], list[str]] | None = None,
     refuse: Callable[[str], ApiError] | None = None,
     converted: bool = False,
     but: Collection[str] = (),
@@ -174,6 +179,7 @@ def decoded(
         call.query.get("fieldValidation", ""),
         call.warnings.append,
         strict=strict,
+        ordered=ordered,
         refuse=refuse,
         converted=converted,
         own=resource.decode,

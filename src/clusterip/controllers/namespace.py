@@ -1,8 +1,9 @@
 """A namespace that is deleted is emptied, then finalized.
 
 Stage: plan.  In: a namespace, what is still in it, the time.  Out: deletions, then the last write.
-Rules: pure; the namespace's own finalizer goes only when nothing is left in it; what holds it up is told in its status.
-Truth: kube-controller-manager's namespace controller, the finalize subresource, core/v1 NamespaceCondition.
+Rules: pure; pods go before what they need; the namespace's own finalizer goes only when nothing is left in it; what
+holds it up is told in its status.
+Truth: kube-controller-manager's namespace controller, the finalize subresource, core/v1 NamespaceCondition, KEP-5080.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from clusterip.api.meta import Tree
-from clusterip.client.names import NAMESPACES, ResourceRef
+from clusterip.client.names import NAMESPACES, PODS, ResourceRef
 from clusterip.clock import rfc3339
 from clusterip.controllers.model import Meta, Namespace
 from clusterip.controllers.writes import DeleteAll, Outcome, Patch, Update, Write
@@ -23,9 +24,10 @@ Content = Mapping[ResourceRef, Sequence[Meta]]
 
 
 def reconcile(found: Namespace, content: Content, unseen: Sequence[ResourceRef], now: datetime) -> Outcome:
-    """Delete what is left, and what nobody follows; when nothing is left, give the namespace free."""
+    """Delete the pods, then what is left and what nobody follows; when nothing is left, give the namespace free."""
     meta = found.metadata
-    writes: list[Write] = [DeleteAll(ref, meta.name) for ref in (*content, *unseen)]
+    wanted = (PODS,) if PODS in content else (*content, *unseen)
+    writes: list[Write] = [DeleteAll(ref, meta.name) for ref in wanted]
     if content:
         writes += _told(found, content, now)
     elif FINALIZER in found.spec.finalizers:

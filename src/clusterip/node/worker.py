@@ -76,6 +76,8 @@ class PodWorker:
         """The API has a newer state of the pod."""
         former, self.pod = self.pod, pod
         self._keep_new()
+        if self._prepared and not pod.is_terminating and _words_about(former) != _words_about(pod):
+            self._preparation.refresh_soon(pod, self.address)
         if former.is_terminating and pod.grace < former.grace:
             self._hasten(pod.grace)
         self._wake.set()
@@ -137,6 +139,7 @@ class PodWorker:
         if self.record.sandbox and not self._preparation.sandbox_stands(self.pod):
             self.record = msgspec.structs.replace(self.record, sandbox=False)
         self._place = place
+        self._open_ports()
         self._keep_new()
 
     def _keep_new(self) -> None:
@@ -239,6 +242,7 @@ class PodWorker:
             if not isinstance(outcomes[0], BaseException):
                 self.record = outcomes[0]
                 self._save()
+                self._open_ports()
             for outcome in outcomes:
                 if isinstance(outcome, BaseException):
                     raise outcome
@@ -251,6 +255,11 @@ class PodWorker:
         except (OSError, TimeoutError, ApiError, Unreachable, ValueError) as error:
             self._say(WARNING, "FailedCreatePodSandBox", f"Failed to create pod sandbox: {_words(error)}")
             self._retry_later()
+
+    def _open_ports(self) -> None:
+        """The pod's ports on the node lead to it from now on."""
+        if self.tools.host_ports is not None:
+            self.tools.host_ports.put(self.pod, self.address if self.record.sandbox else "")
 
     def _beside(self, name: str) -> int:
         """The first process of the container that an ephemeral one is to look at."""
@@ -305,6 +314,7 @@ class PodWorker:
                 await keeper.release(keeper.newest)
         await asyncio.to_thread(self._preparation.remove_sandbox, self.record)
         self.record = msgspec.structs.replace(self.record, sandbox=False, released=True)
+        self._open_ports()
         self._prepared = False
         self._save()
 
@@ -320,6 +330,12 @@ class PodWorker:
     def _say(self, type: str, reason: str, message: str, path: str = "") -> None:
         with contextlib.suppress(KeyError):
             self.tools.events.event(Involved.of(self.pod.tree, path), type, reason, message)
+
+
+def _words_about(pod: Pod) -> tuple[object, object]:
+    """What volumes of kind downwardAPI may show of a pod, and may change."""
+    metadata = pod.tree.get("metadata") or {}
+    return metadata.get("labels"), metadata.get("annotations")
 
 
 def _words(error: BaseException) -> str:

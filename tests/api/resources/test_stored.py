@@ -57,6 +57,10 @@ SCALER: Tree = {"maxReplicas": 3, "scaleTargetRef": {"kind": "Deployment", "name
 PODS: Tree = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "a", "image": "a"}]}}
 
 
+def at_path(path: str) -> Tree:
+    return {"service": {"name": "a", "namespace": "b", "path": path}}
+
+
 @pytest.mark.parametrize(
     ("resource", "tree", "fields"),
     [
@@ -84,6 +88,18 @@ PODS: Tree = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name
             MUTATING_WEBHOOKS,
             {"webhooks": [{**HOOK, "name": "a", "clientConfig": {"url": "http://a"}}]},
             ["webhooks[0].name", "webhooks[0].clientConfig.url"],
+        ),
+        (MUTATING_WEBHOOKS, {"webhooks": [{**HOOK, "clientConfig": at_path("")}]}, []),
+        (MUTATING_WEBHOOKS, {"webhooks": [{**HOOK, "clientConfig": at_path("/a/b/")}]}, []),
+        (
+            MUTATING_WEBHOOKS,
+            {"webhooks": [{**HOOK, "clientConfig": at_path("/a//B")}]},
+            ["webhooks[0].clientConfig.service.path"] * 2,
+        ),
+        (
+            MUTATING_WEBHOOKS,
+            {"webhooks": [{**HOOK, "matchConditions": [{"name": "a", "expression": "... [] bad"}]}]},
+            ["webhooks[0].matchConditions[0].expression"],
         ),
         (VALIDATING_POLICY, {"spec": POLICY}, []),
         (

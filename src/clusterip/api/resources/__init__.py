@@ -14,6 +14,7 @@ from clusterip.api.resources.admissionpolicies import (
     VALIDATING_POLICY,
 )
 from clusterip.api.resources.apiextensions import CUSTOM_RESOURCE_DEFINITION
+from clusterip.api.resources.apiregistration import API_SERVICE
 from clusterip.api.resources.apps import CONTROLLER_REVISION, DAEMON_SET, DEPLOYMENT, REPLICA_SET
 from clusterip.api.resources.autoscaling import AUTOSCALER, OLD_AUTOSCALER
 from clusterip.api.resources.batch import JOB
@@ -77,6 +78,7 @@ RESOURCES: tuple[Resource, ...] = (
     NEW_EVENT,
     INGRESS_CLASS,
     INGRESS,
+    API_SERVICE,
     CUSTOM_RESOURCE_DEFINITION,
     IP_ADDRESS,
     NETWORK_POLICY,

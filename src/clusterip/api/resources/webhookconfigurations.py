@@ -252,8 +252,19 @@ def _service(path: str, service: Tree) -> list[FieldError]:
     found = [required(f"{path}.{field}") for field in ("name", "namespace") if not service.get(field)]
     if port is not None and names.port_number(port):
         found.append(invalid(f"{path}.port", port, "port is not valid: " + ", ".join(names.port_number(port))))
-    if where is not None and not where.startswith("/"):
-        found.append(invalid(f"{path}.path", where, "must start with a '/'"))
+    return found + (_service_path(f"{path}.path", where) if where else [])
+
+
+def _service_path(path: str, where: str) -> list[FieldError]:
+    if not where.startswith("/"):
+        return [invalid(path, where, "must start with a '/'")]
+    steps = where[1:].removesuffix("/").split("/") if where != "/" else []
+    found = []
+    for number, step in enumerate(steps):
+        if not step:
+            found.append(invalid(path, where, f"segment[{number}] may not be empty"))
+        else:
+            found += [invalid(path, where, f"segment[{number}]: {why}") for why in names.subdomain(step)]
     return found
 
 
