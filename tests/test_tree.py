@@ -44,6 +44,9 @@ HELD_BY = {
     "controllers/test_statefulset.py": "controllers/statefulset_claims controllers/statefulset_revisions",
     "controllers/test_graph.py": "controllers/namespace controllers/serviceaccount",
     "controllers/test_replicaset.py": "controllers/keys",
+    # the policy agent
+    "policy/test_compile.py": "policy/model policy/table",
+    "packets/test_policy.py": "policy/process cli/policy",
     # against the true API server
     "loadbalancer/test_process.py": (
         "client/metallb client/metallb_state loadbalancer/certificate loadbalancer/controller loadbalancer/memberlist "

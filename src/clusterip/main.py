@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "apiserver": ("clusterip.cli.apiserver", "the API server alone"),
     "controllers": ("clusterip.cli.controllers", "the controllers and the scheduler, against any Kubernetes API"),
     "proxy": ("clusterip.cli.proxy", "kube-proxy, against any Kubernetes API"),
+    "policy": ("clusterip.cli.policy", "NetworkPolicies, against any Kubernetes API"),
     "dns": ("clusterip.cli.dns", "cluster DNS, against any Kubernetes API"),
     "loadbalancer": ("clusterip.cli.loadbalancer", "addresses for Services (MetalLB's controller), against any API"),
     "speaker": ("clusterip.cli.speaker", "a load balancer's addresses on the LAN (MetalLB's speaker), against any API"),

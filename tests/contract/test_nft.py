@@ -28,8 +28,10 @@ from clusterip.kernel.nft_expression import rule
 from clusterip.kernel.nft_fake import FakeNft
 from clusterip.kernel.nft_field import Field, pack
 from clusterip.kernel.nft_statement import (
+    Accept,
     Dispatch,
     Drop,
+    Established,
     FlipMark,
     Goto,
     InSet,
@@ -39,6 +41,7 @@ from clusterip.kernel.nft_statement import (
     LacksMark,
     Masquerade,
     NewConnection,
+    PortBetween,
     Reject,
     Remember,
     Return,
@@ -79,6 +82,10 @@ START: Mapping[Key, Value] = {
     chain_key("known"): Chain(
         (rule(Remember("clients")), rule(Is(Field.PROTOCOL, "tcp"), Translate("10.0.0.1", 80), comment="to one")),
         comment="of one client",
+    ),
+    chain_key("passes"): Chain(
+        (rule(Established(), Accept()), rule(Is(Field.PROTOCOL, "tcp"), PortBetween(80, 90), Accept())),
+        Hook("filter", "forward", 0),
     ),
     element("verdicts", "10.96.0.1 . tcp . 443"): Element("goto two", "default/kubernetes:https"),
     element("targets", "10.96.0.1 . tcp . 443 . 0"): values("10.0.0.1 . 6443", "10.0.0.3 . 6443", comment="a/b:c"),

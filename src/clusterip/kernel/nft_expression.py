@@ -18,8 +18,10 @@ from typing import Any
 from clusterip.kernel.netlink import ATTRIBUTE, attribute, attributes, nest
 from clusterip.kernel.nft_field import NUMBER, PORT, PROTOCOLS, Field, Fields, length_of, offsets
 from clusterip.kernel.nft_statement import (
+    Accept,
     Dispatch,
     Drop,
+    Established,
     FlipMark,
     Goto,
     InSet,
@@ -29,6 +31,7 @@ from clusterip.kernel.nft_statement import (
     LacksMark,
     Masquerade,
     NewConnection,
+    PortBetween,
     Reject,
     Remember,
     Return,
@@ -45,10 +48,11 @@ VERDICT_REGISTER, FIRST, SECOND, FIRST_SHORT = 0, 1, 2, 8
 DATA_VALUE, DATA_VERDICT, VERDICT_CODE, VERDICT_CHAIN = 1, 2, 1, 2
 VERDICTS = {"drop": 0, "accept": 1, "jump": -3, "goto": -4, "return": -5}
 VERDICT_NAMES = {code: word for word, code in VERDICTS.items()}
-EQUAL, UNEQUAL = 0, 1
+EQUAL, UNEQUAL, AT_MOST, AT_LEAST = 0, 1, 3, 5
 NETWORK_HEADER, TRANSPORT_HEADER = 1, 2
 META_MARK, META_INPUT_NAME, META_PROTOCOL = 3, 6, 16
 CT_STATE, CT_STATUS, STATE_NEW, STATUS_DNAT = 0, 2, 1 << 3, 1 << 5
+STATE_ESTABLISHED_OR_RELATED = 1 << 1 | 1 << 2
 ADDRESS_PLACES = {"ip": {Field.SOURCE: 12, Field.DESTINATION: 16}, "ip6": {Field.SOURCE: 8, Field.DESTINATION: 24}}
 FAMILY_NUMBERS = {"ip": 2, "ip6": 10}
 DESTINATION_PORT = 2  # its place in the transport header
@@ -235,6 +239,12 @@ def _in_set(statement: InSet, family: str) -> Iterator[bytes]:
     yield _lookup(statement.name)
 
 
+def _port_between(statement: PortBetween, family: str) -> Iterator[bytes]:
+    yield _payload(FIRST, TRANSPORT_HEADER, DESTINATION_PORT, 2)
+    yield _compare(AT_LEAST, PORT.pack(statement.first)[:2])
+    yield _compare(AT_MOST, PORT.pack(statement.last)[:2])
+
+
 def _is_local(statement: IsLocal, family: str) -> Iterator[bytes]:
     of = OF_SOURCE if statement.field is Field.SOURCE else OF_DESTINATION
     yield _expression("fib", number(1, FIRST), number(2, ADDRESS_TYPE), number(3, of))
@@ -287,9 +297,11 @@ def _reject(family: str) -> bytes:
 
 _PACKERS: dict[type, Callable[[Any, str], Iterator[bytes]]] = {
     NewConnection: lambda s, f: _has_bit(_conntrack(CT_STATE), STATE_NEW),
+    Established: lambda s, f: _has_bit(_conntrack(CT_STATE), STATE_ESTABLISHED_OR_RELATED),
     Translated: lambda s, f: _has_bit(_conntrack(CT_STATUS), STATUS_DNAT),
     Is: _is,
     InSet: _in_set,
+    PortBetween: _port_between,
     IsLocal: _is_local,
     LacksMark: _lacks_mark,
     SetMark: lambda s, f: _change_mark(ALL ^ s.mark, s.mark),
@@ -298,6 +310,7 @@ _PACKERS: dict[type, Callable[[Any, str], Iterator[bytes]]] = {
     Goto: lambda s, f: iter((_verdict(f"goto {s.chain}"),)),
     Jump: lambda s, f: iter((_verdict(f"jump {s.chain}"),)),
     Return: lambda s, f: iter((_verdict("return"),)),
+    Accept: lambda s, f: iter((_verdict("accept"),)),
     Drop: lambda s, f: iter((_verdict("drop"),)),
     Reject: lambda s, f: iter((_reject(f),)),
     Masquerade: lambda s, f: iter((_expression("masq", number(1, RANDOM_FULLY)),)),

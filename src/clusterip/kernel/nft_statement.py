@@ -23,6 +23,14 @@ class NewConnection:
 
 
 @dataclass(frozen=True, slots=True)
+class Established:
+    """A packet of a connection that was let through before, or about one."""
+
+    def render(self, family: str) -> str:
+        return "ct state established,related"
+
+
+@dataclass(frozen=True, slots=True)
 class Translated:
     """The connection's destination was rewritten."""
 
@@ -52,6 +60,17 @@ class InSet:
 
     def render(self, family: str) -> str:
         return f"{concatenated(self.fields, family)} @{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class PortBetween:
+    """The destination port is one of these, both ends included; needs a rule that first matches the protocol."""
+
+    first: int
+    last: int
+
+    def render(self, family: str) -> str:
+        return f"th dport {self.first}-{self.last}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +153,14 @@ class Return:
 
 
 @dataclass(frozen=True, slots=True)
+class Accept:
+    """Done with this base chain; those that follow it still look."""
+
+    def render(self, family: str) -> str:
+        return "accept"
+
+
+@dataclass(frozen=True, slots=True)
 class Drop:
     """No answer."""
 
@@ -206,6 +233,7 @@ class Remember:
 
 
 Statement: TypeAlias = (
-    NewConnection | Translated | Is | InSet | IsLocal | LacksMark | SetMark | FlipMark | Dispatch
-    | Goto | Jump | Return | Drop | Reject | Masquerade | TranslateByMap | Translate | Spread | Remember
+    NewConnection | Established | Translated | Is | InSet | PortBetween | IsLocal | LacksMark | SetMark | FlipMark
+    | Dispatch | Goto | Jump | Return | Accept | Drop | Reject | Masquerade | TranslateByMap | Translate | Spread
+    | Remember
 )  # fmt: skip

@@ -17,8 +17,10 @@ from typing import TypeAlias
 from clusterip.kernel.nft import Chain, Element, State, chain_key, element_key, split_all
 from clusterip.kernel.nft_field import KINDS, NUMBER, PORT, Field
 from clusterip.kernel.nft_statement import (
+    Accept,
     Dispatch,
     Drop,
+    Established,
     FlipMark,
     Goto,
     InSet,
@@ -28,6 +30,7 @@ from clusterip.kernel.nft_statement import (
     LacksMark,
     Masquerade,
     NewConnection,
+    PortBetween,
     Reject,
     Remember,
     Return,
@@ -78,7 +81,7 @@ class _End(Exception):
 
 
 class _Accepted(Exception):
-    """A translation accepts: the base chain is done."""
+    """Accepted, as by a translation: the base chain is done."""
 
 
 def endings(
@@ -198,6 +201,8 @@ class _Walk:
         verdict, _, chain = str(element.value).partition(" ")
         if verdict == "drop":
             raise _End(Fate.DROPPED)
+        if verdict == "accept":
+            raise _Accepted
         return self._goto(chain)
 
     def _step(self, statement: Statement) -> bool:
@@ -206,6 +211,10 @@ class _Walk:
         match statement:
             case NewConnection():
                 return True
+            case Established():
+                return False
+            case PortBetween(first, last):
+                return first <= packet.port <= last
             case Translated():
                 return packet.translated
             case Is(field, value, negate):
@@ -229,6 +238,8 @@ class _Walk:
     def _end(self, statement: Statement) -> bool:
         """Statements after which nothing of the same hook point sees the packet; translation ends a nat chain."""
         match statement:
+            case Accept():
+                raise _Accepted
             case Drop():
                 raise _End(Fate.DROPPED)
             case Reject():

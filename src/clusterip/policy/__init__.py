@@ -1,0 +1,1 @@
+"""NetworkPolicy -> packets: who may speak with the pods of one node."""
