@@ -38,6 +38,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--pod-cidr", metavar="CIDR", required=True, help="the range of this node's pods, or two: IPv4,IPv6"
     )
+    parser.add_argument(
+        "--inside",
+        metavar="CIDR,...",
+        default="",
+        help="IPv4 networks that see pods' own addresses; others see the node's (default: all see the pods')",
+    )
     parser.add_argument("--cluster-dns", metavar="ADDRESS", action="append", default=[], help="repeatable")
     parser.add_argument("--cluster-domain", metavar="NAME", default="cluster.local")
     parser.add_argument("--root", metavar="DIR", type=Path, default=Path("/var/lib/clusterip"))
@@ -78,6 +84,10 @@ def _settings(args: argparse.Namespace) -> Settings:
     if (network_6 is None) != (not address_6):
         raise Failure("--pod-cidr and --node-ip: give both of them IPv6, or neither")
     try:
+        inside = tuple(IPv4Network(text) for text in args.inside.split(",") if text)
+    except ValueError as error:
+        raise Failure(f"--inside {args.inside}: {error}; give IPv4 networks like 10.244.0.0/16") from error
+    try:
         args.root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise Failure(
@@ -89,6 +99,7 @@ def _settings(args: argparse.Namespace) -> Settings:
         pod_cidr=network,
         node_ip_6=address_6,
         pod_cidr_6=network_6,
+        inside=inside,
         root=args.root,
         run=args.run_dir,
         log_root=args.log_root,

@@ -132,13 +132,19 @@ def guest(folder: Folder, machine: Machine) -> Part:
     )
 
 
-def node_agent(folder: Folder, config: Config, machine: Machine) -> Part:
+def _inside(config: Config, topology: Topology) -> str:
+    """Whom pods meet with their own addresses: each other, and the cluster's machines."""
+    return ",".join((config.pod_cidr, *(f"{machine.ip}/32" for machine in (topology.control, *topology.nodes))))
+
+
+def node_agent(folder: Folder, config: Config, topology: Topology, machine: Machine) -> Part:
     argv = (
         "node",
         f"--kubeconfig={NODE_KUBECONFIG}",
         f"--name={machine.name}",
         f"--node-ip={machine.ips}",
         f"--pod-cidr={machine.pod_cidrs}",
+        f"--inside={_inside(config, topology)}",
         f"--cluster-dns={config.dns_address}",
         f"--cluster-domain={config.domain}",
         f"--root={NODE_ROOT}",
@@ -161,6 +167,6 @@ def node_agent(folder: Folder, config: Config, machine: Machine) -> Part:
 
 def parts(folder: Folder, config: Config, topology: Topology) -> list[Part]:
     """Everything to keep running."""
-    agents = (node_agent(folder, config, machine) for machine in topology.nodes)
+    agents = (node_agent(folder, config, topology, machine) for machine in topology.nodes)
     guests = (guest(folder, machine) for machine in topology.nodes if machine.kind == UML)
     return [api_server(folder, config, topology), resolver(folder, config), controllers(folder), *guests, *agents]

@@ -23,6 +23,7 @@ from clusterip.client.rest import Client
 from clusterip.clock import Clock
 from clusterip.node import record, registration
 from clusterip.node.environment import ServiceView, parse_service
+from clusterip.node.hostports import HostPorts
 from clusterip.node.images import ImageStore
 from clusterip.node.ipam import choose
 from clusterip.node.keeper import Keeper
@@ -67,6 +68,7 @@ class Agent:
         async with asyncio.TaskGroup() as group:
             sources = Sources(client, group)
             drain = StrictDrain(client, group, self._clock) if settings.strict_drain else None
+            host_ports = None if settings.gate else HostPorts(settings.pod_cidr, settings.inside)
             tools = Tools(
                 settings=settings,
                 clock=self._clock,
@@ -82,9 +84,12 @@ class Agent:
                 capabilities=own_capabilities(),
                 memory_bytes=machine.memory_bytes,
                 strict_drain=drain,
+                host_ports=host_ports,
             )
             parts = {"events": events, "services": services, "pods": pods, "node": registrar}
             running = [group.create_task(part.run(), name=name) for name, part in parts.items()]  # type: ignore[attr-defined]
+            if host_ports is not None:
+                running.append(group.create_task(host_ports.run(), name="host ports"))
             running.append(group.create_task(self._follow(tools, pods, group), name="follow"))
             await stop.wait()
             for task in [*running, *self._tasks.values()]:

@@ -230,6 +230,21 @@ while :; do
 done
 """
 
+# Debian builds busybox without it.
+PRINTENV = File(
+    "usr/bin/printenv",
+    """\
+#!/bin/sh
+[ $# -gt 0 ] || exec env
+status=0
+for name; do
+    env | grep "^$name=" | cut -d= -f2- | grep . || status=1
+done
+exit $status
+""",
+    0o755,
+)
+
 NGINX = Entry(
     name="docker.io/library/nginx",
     also_known_as=("registry.k8s.io/e2e-test-images/nginx",),
@@ -269,6 +284,7 @@ BUSYBOX = Entry(
     packages=("busybox-static",),
     versioned_by="busybox-static",
     config=ImageConfig(cmd=("sh",), env=(PATH,)),
+    files=(PRINTENV,),
     folders=(Folder("var/www"),),
     applets=True,
 )
@@ -278,6 +294,7 @@ ALPINE = Entry(
     packages=("busybox-static",),
     versioned_by="busybox-static",
     config=ImageConfig(cmd=("/bin/sh",), env=(PATH,)),
+    files=(PRINTENV,),
     applets=True,
 )
 
@@ -290,7 +307,7 @@ CURL = Entry(
         entrypoint=("/entrypoint.sh",), cmd=("curl",), env=(PATH,), user="curl_user", working_dir="/home/curl_user"
     ),
     users=(User("curl_user", 100, 101, "/home/curl_user", "/bin/sh", group="curl_group"),),
-    files=(File("entrypoint.sh", CURL_ENTRYPOINT, 0o755),),
+    files=(File("entrypoint.sh", CURL_ENTRYPOINT, 0o755), PRINTENV),
     folders=(Folder("home/curl_user", 0o755, 100, 101),),
     applets=True,
 )

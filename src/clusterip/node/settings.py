@@ -18,6 +18,7 @@ from clusterip.clock import Clock
 from clusterip.kernel.cgroup import Cgroups
 from clusterip.kernel.gate import Gate
 from clusterip.node.environment import ServiceView
+from clusterip.node.hostports import HostPorts
 from clusterip.node.images import ImageStore
 from clusterip.node.ipam import partner
 from clusterip.node.runtime import Runtime
@@ -34,6 +35,7 @@ class Settings:
     pod_cidr: IPv4Network
     node_ip_6: str = ""
     pod_cidr_6: IPv6Network | None = None
+    inside: tuple[IPv4Network, ...] = ()  # whom pods meet with their own addresses; empty: everybody
     root: Path
     log_root: Path = Path("/var/log/pods")
     run: Path = Path("/run/clusterip")
@@ -83,6 +85,7 @@ class Tools:
     capabilities: frozenset[str] = frozenset()
     memory_bytes: int = 0
     strict_drain: StrictDrain | None = None
+    host_ports: HostPorts | None = None  # None: not to be had in a guest's network
     starts: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(8))
 
     def pod_cgroup(self, uid: str) -> str:

@@ -139,6 +139,7 @@ class PodWorker:
         if self.record.sandbox and not self._preparation.sandbox_stands(self.pod):
             self.record = msgspec.structs.replace(self.record, sandbox=False)
         self._place = place
+        self._open_ports()
         self._keep_new()
 
     def _keep_new(self) -> None:
@@ -241,6 +242,7 @@ class PodWorker:
             if not isinstance(outcomes[0], BaseException):
                 self.record = outcomes[0]
                 self._save()
+                self._open_ports()
             for outcome in outcomes:
                 if isinstance(outcome, BaseException):
                     raise outcome
@@ -253,6 +255,11 @@ class PodWorker:
         except (OSError, TimeoutError, ApiError, Unreachable, ValueError) as error:
             self._say(WARNING, "FailedCreatePodSandBox", f"Failed to create pod sandbox: {_words(error)}")
             self._retry_later()
+
+    def _open_ports(self) -> None:
+        """The pod's ports on the node lead to it from now on."""
+        if self.tools.host_ports is not None:
+            self.tools.host_ports.put(self.pod, self.address if self.record.sandbox else "")
 
     def _beside(self, name: str) -> int:
         """The first process of the container that an ephemeral one is to look at."""
@@ -307,6 +314,7 @@ class PodWorker:
                 await keeper.release(keeper.newest)
         await asyncio.to_thread(self._preparation.remove_sandbox, self.record)
         self.record = msgspec.structs.replace(self.record, sandbox=False, released=True)
+        self._open_ports()
         self._prepared = False
         self._save()
 
