@@ -45,3 +45,8 @@ def test_what_is_missing_is_said_and_the_rest_goes_on(tmp_path: Path) -> None:
 def test_a_command_is_repeated_while_its_time_lasts(tmp_path: Path) -> None:
     failures, _ = play(tmp_path, "@ 5s\n$ echo x >> n; wc -l < n\n| 3\n")
     assert not failures
+
+
+def test_a_value_of_the_lesson_is_found_among_different_lines_too(tmp_path: Path) -> None:
+    failures, _ = play(tmp_path, "let 10.1.1.1 = echo 10.9.9.9\n$ echo from 10.1.1.1\n& 1 different from 10.1.1.1\n")
+    assert not failures

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from e2e.resolver import resolver
+
 
 @dataclass(frozen=True)
 class Cluster:
@@ -52,12 +54,19 @@ class Cluster:
 
 
 @pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def world() -> Iterator[str]:
+    """Who answers about names beyond the cluster."""
+    with resolver() as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory, world: str) -> Iterator[Cluster]:
     """Three nodes, up."""
     if os.geteuid() != 0:
         pytest.skip("a cluster needs root here")
     cluster = Cluster(f"e2e-{os.getpid()}", tmp_path_factory.mktemp("clusterip-home"))
-    cluster.clusterip("up", "--name", cluster.name)
+    cluster.clusterip("up", "--name", cluster.name, "--resolver", world)
     try:
         yield cluster
     finally:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,13 +19,13 @@ if TYPE_CHECKING:
     from e2e.conftest import Cluster
 
 pytestmark = [pytest.mark.cluster, pytest.mark.kubectl]
+EXAMPLES = Path(__file__).parents[2] / "examples"
 OWN = sorted((Path(__file__).parent / "transcripts").glob("*.txt"))
 
 
 def play(text: str, cluster: Cluster, folder: Path) -> list[str]:
     environment = shell_environment(folder, cluster.kubeconfig)
-    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
-    environment |= {"CLUSTERIP_HOME": str(cluster.home), "CLUSTERIP_NAME": cluster.name}
+    environment |= {"CLUSTERIP_HOME": str(cluster.home), "CLUSTERIP_NAME": cluster.name, "EXAMPLES": str(EXAMPLES)}
     outcome = Player(folder, {**os.environ, **environment}, print).play(parse(text))
     assert outcome.commands
     return outcome.failures

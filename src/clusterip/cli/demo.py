@@ -1,9 +1,10 @@
-"""`clusterip demo`: the ClusterIP lesson on the running cluster, with a real kubectl, printed as it happens."""
+"""`clusterip demo`: a lesson on the running cluster, with a real kubectl, printed as it happens."""
 
 from __future__ import annotations
 
 import argparse
 import os
+import sys
 import tempfile
 from importlib.resources import files
 from pathlib import Path
@@ -15,7 +16,7 @@ from clusterip.cluster.kubectl import kubectl_path
 from clusterip.cluster.state import default_name, running_cluster
 from clusterip.failure import Failure
 
-DESCRIPTION = "Play the ClusterIP lesson on the running cluster; its pods and Services stay for you to look at."
+DESCRIPTION = "Play a lesson on the running cluster; its pods and Services stay for you to look at."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,6 +31,7 @@ def run(args: argparse.Namespace) -> int:
     transcript = parse(lesson_text(args.lesson))
     with tempfile.TemporaryDirectory(prefix="clusterip-demo-") as folder:
         environment = shell_environment(Path(folder), running_cluster(args.name).kubeconfig)
+        environment["CLUSTERIP_NAME"] = args.name
         outcome = Player(Path(folder), environment, print_flushed, clock).play(transcript)
     seconds = clock.monotonic() - started
     print_flushed(f"\n{outcome.commands} commands of the lesson, {len(outcome.failures)} differences, {seconds:.1f} s.")
@@ -52,14 +54,14 @@ def lesson_text(name: str) -> str:
 
 
 def shell_environment(folder: Path, kubeconfig: Path) -> dict[str, str]:
-    """What a lesson's shell has beyond ours: kubectl by name and the cluster's administrator."""
+    """What a lesson's shell has beyond ours: kubectl and clusterip by name, and the cluster's administrator."""
     programs = folder / ".bin"
     programs.mkdir(exist_ok=True)
     link = programs / "kubectl"
     link.unlink(missing_ok=True)
     link.symlink_to(kubectl_path())
     return {
-        "PATH": f"{programs}:{os.environ.get('PATH', '/usr/sbin:/usr/bin:/sbin:/bin')}",
+        "PATH": f"{programs}:{Path(sys.executable).parent}:{os.environ.get('PATH', '/usr/sbin:/usr/bin:/sbin:/bin')}",
         "KUBECONFIG": str(kubeconfig),
     }
 

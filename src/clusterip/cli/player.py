@@ -82,7 +82,11 @@ class Player:
 
     def _missing(self, expect: Expectation, output: str) -> list[str]:
         """What the output lacks, with the lesson's values replaced by those of this run."""
-        filled = Expectation([*map(self._filled, expect.lines)], [*map(self._filled, expect.absent)], expect.different)
+        filled = Expectation(
+            [*map(self._filled, expect.lines)],
+            [*map(self._filled, expect.absent)],
+            [(count, self._filled(line)) for count, line in expect.different],
+        )
         return filled.missing(output)
 
     def _command(self, step: Command) -> list[str]:
