@@ -168,6 +168,7 @@ GLOBAL: Final[tuple[tuple[str, tuple[str, ...], str, Callable[..., Any]], ...]] 
     ("url", (S,), S, _url),
     ("isIP", (S,), "BOOL", _is(_ip)),
     ("ip", (S,), S, _ip),
+    ("jsonpatch.escapeKey", (S,), S, lambda text: text.replace("~", "~0").replace("/", "~1")),
     ("ip.isCanonical", (S,), "BOOL", lambda text: _ip(text) == text),
     ("isCIDR", (S,), "BOOL", _is(_cidr)),
     ("cidr", (S,), S, _cidr),

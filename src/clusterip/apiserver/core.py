@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from random import Random  # noqa: TID251 - the type only: randomness is a parameter
 
     from clusterip.apiserver.holdings import Holdings
+    from clusterip.apiserver.mutatingpolicies import Mutations
     from clusterip.apiserver.relay import NodeDialer
     from clusterip.apiserver.tokens import Signer
     from clusterip.apiserver.validatingpolicies import Policies
@@ -63,6 +64,7 @@ class Core:
     dialer: NodeDialer | None = None
     webhooks: Webhooks | None = None
     policies: Policies | None = None
+    mutations: Mutations | None = None
     authority: bytes = b""
     """The certificate of the cluster's authority."""
     known_by_token: Callable[[str], User | None] = lambda token: None

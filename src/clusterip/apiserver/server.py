@@ -27,6 +27,7 @@ from clusterip.apiserver.core import Core, Settings
 from clusterip.apiserver.customresources import CustomResources
 from clusterip.apiserver.flowupkeep import FlowUpkeep
 from clusterip.apiserver.holdings import Holdings
+from clusterip.apiserver.mutatingpolicies import Mutations
 from clusterip.apiserver.nodeauthorizer import NodeAuthorizer
 from clusterip.apiserver.rbac import RbacAuthorizer
 from clusterip.apiserver.registry import Registry
@@ -141,6 +142,7 @@ class ApiServer:
             NodeDialer(client_context(self.identity.authority.certificate, self._node_client())),
             Webhooks(registry, chance),
             Policies(registry),
+            Mutations(registry),
             self.identity.authority.certificate,
         )
         tokens = {self.identity.token: ADMINISTRATOR, **self.users}

@@ -93,7 +93,7 @@ class Policies:
         if not policies or core.webhooks is None or call.user.name == OWN_USER or not cel.is_available():
             return
         with deciding(lambda question: decision(core, call, question)):
-            _Validation(core, call, Round(core, core.webhooks, call, operation, new, old, name)).run(policies)
+            Validation(core, call, Round(core, core.webhooks, call, operation, new, old, name)).run(policies)
 
 
 def _policies(policies: list[Tree], bindings: list[Tree]) -> Iterator[Policy]:
@@ -112,7 +112,7 @@ def _constraint(tree: Tree | None) -> Constraint | None:
     return constraint(tree) if tree is not None else None
 
 
-class _Validation:
+class Validation:
     """One request before all policies."""
 
     def __init__(self, core: Core, call: Call, asked: Round) -> None:

@@ -78,10 +78,11 @@ class Answer:
 
 
 def mutate(core: Core, call: Call, operation: str, new: Tree | None, old: Tree | None, name: str = "") -> bool:
-    """Let the mutating webhooks change the object, in place; whether they were asked."""
+    """Let the mutating policies and webhooks change the object, in place; whether they did, or were asked."""
+    changed = core.mutations is not None and core.mutations.mutate(core, call, operation, new, old, name)
     answer = _consult(core, call, MUTATING, operation, new, old, name)
     if answer is None:
-        return False
+        return changed
     if new is not None and answer.new is not None:
         new.clear()
         new.update(copied(answer.new))
@@ -238,14 +239,18 @@ class Round:
         if self.new is None:
             why = f"admission webhook {quoted(hook.name)} attempted to modify the object"
             raise ApiError.internal(f"{why}, which is not supported for this operation")
-        before = self.new
         try:
-            made = patches.json_patch(self._as(where, before) or before, found.patch)
+            return self.replace(where, lambda tree: patches.json_patch(tree, found.patch))
         except Pending:
             raise
         except ApiError as error:
             raise ApiError.internal(error.message) from None
-        self.new = self._decoded(self._back(where, made))
+
+    def replace(self, where: Where, change: Callable[[Tree], Tree]) -> bool:
+        """The new object changed in the version that somebody sees it in; whether it is another one now."""
+        before = self.new
+        assert before is not None
+        self.new = self._decoded(self._back(where, change(self._as(where, before) or before)))
         return self.new != before
 
     def _decoded(self, tree: Tree) -> Tree:
@@ -342,6 +347,10 @@ class Round:
         new, old = self._as(where, self.new), self._as(where, self.old)
         request: Tree = review("", self._request(), self._kind(where), new, old, "v1")["request"]
         return {**request, "object": new, "oldObject": old}
+
+    def schema_of(self, where: Where) -> str:
+        """The structure of the object in a version."""
+        return self._equivalents.get(where, self._served).resource.schema
 
     def _request(self) -> Asked:
         call = self.call

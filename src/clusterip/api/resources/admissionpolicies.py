@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from clusterip.api import cel, cel_policies, names
+from clusterip.api import cel, cel_mutations, cel_policies, names
 from clusterip.api.checks import each, label_selector, reasons
 from clusterip.api.errors import FieldError, duplicate, forbidden, invalid, not_supported, required
 from clusterip.api.meta import Tree
@@ -163,8 +163,15 @@ def _mutation(path: str, mutation: Tree) -> list[FieldError]:
     patch = mutation.get(field)
     if patch is None:
         return [required(f"{path}.{field}", f"must be specified when patchType is {kind}")]
-    if not (patch.get("expression") or "").strip():
+    text = patch.get("expression") or ""
+    if not text.strip():
         return [required(f"{path}.{field}.expression", "expression is not specified")]
+    if not cel.is_available():
+        return []
+    try:
+        cel_mutations.compiled(text)
+    except cel.CelError as error:
+        return [invalid(f"{path}.{field}.expression", text, str(error))]
     return []
 
 
