@@ -76,6 +76,13 @@ def test_an_orphaning_owner_goes_when_nobody_names_it():
     assert (write.name, write.patch["metadata"]["finalizers"]) == ("a", None)
 
 
+def test_a_circle_is_opened():
+    waits = item("c", owners=[("b", True)], finalizers=[FOREGROUND], deleted=True)
+    patch, delete = look(item("b", owners=[("a", True)]), [waits], a="WAITING")
+    assert [owner["blockOwnerDeletion"] for owner in patch.patch["metadata"]["ownerReferences"]] == [False]
+    assert (delete.name, delete.propagation) == ("b", "Foreground")
+
+
 def test_pods_of_a_namespace_go_before_what_they_need():
     now = datetime(2026, 1, 2, tzinfo=UTC)
     going = msgspec.convert({"metadata": {"name": "x", "deletionTimestamp": "2026-01-01T00:00:00Z"}}, Namespace)

@@ -4,6 +4,7 @@ Stage: plan.  In: one object's metadata, what is known of its owners, its depend
 Rules: pure; an owner is gone only when its uid is, and its name may live on.
   background: the owner is gone, then what it alone owned goes
   foreground: the owner waits (finalizer foregroundDeletion) for the dependents that block it
+              (in a circle somebody stops blocking)
   orphan:     the owner waits (finalizer orphan) until no dependent names it any more
 Truth: Kubernetes documentation "Garbage Collection", kube-controller-manager's garbage collector.
 """
@@ -50,7 +51,7 @@ def reconcile(item: Item, dependents: Sequence[Item], fate: Callable[[Owner], Fa
         return NOTHING
     if not meta.owner_references:
         return NOTHING
-    return Outcome(tuple(_owned(item, bool(dependents), fate)))
+    return Outcome(tuple(_owned(item, dependents, fate)))
 
 
 def _foreground(item: Item, dependents: Iterable[Item]) -> Iterable[Write]:
@@ -74,7 +75,7 @@ def _orphan(item: Item, dependents: Iterable[Item]) -> Iterable[Write]:
         yield _without(item, ORPHAN)  # only now: a dependent that still names it would follow it
 
 
-def _owned(item: Item, has_dependents: bool, fate: Callable[[Owner], Fate]) -> Iterable[Write]:
+def _owned(item: Item, dependents: Sequence[Item], fate: Callable[[Owner], Fate]) -> Iterable[Write]:
     meta = item.metadata
     fates = {owner.uid: fate(owner) for owner in meta.owner_references}
     lost = {uid for uid, found in fates.items() if found is not Fate.PRESENT}
@@ -83,9 +84,23 @@ def _owned(item: Item, has_dependents: bool, fate: Callable[[Owner], Fate]) -> I
     if len(lost) < len(fates):
         yield _disowned(item, lost)  # another owner still wants it
         return
-    waited_for = Fate.WAITING in fates.values()
-    propagation = _propagation(meta, foreground=waited_for and has_dependents)
+    waited_for = Fate.WAITING in fates.values() and bool(dependents)
+    if waited_for and any(_waits(dependent) for dependent in dependents):
+        yield from _unblocked(item)  # each might wait for the other for ever
+    propagation = _propagation(meta, foreground=waited_for)
     yield Delete(item.ref, meta.namespace, meta.name, uid=meta.uid, propagation=propagation)
+
+
+def _waits(item: Item) -> bool:
+    return item.metadata.is_terminating and FOREGROUND in item.metadata.finalizers
+
+
+def _unblocked(item: Item) -> Iterable[Write]:
+    owners = item.metadata.owner_references
+    if any(owner.block_owner_deletion for owner in owners):
+        yield _patch(
+            item, {"ownerReferences": [{**owner_tree(owner), "blockOwnerDeletion": False} for owner in owners]}
+        )
 
 
 def _propagation(meta: Meta, *, foreground: bool) -> str:
