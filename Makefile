@@ -8,7 +8,7 @@ PIP_VERSION := 26.3
 APT_UML := user-mode-linux kmod ipvsadm ipset iptables iproute2
 # commands that clusterip runs -> the Debian packages that bring them
 APT_RUN := python3.11 python3.11-venv runc conmon nftables ca-certificates
-APT_TEST := busybox-static iproute2 curl etcd-server $(APT_UML)
+APT_TEST := busybox-static iproute2 curl bind9-dnsutils haproxy etcd-server $(APT_UML)
 APT_BENCH := wrk dnsperf gcc libc6-dev libssl-dev etcd-server
 ONLY ?=
 
@@ -55,6 +55,7 @@ test: $(VENV)/.developing  ## everything that can run here: pure tests, kernel t
 	$(BIN)/pytest -m cluster
 
 lessons: $(VENV)/.developing  ## the lessons' commands with a real kubectl, printed like documentation
+	@$(MAKE) --no-print-directory system APT_EXTRA="$(APT_TEST)"
 	$(BIN)/clusterip image build
 	$(BIN)/pytest -s -m kubectl tests/e2e
 
