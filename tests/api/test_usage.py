@@ -33,6 +33,17 @@ def test_usage(group, plural, tree, wanted):
     assert usage(group, plural, tree) == {name: Decimal(size) for name, size in wanted.items()}
 
 
+def test_extended_resources_huge_pages_and_classes():
+    requests = {"example.com/gpu": "3", "hugepages-2Mi": "4Mi", "cpu": "1"}
+    found = usage("", "pods", {"spec": {"containers": [{"resources": {"requests": requests}}]}})
+    assert found["requests.example.com/gpu"] == 3
+    assert found["hugepages-2Mi"] == found["requests.hugepages-2Mi"] == 4 * 1024**2
+    spec = {"storageClassName": "gold", "resources": {"requests": {"storage": "1Gi"}}}
+    found = usage("", "persistentvolumeclaims", {"spec": spec})
+    assert found["gold.storageclass.storage.k8s.io/requests.storage"] == 1024**3
+    assert found["gold.storageclass.storage.k8s.io/persistentvolumeclaims"] == 1
+
+
 def test_names():
     assert qualified("", "pods") == "pods"
     assert qualified("apps", "deployments") == "deployments.apps"

@@ -250,3 +250,19 @@ async def until_there(c, ref, name):
         async for kind, tree in c.client.watch(ref, "x", resource_version=listed["metadata"]["resourceVersion"]):
             if kind == "ADDED" and tree["metadata"]["name"] == name:
                 return
+
+
+def test_a_pod_that_is_held_keeps_what_it_needs():
+    async def scenario(c):
+        await c.namespace("x")
+        await c.client.create(CONFIG_MAPS, config_map("kept"), "x")
+        held = pod("held")
+        held["metadata"] |= {"namespace": "x", "finalizers": ["example.org/hold"]}
+        await c.create(held)
+        await c.client.delete(NAMESPACES, "x")
+        await c.until(lambda: c.one(NAMESPACES, "x")["status"].get("conditions"))
+        assert (await c.client.get(CONFIG_MAPS, "kept", "x"))["metadata"]["name"] == "kept"
+        await c.client.patch(PODS, "held", "x", {"metadata": {"finalizers": None}})
+        await c.until(lambda: c.one(NAMESPACES, "x") is None)
+
+    running(scenario)

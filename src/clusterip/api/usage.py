@@ -17,6 +17,8 @@ Usage: TypeAlias = dict[str, Decimal]
 
 ONE, NOTHING = Decimal(1), Decimal(0)
 PLAIN = frozenset({"configmaps", "replicationcontrollers", "resourcequotas", "secrets"})
+HUGE = "hugepages-"
+OF_CLASS = ".storageclass.storage.k8s.io/"
 AMOUNTS = ("cpu", "ephemeral-storage", "memory")
 ENDED = ("Failed", "Succeeded")
 
@@ -51,6 +53,11 @@ def _of_pod(pod: Tree) -> Usage:
             found[name] = found[f"requests.{name}"] = requests[name]
         if name in limits:
             found[f"limits.{name}"] = limits[name]
+    for name in requests:
+        if name.startswith(HUGE) or "/" in name:  # an extended resource
+            found[f"requests.{name}"] = requests[name]
+        if name.startswith(HUGE):
+            found[name] = requests[name]
     return found
 
 
@@ -69,7 +76,9 @@ def _of_service(service: Tree) -> Usage:
 
 def _of_claim(claim: Tree) -> Usage:
     size = at(claim, "spec", "resources", "requests", "storage")
-    return {"persistentvolumeclaims": ONE, **({"requests.storage": amount(size)} if size is not None else {})}
+    found = {"persistentvolumeclaims": ONE, **({"requests.storage": amount(size)} if size is not None else {})}
+    own = at(claim, "spec", "storageClassName")
+    return found | ({f"{own}{OF_CLASS}{name}": value for name, value in found.items()} if own else {})
 
 
 # --- what a quota is for ---------------------------------------------------------------------------------------------

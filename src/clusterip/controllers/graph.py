@@ -141,9 +141,9 @@ class Graph:
         assert item is not None
         if new is None:
             self._forget(item.metadata.uid)
+        if new is None or new.metadata.is_terminating:
             if ref.namespaced:
                 self._namespace_changed(key[0])
-        if new is None or new.metadata.is_terminating:
             self._wake_dependents(item.metadata.uid)
         for owner in (*(old.metadata.owner_references if old else ()), *item.metadata.owner_references):
             self._wake_owner(key[0], owner)
