@@ -14,6 +14,7 @@ from controllers.cluster import (
     ENDPOINTS,
     EVENTS,
     NAMESPACES,
+    PODS,
     REPLICA_SETS,
     SERVICES,
     cluster,
