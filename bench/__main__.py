@@ -8,7 +8,7 @@ import json
 import sys
 from pathlib import Path
 
-from bench import api, cluster, dns, loadbalancer, proxy, watch
+from bench import api, cluster, dns, loadbalancer, policy, proxy, watch
 from bench.figure import Figure, table
 
 BENCHES = {
@@ -18,6 +18,7 @@ BENCHES = {
     "ready": cluster.ready,
     "loadbalancer": loadbalancer.loadbalancer,
     "proxy": proxy.proxy,
+    "policy": policy.policy,
     "api": api.api,
     "dns": dns.dns,
     "watch": watch.watch,

@@ -10,6 +10,7 @@ from clusterip.cluster.config import (
     Config,
     parse_dual_stack,
     parse_name,
+    parse_network_policy,
     parse_node_kind,
     parse_nodes,
     parse_proxy_mode,
@@ -137,3 +138,9 @@ def test_a_second_family_repeats_the_first() -> None:
     assert {m.address_6 for m in topology(Config()).machines} == {None}
     with pytest.raises(Failure, match="uml have IPv4 only"):
         parse_dual_stack(True, "uml")
+
+
+def test_guests_have_no_policies() -> None:
+    assert parse_network_policy(True)
+    with pytest.raises(Failure, match="without nftables"):
+        parse_network_policy(True, "uml")

@@ -145,11 +145,14 @@ def test_tables_do_what_the_plan_decides_now_and_after_every_change(data: st.Dat
         before = {version: compiler.compile(collector.picture()) for version, compiler in compilers.items()}
         _change(data, collector, all_pods, trees)
         check(compilers, collector.picture(), asked)
+        named = {version: compiler.changed for version, compiler in compilers.items()}
         for version, family in ((4, "ip"), (6, "ip6")):
             now = compilers[version].compile(collector.picture())
             at_once = flat(Compiler(family).compile(collector.picture()))
             assert flat(now) == at_once
             assert patched(flat(before[version]), diff_parts(before[version], now)) == at_once
+            moved = {name for name in (*before[version], *now) if before[version].get(name) is not now.get(name)}
+            assert moved <= named[version]
 
 
 def _change(data: st.DataObject, collector: Collector, all_pods: dict[str, Tree], trees: dict[str, Tree]) -> None:

@@ -52,6 +52,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="IPv6 beside IPv4: nodes and pods have both, Services may ask for both",
     )
     parser.add_argument(
+        "--network-policy",
+        action="store_true",
+        help="NetworkPolicies are enforced: an agent on every node, and no pod speaks before it is known there",
+    )
+    parser.add_argument(
         "--store",
         default="sqlite",
         metavar="KIND",
@@ -88,6 +93,7 @@ def run(args: argparse.Namespace) -> int:
         strict_drain=args.strict_drain,
         resolver=choices.parse_resolver(args.resolver),
         dual_stack=choices.parse_dual_stack(args.dual_stack, kind),
+        network_policy=choices.parse_network_policy(args.network_policy, kind),
     )
     check(kind, config.proxy_mode)
     return _up(folder, config)

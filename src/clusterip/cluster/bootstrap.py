@@ -41,6 +41,7 @@ REFS: Mapping[str, ResourceRef] = {
         names.DEPLOYMENTS,
         names.ROLES,
         names.ROLE_BINDINGS,
+        names.CLUSTER_ROLES,
         names.CLUSTER_ROLE_BINDINGS,
         names.STORAGE_CLASSES,
     )

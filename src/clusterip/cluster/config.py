@@ -53,6 +53,7 @@ class Config:
     dns_address: str = "10.96.0.10"
     strict_drain: bool = False
     dual_stack: bool = False
+    network_policy: bool = False
     resolver: str = ASK_HOST  # who is asked about names of the world: the host's servers, nobody, or addresses
 
     @property
@@ -113,6 +114,13 @@ def parse_dual_stack(wanted: bool, kind: str = NAMESPACE) -> bool:
     """Guests route one family."""
     if wanted and kind != NAMESPACE:
         raise Failure(f"--dual-stack: nodes of kind {kind} have IPv4 only; leave out --node-kind")
+    return wanted
+
+
+def parse_network_policy(wanted: bool, kind: str = NAMESPACE) -> bool:
+    """Policies are nftables' work."""
+    if wanted and kind != NAMESPACE:
+        raise Failure(f"--network-policy: nodes of kind {kind} have a kernel without nftables; leave out --node-kind")
     return wanted
 
 

@@ -1,4 +1,4 @@
-"""The objects that a new cluster begins with: kube-proxy, cluster DNS, and what they need.
+"""The objects that a new cluster begins with: kube-proxy, cluster DNS, the policy agent, and what they need.
 
 Stage: plan.  In: `Config`.  Out: trees to create, in this order; a cluster that has them keeps its own.
 Rules: pure.  Names, labels and ports are kubeadm's, so that lessons and tools find them.
@@ -279,6 +279,50 @@ def kube_dns(config: Config) -> Tree:
     return {"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": spec}
 
 
+def network_policies() -> list[Tree]:
+    """The policy agent: one on every node, in the node's own network, as kube-proxy is."""
+    name, labels = "network-policies", {"k8s-app": "network-policies"}
+    api = {"KUBERNETES_SERVICE_HOST": str(CONTROL_ADDRESS.ip), "KUBERNETES_SERVICE_PORT": str(API_PORT)}
+    env: list[Tree] = [{"name": each, "value": value} for each, value in api.items()]
+    env.append({"name": "NODE_NAME", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "spec.nodeName"}}})
+    pod = {
+        "containers": [
+            {
+                "name": name,
+                "image": IMAGE,
+                "imagePullPolicy": "IfNotPresent",
+                "command": ["clusterip", "policy"],
+                "env": env,
+                "securityContext": {"privileged": True},
+            }
+        ],
+        "hostNetwork": True,
+        "nodeSelector": {"kubernetes.io/os": "linux"},
+        "priorityClassName": "system-node-critical",
+        "serviceAccountName": name,
+        "tolerations": [{"operator": "Exists"}],
+    }
+    spec = {
+        "selector": {"matchLabels": labels},
+        "template": {"metadata": {"labels": labels}, "spec": pod},
+        "updateStrategy": {"type": "RollingUpdate"},
+    }
+    reads = ["get", "list", "watch"]
+    rules = [
+        {"apiGroups": [""], "resources": ["nodes", "pods", "namespaces"], "verbs": reads},
+        {"apiGroups": ["networking.k8s.io"], "resources": ["networkpolicies"], "verbs": reads},
+        {"apiGroups": [""], "resources": ["events"], "verbs": ["create", "patch"]},
+    ]
+    role = f"clusterip:{name}"
+    subject = {"kind": "ServiceAccount", "name": name, "namespace": NAMESPACE}
+    return [
+        _account(name),
+        {"apiVersion": f"{RBAC}/v1", "kind": "ClusterRole", "metadata": {"name": role}, "rules": rules},
+        _bound("ClusterRoleBinding", {"name": role}, ("ClusterRole", role), subject),
+        {"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": _meta(name, **labels), "spec": spec},
+    ]
+
+
 def storage_class() -> Tree:
     """The class of claims that name none: a folder of the cluster's state that every node shows."""
     meta = {"name": "standard", "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}}
@@ -302,6 +346,7 @@ def manifests(config: Config) -> list[Tree]:
         kube_proxy_config(config),
         _config_map("coredns", {"Corefile": COREFILE.format(domain=config.domain)}),
         kube_dns(config),
+        *(network_policies() if config.network_policy else ()),
         kube_proxy(config),
         coredns(config),
     ]

@@ -56,7 +56,6 @@ class _News:
     relabelled: frozenset[str]
     touched: frozenset[str]  # namespaces whose policies changed
     needs: frozenset[Need]  # sets that are new, or gone
-    policies: Mapping[str, Mapping[ObjectKey, Policy]]
 
 
 class Compiler:
@@ -70,16 +69,19 @@ class Compiler:
         self._needs: dict[ObjectKey, frozenset[Need]] = {}
         self._by_scope: dict[Scope, dict[PodPeer, None]] = {}
         self._entries: dict[IPAddress, _Entry] = {}
+        self._policies: Mapping[str, Mapping[ObjectKey, Policy]] = {}
+        self.changed: set[Hashable] = set()  # names of the parts that the last picture changed
         self._profiles: Counter[tuple[Direction, Profile]] = Counter()
 
     def compile(self, picture: Picture) -> Mapping[Hashable, Mapping[Key, Value]]:
         """The parts now; the mapping is a new one each time something changed."""
         before, self._before = self._before or Picture(Node("")), picture
-        if before == picture:
+        self.changed = set()
+        if before is picture:
             return self._parts
         self._parts = dict(self._parts)
         if before.node != picture.node:
-            self._parts["base"] = base(self._family, picture.node.pod_networks)
+            self._have("base", base(self._family, picture.node.pod_networks))
         changed = _changed(before.policies, picture.policies)
         asked = self._take_policies(picture, changed)
         news = _News(
@@ -87,32 +89,46 @@ class Compiler:
             relabelled=frozenset(_changed(before.namespaces, picture.namespaces)),
             touched=frozenset(key.namespace for key in changed),
             needs=frozenset(asked),
-            policies=_by_namespace(picture.policies.values()),
         )
-        self._take_pods(picture, news)
+        if before.policies is not picture.policies:
+            self._policies = _by_namespace(picture.policies.values())
+        known = not (news.is_of_node or news.relabelled or news.touched or news.needs)
+        if known and picture.changed is not None and picture.since == before.revision:
+            self._take_pods(picture, news, picture.changed)
+        else:
+            self._take_pods(
+                picture, news, (*picture.pods, *(each for each in self._entries if each not in picture.pods))
+            )
         return self._parts
 
-    def _take_pods(self, picture: Picture, news: _News) -> None:
-        for address in [address for address in self._entries if address not in picture.pods]:
-            self._put(address, None)
-        for address, pod in picture.pods.items():
+    def _take_pods(self, picture: Picture, news: _News, addresses: Iterable[IPAddress]) -> None:
+        for address in addresses:
             if address.version == self._version:
-                entry = self._renewed(address, pod, picture, news)
+                pod = picture.pods.get(address)
+                entry = self._renewed(address, pod, picture, news) if pod else None
                 if entry is not self._entries.get(address) or news.needs:
                     self._put(address, entry)
+
+    def _have(self, name: Hashable, part: Part | None) -> None:
+        """Put a part in place, or take it out."""
+        self.changed.add(name)
+        if part is None:
+            self._parts.pop(name, None)
+        else:
+            self._parts[name] = part
 
     def _renewed(self, address: IPAddress, pod: Pod, picture: Picture, news: _News) -> _Entry:
         """An address's entry; the same one when nothing changed for it."""
         old, namespace = self._entries.get(address), pod.key.namespace
         if old is None or news.is_of_node or old.pod is not pod or namespace in news.relabelled:
-            return _Entry(pod, frozenset(self._peers(pod, picture)), _isolated(picture, pod, news))
+            return _Entry(pod, frozenset(self._peers(pod, picture)), _isolated(picture, pod, self._policies))
         peers, isolated = old.peers, old.isolated
         for need in news.needs:
             if isinstance(need, PodPeer):
                 is_one = need in self._needed and is_peer(need, pod, picture)
                 peers = peers | {need} if is_one else peers - {need} if need in peers else peers
         if namespace in news.touched:
-            isolated = _isolated(picture, pod, news)
+            isolated = _isolated(picture, pod, self._policies)
         return old if (peers, isolated) == (old.peers, old.isolated) else _Entry(pod, peers, isolated)
 
     # -- policies ------------------------------------------------------------------------------------------------------
@@ -122,9 +138,7 @@ class Compiler:
         asked: set[Need] = set()
         for key in changed:
             policy = picture.policies.get(key)
-            self._parts.pop(("policy", key), None)
-            if policy:
-                self._parts["policy", key] = policy_part(policy, self._family)
+            self._have(("policy", key), policy_part(policy, self._family) if policy else None)
             now = needs(policy) if policy else frozenset[Need]()
             was = self._needs.pop(key, frozenset())
             self._needs |= {key: now} if now else {}
@@ -138,9 +152,9 @@ class Compiler:
         name = ("set", need)
         is_needed, is_there = self._needed[need] > 0, name in self._parts
         if is_needed and not is_there:
-            self._parts[name] = declared(need, self._family)
+            self._have(name, declared(need, self._family))
         elif not is_needed:
-            self._parts.pop(name, None)
+            self._have(name, None)
             del self._needed[need]
         if isinstance(need, PodPeer) and is_needed != is_there:
             found = self._by_scope.setdefault(_scope(need), {})
@@ -167,11 +181,11 @@ class Compiler:
             self._entries[address] = entry
         self._count((entry.isolated or ()) if entry else (), (old.isolated or ()) if old else ())
         if entry is None:
-            self._parts.pop(("address", address), None)
+            self._have(("address", address), None)
             return
         part = self._elements(address, entry)
         if self._parts.get(("address", address)) != part:
-            self._parts["address", address] = part
+            self._have(("address", address), part)
 
     def _count(self, now: tuple[tuple[Direction, Profile], ...], was: tuple[tuple[Direction, Profile], ...]) -> None:
         self._profiles.update(now)
@@ -180,9 +194,10 @@ class Compiler:
             name = ("profile", found)
             if self._profiles[found] > 0:
                 if name not in self._parts:
-                    self._parts[name] = profile_part(found[1], found[0], self._family)
+                    self._have(name, profile_part(found[1], found[0], self._family))
             else:
-                del self._parts[name], self._profiles[found]
+                self._have(name, None)
+                del self._profiles[found]
 
     def _elements(self, address: IPAddress, entry: _Entry) -> Part:
         packed = address.packed
@@ -202,11 +217,13 @@ class Compiler:
         return found
 
 
-def _isolated(picture: Picture, pod: Pod, news: _News) -> tuple[tuple[Direction, Profile], ...] | None:
+def _isolated(
+    picture: Picture, pod: Pod, policies: Mapping[str, Mapping[ObjectKey, Policy]]
+) -> tuple[tuple[Direction, Profile], ...] | None:
     """Which policies isolate a pod of this node, by direction."""
     if pod.node != picture.node.name:
         return None
-    near = replace(picture, policies=news.policies.get(pod.key.namespace, {}))
+    near = replace(picture, policies=policies.get(pod.key.namespace, {}))
     found = ((each, tuple(sorted(policy.key for policy in selecting(near, pod, each)))) for each in Direction)
     return tuple((direction, profile) for direction, profile in found if profile)
 

@@ -120,12 +120,18 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """All of it at one moment. An address belongs to one pod; namespaces are known by their labels."""
+    """All of it at one moment. An address belongs to one pod; namespaces are known by their labels.
+
+    `changed` are the addresses that differ from the picture of revision `since`; None: any may.
+    """
 
     node: Node
     pods: Mapping[IPAddress, Pod] = field(default_factory=dict)
     namespaces: Mapping[str, Labels] = field(default_factory=dict)
     policies: Mapping[ObjectKey, Policy] = field(default_factory=dict)
+    changed: frozenset[IPAddress] | None = field(default=None, compare=False)
+    revision: int = field(default=0, compare=False)
+    since: int = field(default=-1, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

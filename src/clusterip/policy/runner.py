@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping
 from typing import NoReturn
 
 from clusterip.diff import Changes, diff, diff_parts, flat
@@ -81,7 +81,10 @@ class Runner:
         """Bring the kernel to the present picture; the number of changes."""
         known, self._known = self._known, None  # until the kernel agrees, we know nothing
         parts = self._compiler.compile(self._picture())
-        changes = diff_parts(known, parts) if known is not None else _repair(await self._nft.read(self.table), parts)
+        if known is None:
+            changes = _repair(await self._nft.read(self.table), parts)
+        else:
+            changes = diff_parts(*(_only(each, self._compiler.changed) for each in (known, parts)))
         if changes:
             await self._nft.commit(self.table, changes)
         self._known = parts
@@ -94,6 +97,10 @@ class Runner:
             return False
         await self._nft.commit(self.table, Changes(remove={TABLE: TableSpec("")}))
         return True
+
+
+def _only(parts: Parts, names: Collection[Hashable]) -> Parts:
+    return {name: parts[name] for name in names if name in parts}
 
 
 def _repair(state: State, parts: Parts) -> Changes[Key, Value]:

@@ -8,9 +8,12 @@ the younger has it: the older one is on its way out.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import count
 
 from clusterip.api.meta import ObjectKey
 from clusterip.policy.model import IPAddress, Labels, Node, Picture, Pod, Policy
+
+_revisions = count(1)
 
 
 class Collector:
@@ -19,6 +22,9 @@ class Collector:
     def __init__(self, node: Node, on_change: Callable[[], None] = lambda: None) -> None:
         self.node, self._on_change = node, on_change
         self._owners: dict[IPAddress, tuple[Pod, ...]] = {}  # of each address, the one that has it first
+        self._pods: dict[IPAddress, Pod] = {}
+        self._changed: set[IPAddress] = set()
+        self._revision = 0
         self._namespaces: dict[str, Labels] = {}
         self._policies: dict[ObjectKey, Policy] = {}
         self._picture: Picture | None = None
@@ -26,8 +32,11 @@ class Collector:
     def picture(self) -> Picture:
         """All of it now."""
         if self._picture is None:
-            pods = {address: owners[0] for address, owners in self._owners.items()}
-            self._picture = Picture(self.node, pods, dict(self._namespaces), dict(self._policies))
+            since, self._revision = self._revision, next(_revisions)
+            changed, self._changed = frozenset(self._changed), set()
+            self._picture = Picture(
+                self.node, dict(self._pods), self._namespaces, self._policies, changed, self._revision, since
+            )
         return self._picture
 
     def on_pod(self, key: tuple[str, str], old: Pod | None, new: Pod | None) -> None:
@@ -41,23 +50,30 @@ class Collector:
             assert new
             owners = (*(pod for pod in self._owners.get(address, ()) if pod.key != key), new)
             self._owners[address] = tuple(sorted(owners, key=lambda pod: (pod.created, pod.key), reverse=True))
+        for address in {*(old.addresses if old else ()), *(new.addresses if new else ())}:
+            self._changed.add(address)
+            if address in self._owners:
+                self._pods[address] = self._owners[address][0]
+            else:
+                self._pods.pop(address, None)
         self._news()
 
     def on_namespace(self, key: tuple[str, str], old: Labels | None, new: Labels | None) -> None:
-        if new is None:
-            self._namespaces.pop(key[1], None)
-        else:
-            self._namespaces[key[1]] = new
-        if old != new:
+        others = {name: labels for name, labels in self._namespaces.items() if name != key[1]}
+        if self._namespaces.get(key[1]) != new:
+            self._namespaces = others if new is None else others | {key[1]: new}
             self._news()
 
     def on_policy(self, key: tuple[str, str], old: Policy | None, new: Policy | None) -> None:
+        name = ObjectKey(*key)
+        if self._policies.get(name) == new:
+            return
+        self._policies = dict(self._policies)  # pictures keep what they have
         if new is None:
-            self._policies.pop(ObjectKey(*key), None)
+            del self._policies[name]
         else:
-            self._policies[ObjectKey(*key)] = new
-        if old != new:
-            self._news()
+            self._policies[name] = new
+        self._news()
 
     def on_node(self, key: tuple[str, str], old: Node | None, new: Node | None) -> None:
         """A node that is deleted keeps its pods' rules until they go too."""
