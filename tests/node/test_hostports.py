@@ -78,3 +78,28 @@ def test_the_kernel_takes_the_table_again_and_again() -> None:
     assert "tcp . 8080 : 10.244.1.2 . 80" in listed
     assert "192.168.4.101 . udp . 5353 : 10.244.1.2 . 53" in listed
     assert listed.count("table ip") == 1
+
+
+def test_a_former_agents_table_serves_until_its_pods_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[str] = []
+
+    async def apply(text: str) -> None:
+        written.append(text)
+
+    monkeypatch.setattr(nft_script, "apply", apply)
+
+    async def play() -> None:
+        kept = HostPorts(PODS, CLUSTER)
+        running = asyncio.create_task(kept.run())
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not written
+        kept.put(pod({"containerPort": 80, "hostPort": 8080}), "10.244.1.2")
+        kept.begin()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        running.cancel()
+
+    asyncio.run(play())
+    assert len(written) == 1
+    assert "tcp . 8080 : 10.244.1.2 . 80" in written[0]

@@ -109,6 +109,8 @@ class Agent:
             worker = self._begin(tools, group, known.get(uid) or parse_pod(former.tree), former)
             if uid not in known:
                 worker.vanish()
+        if tools.host_ports is not None:
+            tools.host_ports.begin()
 
         def changed(_: Key, old: Pod | None, new: Pod | None) -> None:
             if new is not None:

@@ -118,11 +118,14 @@ class HostPorts:
         self._pods, self._inside = pods, inside
         self._wanted: dict[str, tuple[HostPort, ...]] = {}
         self._changed = asyncio.Event()
-        self._changed.set()
 
     @property
     def wanted(self) -> Mapping[str, tuple[HostPort, ...]]:
         return self._wanted
+
+    def begin(self) -> None:
+        """Those who were here before are known: from now on the table is ours; a former agent's served until then."""
+        self._changed.set()
 
     def put(self, pod: Pod, ip: str) -> None:
         """The pod has this address."""
