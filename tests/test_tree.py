@@ -52,12 +52,13 @@ HELD_BY = {
         "client/metallb client/metallb_state loadbalancer/certificate loadbalancer/controller loadbalancer/memberlist "
         "loadbalancer/metrics loadbalancer/reviews loadbalancer/server"
     ),
+    "ingress/test_process.py": "ingress/carrier ingress/metrics ingress/runtime ingress/sections",
     "loadbalancer/test_decide.py": "loadbalancer/allocate loadbalancer/space",
     "speaker/test_process.py": "speaker/announcer speaker/gossip",
     # commands, by name
     "test_main.py": (
-        "cli/apiserver cli/controllers cli/down cli/kubeconfig cli/kubectl cli/loadbalancer cli/node cli/speaker "
-        "cli/status cli/up main"
+        "cli/apiserver cli/controllers cli/down cli/ingress cli/kubeconfig cli/kubectl cli/loadbalancer cli/node "
+        "cli/speaker cli/status cli/up main"
     ),
     "cli/test_backup.py": "cli/restore",
     # the real kernel, real containers, a real cluster

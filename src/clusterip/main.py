@@ -35,12 +35,13 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "dns": ("clusterip.cli.dns", "cluster DNS, against any Kubernetes API"),
     "loadbalancer": ("clusterip.cli.loadbalancer", "addresses for Services (MetalLB's controller), against any API"),
     "speaker": ("clusterip.cli.speaker", "a load balancer's addresses on the LAN (MetalLB's speaker), against any API"),
+    "ingress": ("clusterip.cli.ingress", "Ingresses by HAProxy, against any Kubernetes API"),
     "node": ("clusterip.cli.node", "a node agent, against any Kubernetes API"),
 }
 
 
 # programs of other images that are parts of ours
-ALIASES = {"/controller": "loadbalancer", "/speaker": "speaker"}
+ALIASES = {"/controller": "loadbalancer", "/speaker": "speaker", "/nginx-ingress-controller": "ingress"}
 
 
 def main(argv: Sequence[str]) -> int:

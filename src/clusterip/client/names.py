@@ -86,6 +86,8 @@ CERTIFICATE_SIGNING_REQUESTS = ResourceRef(
 SUBJECT_ACCESS_REVIEWS = ResourceRef(
     "authorization.k8s.io", "v1", "subjectaccessreviews", "SubjectAccessReview", namespaced=False
 )
+INGRESSES = ResourceRef("networking.k8s.io", "v1", "ingresses", "Ingress")
+INGRESS_CLASSES = ResourceRef("networking.k8s.io", "v1", "ingressclasses", "IngressClass", namespaced=False)
 SERVICE_CIDRS = ResourceRef("networking.k8s.io", "v1", "servicecidrs", "ServiceCIDR", namespaced=False)
 IP_ADDRESSES = ResourceRef("networking.k8s.io", "v1", "ipaddresses", "IPAddress", namespaced=False)
 IP_ADDRESS_POOLS = ResourceRef("metallb.io", "v1beta1", "ipaddresspools", "IPAddressPool")

@@ -25,6 +25,7 @@ SYSTEM: Mapping[str, ImageConfig] = {
     "docker.io/library/clusterip": ImageConfig(),
     "quay.io/metallb/controller": ImageConfig(entrypoint=("/controller",)),
     "quay.io/metallb/speaker": ImageConfig(entrypoint=("/speaker",)),
+    "registry.k8s.io/ingress-nginx/controller": ImageConfig(entrypoint=("/nginx-ingress-controller",)),
 }
 BUILD_COMMAND = "clusterip image build"
 
