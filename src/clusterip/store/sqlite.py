@@ -30,12 +30,14 @@ from clusterip.store.base import (
     check_revision,
     last_key,
 )
+from clusterip.store.sqlitecheckpoint import Checkpoints
 from clusterip.store.sqlitecompact import HISTORY_BYTES, Volume, ends, forget, give_back, roll_back
 from clusterip.store.sqlitefile import StoreFile, damaged, is_damage, is_full
 
 log = logging.getLogger(__name__)
 
 ROW_BYTES = 200  # a row's key, its place in the index
+PIECE_BYTES = 2 * 1024 * 1024  # what a piece of forgetting adds to the log, about
 
 LATEST = "SELECT revision, created, value FROM log WHERE key = ? AND revision <= ? ORDER BY revision DESC LIMIT 1"
 # The newest rows are found in the index, in the order of their keys, and then read in that order: to sort whole rows,
@@ -65,6 +67,7 @@ class SqliteStore(Sole):
         self._damage = ""
         self._followers: list[Follower] = []
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._checkpoints = Checkpoints(self._file, self._jobs.put)
         self._thread = threading.Thread(target=self._work, name="store-writer", daemon=True)
         self._thread.start()
         self._checker = threading.Thread(target=self._look_for_damage, name="store-check", daemon=True)
@@ -99,6 +102,7 @@ class SqliteStore(Sole):
                 loop.call_soon_threadsafe(_fail, done, error)
             else:
                 loop.call_soon_threadsafe(self._publish, events, done)
+                self._checkpoints.committed(events)
 
         self._jobs.put(job)
         return await asyncio.shield(done)
@@ -106,7 +110,7 @@ class SqliteStore(Sole):
     def _publish(self, events: list[Event], done: asyncio.Future[int]) -> None:
         if events:
             self._revision = events[-1].revision
-            self._volume.add(self._revision, sum(len(event.value or b"") + ROW_BYTES for event in events))
+            self._volume.add(self._revision, _size(events))
             if self._volume.held > HISTORY_BYTES:
                 self._shorten()
         for follower in list(self._followers):
@@ -177,6 +181,7 @@ class SqliteStore(Sole):
         def job() -> None:
             try:
                 writer = self._file.writer()
+                self._checkpoints.grew(PIECE_BYTES)
                 if forget(writer, revision) < revision:
                     self._jobs.put(job)
                     return
@@ -193,6 +198,7 @@ class SqliteStore(Sole):
 
     def _join(self) -> None:
         self._thread.join()
+        self._checkpoints.close()
         if self._checker.ident is not None:
             self._checker.join()
 
@@ -208,6 +214,10 @@ class SqliteStore(Sole):
         self._file.stop_checking()
         await asyncio.get_running_loop().run_in_executor(None, self._join)
         self._file.close()
+
+
+def _size(events: Sequence[Event]) -> int:
+    return sum(len(event.value or b"") + ROW_BYTES for event in events)
 
 
 def _settle(done: asyncio.Future[int], revision: int) -> None:

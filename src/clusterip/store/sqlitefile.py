@@ -39,7 +39,7 @@ SETTINGS = (
     "auto_vacuum=INCREMENTAL",  # counts for a new file only
     "journal_mode=WAL",
     "synchronous=FULL",
-    "wal_autocheckpoint=2000",
+    "wal_autocheckpoint=6000",  # sqlitecheckpoint.py comes first
     "journal_size_limit=16777216",  # what the log keeps on the disk once it was written back
     "busy_timeout=5000",
 )
