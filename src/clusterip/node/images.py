@@ -25,7 +25,7 @@ SYSTEM: Mapping[str, ImageConfig] = {
     "docker.io/library/clusterip": ImageConfig(),
     "quay.io/metallb/controller": ImageConfig(entrypoint=("/controller",)),
     "quay.io/metallb/speaker": ImageConfig(entrypoint=("/speaker",)),
-    "registry.k8s.io/ingress-nginx/controller": ImageConfig(entrypoint=("/nginx-ingress-controller",)),
+    "registry.k8s.io/ingress-nginx/controller": ImageConfig(),  # its program is the first argument
 }
 BUILD_COMMAND = "clusterip image build"
 
