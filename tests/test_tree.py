@@ -54,7 +54,8 @@ HELD_BY = {
     ),
     "ingress/test_process.py": "ingress/carrier ingress/metrics ingress/runtime ingress/sections",
     "loadbalancer/test_decide.py": "loadbalancer/allocate loadbalancer/space",
-    "speaker/test_process.py": "speaker/announcer speaker/gossip",
+    "speaker/test_process.py": "speaker/announcer speaker/gossip speaker/bgp",
+    "speaker/test_bgp_link.py": "speaker/bgp_metrics kernel/tcp_options",
     # commands, by name
     "test_main.py": (
         "cli/apiserver cli/controllers cli/down cli/ingress cli/kubeconfig cli/kubectl cli/loadbalancer cli/node "

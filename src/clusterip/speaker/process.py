@@ -31,8 +31,10 @@ from clusterip.client.rest import Client, Unreachable
 from clusterip.clock import Clock, SystemClock
 from clusterip.failure import Failure
 from clusterip.kernel.packet import KernelLan, Lan
-from clusterip.speaker import metrics
+from clusterip.speaker import bgp_metrics, metrics
 from clusterip.speaker.announcer import Announcer, EventVoice
+from clusterip.speaker.bgp import Bgp
+from clusterip.speaker.bgp_link import KernelPlace
 from clusterip.speaker.gossip import Gossip
 from clusterip.speaker.layer2 import Layer2
 from clusterip.speaker.members import Members
@@ -96,7 +98,7 @@ class Process:
 
     def __init__(self, settings: Settings, lan: Lan | None = None, clock: Clock | None = None) -> None:
         self._settings, self._lan, self._clock = settings, lan or KernelLan(), clock or SystemClock()
-        self._registry: Registry = metrics.registry()
+        self._registry: Registry = metrics.registry(*bgp_metrics.METRICS)
         self._is_ready = False
         self._gossip: Gossip | None = None
         self._announcer: Announcer | None = None
@@ -149,13 +151,14 @@ class Process:
         statuses = StatusWriter(client, settings.namespace, settings.node, self._interfaces)
         voice = EventVoice(recorder, settings.node, statuses.changed)
         layer2 = Layer2(self._lan, voice, self._registry, self._clock, settings.excluded)
-        announcer.protocols = (layer2,)
+        bgp = Bgp(KernelPlace(), voice, self._registry, self._clock)
+        announcer.protocols = (layer2, bgp)
         configured = Configured(client, settings.namespace, FOR_SPEAKERS, RULES[settings.bgp_type])
         configured.subscribe(announcer.on_configuration, announcer.on_verdict)
         state = StateReporter(client, self._state(), SPEAKER, self._clock)
         configured.subscribe(lambda _: None, state.judged)
         async with asyncio.TaskGroup() as group:
-            for work in (recorder.run(), state.run(), configured.run(), layer2.run()):
+            for work in (recorder.run(), state.run(), configured.run(), layer2.run(), bgp.run()):
                 group.create_task(work)
             group.create_task(self._own_statuses(client, statuses), name="statuses")
             if gossip is not None:
