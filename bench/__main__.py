@@ -8,7 +8,7 @@ import json
 import sys
 from pathlib import Path
 
-from bench import api, cluster, dns, loadbalancer, policy, proxy, watch
+from bench import api, cluster, dns, ingress, loadbalancer, policy, proxy, watch
 from bench.figure import Figure, table
 
 BENCHES = {
@@ -21,6 +21,7 @@ BENCHES = {
     "policy": policy.policy,
     "api": api.api,
     "dns": dns.dns,
+    "ingress": ingress.ingress,
     "watch": watch.watch,
 }
 OUT = Path(__file__).parent / "out" / "figures.json"
