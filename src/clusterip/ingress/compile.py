@@ -53,11 +53,7 @@ REQUEST = """\
   http-request set-header X-Forwarded-Port %[dst_port]
   http-request set-header X-Forwarded-Proto https if { ssl_fc }
   http-request set-header X-Forwarded-Proto http unless { ssl_fc }
-  http-request set-header X-Forwarded-Scheme http unless { ssl_fc }
-  http-request set-header X-Forwarded-Scheme https if { ssl_fc }
-  http-request set-header X-Scheme http unless { ssl_fc }
-  http-request set-header X-Scheme https if { ssl_fc }
-  http-request set-var(txn.host) req.hdr(host),field(1,:),lower,regsub(\\.$,)
+  http-request set-var(txn.host) req.hdr(host),field(1,:),lower,rtrim(.)
   http-request set-var(txn.site) var(txn.host),map_str(hosts.map)
   http-request set-var(txn.site) var(txn.host),regsub(^[^.]+,*),map_str(wildcards.map) unless { var(txn.site) -m found }
   http-request set-var(txn.site) str(any) unless { var(txn.site) -m found }

@@ -108,7 +108,7 @@ def decide(plan: Plan, request: Request) -> Backend | None:
 
 def site(hosts: Iterable[str], asked: str) -> str:
     """The host of the plan that a request's host means."""
-    name = asked.partition(":")[0].lower().removesuffix(".")
+    name = asked.partition(":")[0].lower().rstrip(".")
     known = set(hosts)
     if name and name in known:
         return name
