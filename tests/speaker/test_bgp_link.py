@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 
 from clusterip.api.metallb import BgpPeer, Community, Network
 from clusterip.clock import SystemClock
@@ -179,7 +180,7 @@ async def until(condition: Callable[[], object]) -> None:
 @pytest.mark.root
 @pytest.mark.skipif(not FRR.exists(), reason="no FRR here")
 def test_frr_learns_equal_paths_over_signed_sessions_and_forgets_at_farewell() -> None:
-    asyncio.run(_learns())
+    uvloop.run(_learns())
 
 
 async def _learns() -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Protocol
+from typing import Protocol, cast
 
 from clusterip.api.metallb import Address, BgpPeer
 from clusterip.clock import Clock
@@ -125,8 +125,7 @@ class _Line(asyncio.Protocol):
         self.closed = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
         self.send(self.talk.start())
 
     def data_received(self, data: bytes) -> None:
@@ -201,7 +200,7 @@ class Link:
                 line = await self._call()
                 await line.closed.wait()
                 why = line.lost
-            except (OSError, ValueError, TimeoutError) as error:
+            except Exception as error:  # whatever it is, the other sessions and layer 2 go on
                 why = str(error) or type(error).__name__
             self._ended()
             after = self._waits.next()
