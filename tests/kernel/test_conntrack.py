@@ -6,6 +6,7 @@ import contextlib
 import os
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 
@@ -82,6 +83,17 @@ def test_the_fake_does_the_same() -> None:
     assert (fake.delete([flow]), fake.delete([flow])) == (1, 0)
 
 
+def until_usable(address: str) -> None:
+    """The kernel takes a moment until a new IPv6 address is more than tentative."""
+    ends = time.monotonic() + 30
+    while True:
+        with contextlib.suppress(OSError), socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
+            sock.bind((address, 0))
+            return
+        assert time.monotonic() < ends, f"{address} stays tentative"
+        time.sleep(0.01)
+
+
 @pytest.mark.parametrize(("one", "two"), [("127.0.0.1", "127.0.0.2"), ("fd00::1", "fd00::2")])
 def test_many_alike_go_and_nothing_else_of_their_port(one: str, two: str) -> None:
     """Two servers on one port: the flows of one are forgotten, by one message where that is safe."""
@@ -91,6 +103,7 @@ def test_many_alike_go_and_nothing_else_of_their_port(one: str, two: str) -> Non
         if ":" in one:
             for address in (one, two):
                 netlink.add_address("lo", f"{address}/128")
+            netns.inside(fd, lambda: [until_usable(address) for address in (one, two)])
     command = ["nsenter", f"--net=/proc/{os.getpid()}/fd/{fd}", "nft", TRACKING.replace(" ip ", " inet ")]
     subprocess.run(command, check=True)
     family = socket.AF_INET6 if ":" in one else socket.AF_INET

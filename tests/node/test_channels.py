@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
-from clusterip.node.channels import Ended, Input, Resized, Typed, decode, exited, failed
+from clusterip.node.channels import Channels, Ended, Input, Resized, Typed, decode, exited, failed, last_word
+from clusterip.transport.websocket import Opcode
 
 
 @pytest.mark.parametrize(
@@ -30,3 +33,39 @@ def test_the_last_word() -> None:
     assert exited(0) == {"metadata": {}, "status": "Success"}
     assert exited(3)["details"]["causes"] == [{"reason": "ExitCode", "message": "3"}]
     assert failed("no")["reason"] == "InternalError"
+
+
+class Socket:
+    """What was sent by a WebSocket."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[bytes, bool]] = []
+
+    async def send(self, payload: bytes, opcode: Opcode = Opcode.BINARY) -> None:
+        self.sent.append((payload, opcode is Opcode.TEXT))
+
+    async def close(self) -> None:
+        return
+
+
+@pytest.mark.parametrize(
+    ("protocol", "sent"),
+    [
+        ("v5.channel.k8s.io", [(b"\1hi", False), (b'\3{"metadata": {}, "status": "Success"}', False)]),
+        ("channel.k8s.io", [(b"\1hi", False)]),
+        ("base64.channel.k8s.io", [(b"1aGk=", True)]),
+    ],
+)
+def test_output_by_protocol(protocol: str, sent: list[tuple[bytes, bool]]) -> None:
+    async def work() -> None:
+        socket = Socket()
+        client = Channels(socket, protocol)  # type: ignore[arg-type]
+        await client.send(1, b"hi")
+        await client.finish(exited(0))
+        assert socket.sent == sent
+
+    asyncio.run(work())
+
+
+def test_older_protocols_say_a_failure_as_text() -> None:
+    assert last_word(exited(3), "channel.k8s.io") == b"command terminated with non-zero exit code: exit status 3"

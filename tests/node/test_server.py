@@ -27,7 +27,8 @@ POD = {
         "containerStatuses": [{"name": "c", "state": {"waiting": {"reason": "ImagePullBackOff"}}}],
     },
 }
-UPGRADE = {"Upgrade": "websocket", "Sec-WebSocket-Key": "eA==", "Sec-WebSocket-Protocol": "channel.k8s.io"}
+UPGRADE = {"Upgrade": "websocket", "Sec-WebSocket-Key": "eA==", "Sec-WebSocket-Protocol": "v9.channel.k8s.io"}
+SPDY = {"Upgrade": "SPDY/3.1", "X-Stream-Protocol-Version": "v9.channel.k8s.io"}
 
 
 class OnePod:
@@ -102,7 +103,8 @@ def test_pods_and_metrics() -> None:
         ("/exec/default/web/c?command=ls", UPGRADE, 400, "you must specify at least 1 of stdin, stdout, stderr"),
         ("/exec/default/none/c?command=ls&stdout=1", UPGRADE, 404, 'pods "none" not found'),
         ("/attach/default/web/c?stdout=true", {}, 400, "Upgrade request required"),
-        ("/attach/default/web/c?stdout=true", UPGRADE, 403, "none of [channel.k8s.io] is spoken here"),
+        ("/attach/default/web/c?stdout=true", UPGRADE, 403, "none of [v9.channel.k8s.io] is spoken here"),
+        ("/attach/default/web/c?stdout=true", SPDY, 403, "none of [v9.channel.k8s.io] is spoken here"),
     ],
 )
 def test_what_is_refused(target: str, headers: dict[str, str], code: int, words: str) -> None:

@@ -9,6 +9,7 @@ Truth: the kubelet's HTTP API (containerLogs, exec, attach, portForward).
 from __future__ import annotations
 
 import asyncio
+import base64
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from clusterip.api.errors import ApiError
 from clusterip.api.meta import Tree
 from clusterip.apiserver.core import Call, Core, pick
 from clusterip.apiserver.reading import found
+from clusterip.transport import websocket
 from clusterip.transport.http import Answer, Response, Sink, Stream, Takeover, framed
 
 PORT = 10250
@@ -26,6 +28,8 @@ HEAD_SECONDS = 30.0
 PIECE = 64 * 1024
 HEAD_LIMIT = 64 * 1024
 NODE_PATHS = {"log": "containerLogs", "exec": "exec", "attach": "attach", "portforward": "portForward"}
+LOG_AS_TEXT = "base64.binary.k8s.io"
+LOG_PROTOCOLS = ("binary.k8s.io", LOG_AS_TEXT)  # of a log as a WebSocket's messages
 # Of a request's headers, those that are for this server alone.
 OWN_HEADERS = frozenset({"host", "authorization", "impersonate-user", "impersonate-group", "content-length"})
 
@@ -127,12 +131,12 @@ async def _open(core: Core, call: Call) -> tuple[Target, asyncio.StreamReader, a
 
 def _request_head(call: Call, where: Target, upgrade: bool) -> bytes:
     """The request for the node agent."""
-    kept = {name: value for name, value in call.request.headers.items() if name.lower() not in OWN_HEADERS}
+    kept = [pair for pair in call.request.headers.items() if pair[0].lower() not in OWN_HEADERS]  # some come often
     if not upgrade:
-        kept = {name: value for name, value in kept.items() if name.lower() in ("accept", "user-agent")}
-        kept["Connection"] = "close"
+        kept = [pair for pair in kept if pair[0].lower() in ("accept", "user-agent")]
+        kept.append(("Connection", "close"))
     lines = [f"{call.request.method} {where.path} HTTP/1.1", f"Host: {where.host}:{where.port}"]
-    lines += [f"{name}: {value}" for name, value in kept.items()]
+    lines += [f"{name}: {value}" for name, value in kept]
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
 
 
@@ -195,6 +199,9 @@ async def log(core: Core, call: Call) -> Answer:
     if status != 200:
         return await _refused(call, where, status, reader, headers, writer)
 
+    if websocket.wants(call.request.headers):
+        return _in_messages(call, body(reader, headers), writer)
+
     async def run(sink: Sink) -> None:
         try:
             async for piece in body(reader, headers):
@@ -206,6 +213,31 @@ async def log(core: Core, call: Call) -> Answer:
             writer.close()
 
     return Stream(run, content_type=headers.get("content-type", "text/plain"))
+
+
+def _in_messages(call: Call, pieces: Pieces, backend: asyncio.StreamWriter) -> Answer:
+    """A log as the messages of a WebSocket: an empty one says that it stands, then piece by piece."""
+    protocol = websocket.choose(call.request.headers, LOG_PROTOCOLS)
+
+    def message(piece: bytes) -> bytes:
+        if protocol == LOG_AS_TEXT:
+            return websocket.frame(base64.b64encode(piece), websocket.Opcode.TEXT)
+        return websocket.frame(piece)
+
+    async def talk(_: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
+        try:
+            client.write(websocket.answer(call.request.headers, protocol) + message(b""))
+            async for piece in pieces:
+                client.write(message(piece))
+                await client.drain()
+            client.write(websocket.close_frame(1000))
+            await client.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return  # one of both sides went away: what there was has been said
+        finally:
+            backend.close()
+
+    return Takeover(talk)
 
 
 async def _refused(

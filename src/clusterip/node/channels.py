@@ -2,21 +2,31 @@
 
 Stage: edge.  In: a WebSocket's messages.  Out: what was typed, resized, ended; output and the final Status back.
 Rules: `decode` is pure; the server ends with exactly one Status on the error channel, then the close frame.
-Truth: k8s.io/apimachinery remotecommand constants; channel protocols v4 (Status as JSON) and v5 (half close).
+Truth: k8s.io/apimachinery remotecommand constants; channel protocols before v4 (the error as text), v4 (Status as JSON)
+and v5 (half close); those named base64 carry text.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
 import json
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from clusterip.api.errors import ApiError
 from clusterip.api.meta import Tree
-from clusterip.transport.websocket import WebSocket, WebSocketError
+from clusterip.transport.websocket import Opcode, WebSocket, WebSocketError
 
 STDIN, STDOUT, STDERR, ERROR, RESIZE, CLOSE = 0, 1, 2, 3, 4, 255
-PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
+PROTOCOLS = (
+    "v5.channel.k8s.io",
+    "v4.channel.k8s.io",
+    "v4.base64.channel.k8s.io",
+    "base64.channel.k8s.io",
+    "channel.k8s.io",
+)
+STATUS_AS_JSON = ("v5.", "v4.")
 NON_ZERO = "NonZeroExitCode"
 
 
@@ -47,13 +57,14 @@ def decode(message: bytes) -> Input | None:
     if channel == STDIN:
         return Typed(content) if content else None
     if channel == RESIZE:
-        return _size(content)
+        return resized(content)
     if channel == CLOSE and content[:1] == bytes((STDIN,)):
         return Ended()
     return None
 
 
-def _size(content: bytes) -> Resized | None:
+def resized(content: bytes) -> Resized | None:
+    """A terminal's new size; None for what says none."""
     try:
         tree: Any = json.loads(content)
         rows, columns = int(tree["Height"]), int(tree["Width"])
@@ -80,6 +91,23 @@ def failed(text: str) -> Tree:
     return ApiError.internal(text).status()
 
 
+def last_word(status: Tree, protocol: str) -> bytes:
+    """A Status as the protocol says it: older ones have only the text of a failure."""
+    if protocol.startswith(STATUS_AS_JSON):
+        return json.dumps(status).encode()
+    return b"" if status["status"] == "Success" else str(status.get("message", "")).encode()
+
+
+class Client(Protocol):
+    """One remote command's client, over whatever carries it."""
+
+    async def send(self, channel: int, content: bytes) -> None: ...
+
+    async def finish(self, status: Tree) -> None: ...
+
+    async def run_input(self, sink: InputSink) -> None: ...
+
+
 class InputSink(Protocol):
     """Where a client's input goes."""
 
@@ -91,19 +119,33 @@ class InputSink(Protocol):
 
 
 class Channels:
-    """The server's side of one remote command."""
+    """The server's side of one remote command over a WebSocket."""
 
-    def __init__(self, socket: WebSocket) -> None:
+    def __init__(self, socket: WebSocket, protocol: str = PROTOCOLS[0]) -> None:
         self._socket = socket
+        self._protocol = protocol
+        self._is_text = "base64" in protocol
 
     async def send(self, channel: int, content: bytes) -> None:
         """Output; waits while the client is slow, raises ConnectionError when it is gone."""
-        await self._socket.send(bytes((channel,)) + content)
+        if self._is_text:
+            await self._socket.send(b"%d" % channel + base64.b64encode(content), Opcode.TEXT)
+        else:
+            await self._socket.send(bytes((channel,)) + content)
+
+    def _decoded(self, message: bytes) -> Input | None:
+        if not self._is_text:
+            return decode(message)
+        try:
+            return decode(bytes((message[0] - ord("0"),)) + base64.b64decode(message[1:]))
+        except (ValueError, IndexError, binascii.Error):
+            return None
 
     async def finish(self, status: Tree) -> None:
         """The last word; a client that has gone already does not hear it."""
         try:
-            await self.send(ERROR, json.dumps(status).encode())
+            if word := last_word(status, self._protocol):
+                await self.send(ERROR, word)
             await self._socket.close()
         except ConnectionError:
             return
@@ -112,7 +154,7 @@ class Channels:
         """Pass the client's input on until it leaves. Input that nobody takes any more is dropped."""
         try:
             async for message in self._socket.messages():
-                event = decode(message.payload)
+                event = self._decoded(message.payload)
                 if isinstance(event, Resized):
                     sink.resize(event.rows, event.columns)
                     continue

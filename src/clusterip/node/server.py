@@ -12,7 +12,7 @@ import asyncio
 import json
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from urllib.parse import parse_qs
 
 from clusterip.api.errors import ApiError
@@ -20,10 +20,12 @@ from clusterip.api.meta import Tree
 from clusterip.clock import Clock
 from clusterip.kernel import netns
 from clusterip.kernel.process import closing_fd
-from clusterip.node.channels import PROTOCOLS, Channels
+from clusterip.node import channels, spdychannels
+from clusterip.node.channels import PROTOCOLS, Channels, Client
 from clusterip.node.logs import BadLogOptions, LogOptions, parse_options, rendered
 from clusterip.node.lookup import ContainerRef, Lookup, NoSuchContainer, PodRef
 from clusterip.node.portforward import PROTOCOL, TUNNEL, Forwarding, Plain, Tunnel
+from clusterip.node.spdychannels import SpdyChannels
 from clusterip.node.streams import StreamOptions, run_attach, run_exec
 from clusterip.transport import listening, websocket
 from clusterip.transport.http import Answer, Listener, Peer, Request, Response, Sink, Stream, Takeover, framed
@@ -33,13 +35,10 @@ ADMINISTRATORS = "system:masters"
 TEXT = "text/plain; charset=utf-8"
 TRUE = ("true", "1")
 CONNECT_SECONDS = 10.0
-SPDY_ANSWER = (
-    "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n"
-    f"X-Stream-Protocol-Version: {PROTOCOL}\r\n\r\n"
-).encode()
+SPDY = "spdy/3.1"
 FORBIDDEN = "only the API server may ask a node"
 
-Session = Callable[[ContainerRef, StreamOptions, Channels], Awaitable[None]]
+Session = Callable[[ContainerRef, StreamOptions, Client], Awaitable[None]]
 
 
 class NodeServer:
@@ -141,7 +140,7 @@ class NodeServer:
         over.set()
 
     async def _session(self, request: Request, segments: list[str]) -> Answer:
-        """exec and attach: /KIND/NAMESPACE/POD[/UID]/CONTAINER, upgraded to a WebSocket."""
+        """exec and attach: /KIND/NAMESPACE/POD[/UID]/CONTAINER, upgraded to a WebSocket or to SPDY."""
         if len(segments) not in (4, 5):
             raise ApiError.bad_request(f"{segments[0]} is at /{segments[0]}/NAMESPACE/POD/CONTAINER")
         namespace, pod, name = segments[1], segments[2], segments[-1]
@@ -152,19 +151,21 @@ class NodeServer:
         options = parse_streams(request.target, ref, segments[0])
         if segments[0] == "exec" and not ref.running:
             raise ApiError.internal(f'unable to upgrade connection: container not found ("{name}")')
-        if not websocket.wants(request.headers):
-            raise ApiError.bad_request("Upgrade request required: a WebSocket with " + " or ".join(PROTOCOLS))
-        protocol = websocket.choose(request.headers, PROTOCOLS)
-        if protocol is None:
-            offered = request.headers.get("Sec-WebSocket-Protocol", "")
-            raise ApiError(
-                403, "Forbidden", f"unable to upgrade: none of [{offered}] is spoken here: {', '.join(PROTOCOLS)}"
-            )
         session = self._sessions[segments[0]]
+        if request.headers.get("Upgrade", "").lower() == SPDY:
+            return Takeover(_over_spdy(request, ref, options, session))
+        if not websocket.wants(request.headers):
+            raise ApiError.bad_request(
+                f"Upgrade request required: SPDY/3.1, or a WebSocket with {' or '.join(PROTOCOLS)}"
+            )
+        offered = request.headers.get("Sec-WebSocket-Protocol", "")
+        protocol = websocket.choose(request.headers, PROTOCOLS)
+        if protocol is None and offered:
+            raise _not_spoken(offered, PROTOCOLS)
 
         async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             writer.write(websocket.answer(request.headers, protocol))
-            await session(ref, options, Channels(websocket.WebSocket(reader, writer)))
+            await session(ref, options, Channels(websocket.WebSocket(reader, writer), protocol or ""))
 
         return Takeover(talk)
 
@@ -177,18 +178,53 @@ class NodeServer:
         except NoSuchContainer as error:
             raise ApiError(404, "NotFound", str(error)) from error
         tunnelled = websocket.wants(request.headers) and websocket.choose(request.headers, (TUNNEL,))
-        if not tunnelled and request.headers.get("Upgrade", "").lower() != "spdy/3.1":
+        if not tunnelled and request.headers.get("Upgrade", "").lower() != SPDY:
             raise ApiError.bad_request(f"Upgrade request required: a WebSocket with {TUNNEL}, or SPDY/3.1")
 
         async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            writer.write(websocket.answer(request.headers, TUNNEL) if tunnelled else SPDY_ANSWER)
+            writer.write(websocket.answer(request.headers, TUNNEL) if tunnelled else spdychannels.answer(PROTOCOL))
             carrier = Tunnel(websocket.WebSocket(reader, writer)) if tunnelled else Plain(reader, writer)
             await Forwarding(carrier, lambda port: _dial(pod, port)).run()
 
         return Takeover(talk)
 
-    async def _attach(self, ref: ContainerRef, options: StreamOptions, client: Channels) -> None:
+    async def _attach(self, ref: ContainerRef, options: StreamOptions, client: Client) -> None:
         await run_attach(ref, self._lookup, options, client, self._shown.pop(ref.id, 0))
+
+
+Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+def _over_spdy(request: Request, ref: ContainerRef, options: StreamOptions, session: Session) -> Talk:
+    """A session by SPDY, in the best protocol that the client offers; one that offers none speaks the first."""
+    lines = [value for name, value in request.headers.items() if name.lower() == "x-stream-protocol-version"]
+    offered = [word.strip() for line in lines for word in line.split(",")]
+    protocol = next((each for each in spdychannels.PROTOCOLS if each in offered), "")
+    if offered and not protocol:
+        raise _not_spoken(", ".join(offered), spdychannels.PROTOCOLS)
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(spdychannels.answer(protocol))
+        client = SpdyChannels(Plain(reader, writer), protocol)
+        if await client.opened(_streams(options)):
+            await session(ref, options, client)
+
+    return talk
+
+
+def _streams(options: StreamOptions) -> frozenset[int]:
+    """The streams that a client opens for these options; that of sizes may come or not."""
+    wanted = {
+        channels.STDIN: options.stdin,
+        channels.STDOUT: options.stdout,
+        channels.STDERR: options.stderr,
+        channels.ERROR: True,
+    }
+    return frozenset(channel for channel, is_wanted in wanted.items() if is_wanted)
+
+
+def _not_spoken(offered: str, spoken: Sequence[str]) -> ApiError:
+    return ApiError(403, "Forbidden", f"unable to upgrade: none of [{offered}] is spoken here: {', '.join(spoken)}")
 
 
 async def _dial(pod: PodRef, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

@@ -25,7 +25,7 @@ from clusterip.kernel.seqpacket import Seqpacket
 from clusterip.kernel.terminal import Terminal, set_size
 from clusterip.node import beside
 from clusterip.node import channels as remote
-from clusterip.node.channels import Channels
+from clusterip.node.channels import Client
 from clusterip.node.logs import Follower, Splitter
 from clusterip.node.lookup import ContainerRef, Lookup
 
@@ -215,7 +215,7 @@ def _running(
     return _started(start, options)
 
 
-async def run_exec(ref: ContainerRef, options: StreamOptions, client: Channels) -> None:
+async def run_exec(ref: ContainerRef, options: StreamOptions, client: Client) -> None:
     """Run one command for one client, from its first byte to its Status."""
     with tempfile.TemporaryDirectory(prefix="clusterip-exec-") as name:
         start = start_of(ref, options, Path(name))
@@ -239,7 +239,7 @@ def _first_channel(options: StreamOptions) -> int:
     return remote.STDERR if options.stderr else remote.ERROR
 
 
-async def _relay(running: Running, start: Start, options: StreamOptions, client: Channels) -> int:
+async def _relay(running: Running, start: Start, options: StreamOptions, client: Client) -> int:
     """Both ways until the command has ended and all that it wrote is sent."""
     wanted = {remote.STDOUT: options.stdout, remote.STDERR: options.stderr and not options.tty}
     async with asyncio.TaskGroup() as group:
@@ -257,7 +257,7 @@ async def _relay(running: Running, start: Start, options: StreamOptions, client:
     return code
 
 
-async def _type(running: Running, client: Channels) -> None:
+async def _type(running: Running, client: Client) -> None:
     await client.run_input(running)
     running.leave()
 
@@ -279,7 +279,7 @@ def _of_command(read: Callable[[], Awaitable[bytes]], start: Start) -> Callable[
 
 
 async def _pump(
-    read: Callable[[], Awaitable[bytes]], channel: int, wanted: bool, running: Running, client: Channels
+    read: Callable[[], Awaitable[bytes]], channel: int, wanted: bool, running: Running, client: Client
 ) -> None:
     """One output to its channel; what is not wanted is read all the same, so that the command does not block."""
     while content := await read():
@@ -332,9 +332,7 @@ class ConmonInput:
             self._socket.close()
 
 
-async def run_attach(
-    ref: ContainerRef, lookup: Lookup, options: StreamOptions, client: Channels, shown: int = 0
-) -> None:
+async def run_attach(ref: ContainerRef, lookup: Lookup, options: StreamOptions, client: Client, shown: int = 0) -> None:
     """Join one client to a running container until either ends; `shown` says how much of its log a reader has seen."""
     over = asyncio.Event()
     start = _attach_start(ref, options, shown)
@@ -364,7 +362,7 @@ async def _set_at_end(ref: ContainerRef, lookup: Lookup, over: asyncio.Event) ->
     over.set()
 
 
-async def _show(ref: ContainerRef, start: int, over: asyncio.Event, options: StreamOptions, client: Channels) -> None:
+async def _show(ref: ContainerRef, start: int, over: asyncio.Event, options: StreamOptions, client: Client) -> None:
     """The log's bytes, as they were before they became lines."""
     wanted = {b"stdout": options.stdout, b"stderr": options.stderr}
     splitter = Splitter()

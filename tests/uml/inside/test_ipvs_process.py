@@ -8,6 +8,8 @@ import random
 import signal
 from pathlib import Path
 
+import pytest
+
 from proxy.processes import ALSO, CLIENT, HERE, bench
 from proxy.test_kills import rounds
 
@@ -26,6 +28,7 @@ def test_a_proxy_is_killed_at_any_moment(tmp_path: Path) -> None:
     asyncio.run(play())
 
 
+@pytest.mark.skipif(not SOAK, reason="a busy guest loses connections of its own: docs/proxy-modes.md")
 def test_modes_follow_each_other_under_traffic(tmp_path: Path) -> None:
     async def play() -> None:
         async with bench(tmp_path) as found:

@@ -22,7 +22,7 @@ globals().update(
 )
 
 
-PATIENCE_SECONDS = 1.0  # a guest whose host is busy answers late
+PATIENCE_SECONDS = 2.0  # a guest whose host is busy answers late
 
 
 @pytest.fixture(params=list(Family), ids=lambda family: family.name)
