@@ -188,3 +188,17 @@ def test_an_alias_into_the_world(type: str, answered: bool) -> None:
     ]
     assert lines[0] == "ext.n.svc.cluster.local. 30 IN CNAME www.example.org."
     assert lines[1:] == (["www.example.org. 30 IN A 192.0.2.7"] if type == "A" and answered else [])
+
+
+def test_another_block_takes_a_name_that_was_known_by_heart() -> None:
+    where = zone(1)
+    resolver = Resolver(where, ready=True)
+    packet = dns.message.make_query(WEB, "A").to_wire()
+    known = resolver.reply(packet, stream=False)
+    assert isinstance(known, bytes)
+    assert where.reply(packet) == known
+    resolver.ways = (*resolver.ways, Way(corefile.Block((message.name("n.svc.cluster.local"),))))
+    where.forget_replies()
+    told = resolver.reply(packet, stream=False)
+    assert isinstance(told, bytes)
+    assert dns.message.from_wire(told).rcode() == dns.rcode.SERVFAIL

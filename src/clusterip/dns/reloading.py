@@ -131,6 +131,8 @@ def _take(resolver: Resolver, serving: Serving, text: str) -> None:
         logger.warning("A new port or other settings of kubernetes take effect at the next start")
         config = _with_cluster(config, serving.config)
     resolver.ways = ways(config, serving)
+    if resolver.zone is not None:
+        resolver.zone.forget_replies()  # another block may have a name of the cluster's now
     logger.info("Reloaded", extra={"kv": {"file": str(serving.path)}})
 
 

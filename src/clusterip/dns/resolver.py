@@ -73,8 +73,9 @@ class Resolver:
     def _answered(self, query: Query, packet: bytes, *, stream: bool) -> bytes | Awaitable[bytes]:
         found = self._sections(query)
         if isinstance(found, Sections):
-            if found.target and query.type in ADDRESSES and self._forwarder(found.target) is not None:
-                return self._followed(query, found, stream=stream)
+            asked = self._forwarder(found.target) if found.target and query.type in ADDRESSES else None
+            if asked is not None:
+                return self._followed(asked, query, found, stream=stream)
             if self.zone is not None and not stream:
                 self.zone.keep(query, packet, found)
             return self._told(query, found, stream=stream)
@@ -117,8 +118,9 @@ class Resolver:
         return max(fitting, key=lambda each: each[0])[1] if fitting else None
 
     def _forwarder(self, name: bytes) -> Forwarder | None:
-        way = self._way(name.lower())
-        return way.forwarder(name.lower()) if way else None
+        lower = name.lower()
+        way = self._way(lower)
+        return way.forwarder(lower) if way else None
 
     async def _forwarded(self, forwarder: Forwarder, query: Query, *, stream: bool) -> bytes:
         """Another server's answer."""
@@ -131,10 +133,8 @@ class Resolver:
         ttl = found.lifetime(forwarder.cache_seconds or relayed.LONGEST)
         return self._counted(relayed.reply(query, found, ttl, LARGEST if stream else query.size), stream=stream)
 
-    async def _followed(self, query: Query, alias: Sections, *, stream: bool) -> bytes:
+    async def _followed(self, forwarder: Forwarder, query: Query, alias: Sections, *, stream: bool) -> bytes:
         """A name of the cluster that stands for one of the world, with that one's addresses."""
-        forwarder = self._forwarder(alias.target)
-        assert forwarder is not None
         question = query.about(alias.target)
         kept = forwarder.kept(question)
         try:

@@ -118,8 +118,7 @@ class Zone:
     def _restart(self, serial: int) -> None:
         self._kept.clear()
         self._kept_of.clear()
-        self._replies.clear()
-        self._replies_of.clear()
+        self.forget_replies()
         self._set_serial(serial)
 
     def _set_serial(self, serial: int) -> None:
@@ -136,6 +135,11 @@ class Zone:
         kept = self._kept.get((name, type))
         return kept if kept is not None else self._compile(wire.labels(name), type, name)
 
+    def forget_replies(self) -> None:
+        """What was answered may be answered otherwise now; names stay as they are."""
+        self._replies.clear()
+        self._replies_of.clear()
+
     def has(self, name: bytes) -> bool:
         """Whether a name is the cluster's domain or below it."""
         return wire.labels(name)[-len(self._domain_labels) :] == self._domain_labels
@@ -151,8 +155,7 @@ class Zone:
         if self._kept.get(kept) is not sections or query.options:
             return
         if len(self._replies) >= MOST_REPLIES:
-            self._replies.clear()
-            self._replies_of.clear()
+            self.forget_replies()
         turns = range(min(len(sections.answers), MOST_TURNS) or 1)
         self._replies[packet[2:]] = tuple(wire.reply(query.turned(turn), sections, query.size)[2:] for turn in turns)
         self._replies_of[kept].append(packet[2:])
