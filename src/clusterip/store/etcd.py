@@ -278,7 +278,7 @@ class EtcdStore:
             if notice.canceled:
                 raise Refused(notice.reason or "compacted", compacted=bool(notice.compacted))
             if notice.created:
-                self._back(notice.revision)
+                await self._back(notice.revision)
             parts += notice.events
             if notice.part:
                 continue
@@ -286,10 +286,14 @@ class EtcdStore:
                 raise Refused("a batch is missing", compacted=True)
             parts = []
 
-    def _back(self, revision: int) -> None:
-        """A watch is open."""
-        if revision < self._seen:
-            self._lose(f"it was at revision {self._seen} and is at {revision}")
+    async def _back(self, revision: int) -> None:
+        """A watch is open, at a member that has this revision."""
+        known = max(self._seen, self._head)
+        if revision < known:  # one member may lag behind; what all agree on may not
+            found = await self._client.range(wire.range_request(self._places.head, keys_only=True), TRY_SECONDS)
+            revision = found.revision
+        if revision < known:
+            self._lose(f"it was at revision {known} and is at {revision}")
         elif self.trouble and not self.trouble.startswith(LOST):
             log.info("etcd is back", extra={"kv": {"revision": revision}})
             self.trouble = ""
@@ -338,7 +342,7 @@ class EtcdStore:
                 await self._complain(error)
                 return
             if loaded.revision < self._image.revision:
-                self._back(0)
+                self._lose(f"the state was at revision {self._image.revision} and is at {loaded.revision}")
                 await asyncio.sleep(PAUSE_SECONDS)
                 return
             events = shortened(self._image, loaded)
