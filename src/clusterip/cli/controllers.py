@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import os
 import uuid
 from pathlib import Path
 
-import uvloop
-
+from clusterip.cli import foreground
 from clusterip.client.config import from_kubeconfig, in_cluster
 from clusterip.controllers.run import run as run_controllers
 from clusterip.failure import Failure
@@ -36,8 +34,7 @@ def run(args: argparse.Namespace) -> int:
     scheduler = from_kubeconfig(args.scheduler_kubeconfig) if args.scheduler_kubeconfig else config
     identity = f"{os.uname().nodename}_{uuid.uuid4()}" if args.leader_elect else ""
     more = {"authority": _authority(args), "volumes": args.volumes, "identity": identity}
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(run_controllers(config, scheduler, args.controllers, **more))
+    foreground.run(run_controllers(config, scheduler, args.controllers, **more))
     return 0
 
 

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
-import contextlib
 import random
-import signal
 import socket
 from dataclasses import replace
 from pathlib import Path
 
-import uvloop
-
+from clusterip.cli import foreground
 from clusterip.client.config import ServerConfig, from_kubeconfig, in_cluster
 from clusterip.clock import SystemClock
 from clusterip.dns import corefile, server
@@ -55,8 +51,7 @@ def run(args: argparse.Namespace) -> int:
         path=Path(args.conf) if args.conf else None,
         sockets=_passed(args.listen_fds) if args.listen_fds else None,
     )
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_until_told(_api(args, config), serving))
+    foreground.run(server.run(_api(args, config), serving))
     return 0
 
 
@@ -100,11 +95,3 @@ def _api(args: argparse.Namespace, config: Corefile) -> ServerConfig | None:
         return None
     path = args.kubeconfig or cluster.kubeconfig
     return from_kubeconfig(path) if path else in_cluster()
-
-
-async def _until_told(api: ServerConfig | None, serving: Serving) -> None:
-    """Run until SIGTERM."""
-    work = asyncio.ensure_future(server.run(api, serving))
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, work.cancel)
-    with contextlib.suppress(asyncio.CancelledError):
-        await work

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
-import contextlib
 import os
-import signal
 from pathlib import Path
 
-import uvloop
-
+from clusterip.cli import foreground
 from clusterip.client.config import from_kubeconfig, in_cluster
 from clusterip.failure import Failure
 from clusterip.ingress.compile import Listening
@@ -77,8 +73,7 @@ def run(args: argparse.Namespace) -> int:
 
     log.set_up(args.v)
     settings = settings_of(args)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_until_told(Process(settings)))
+    foreground.run(Process(settings).run())
     return 0
 
 
@@ -111,11 +106,3 @@ def _places(text: str | None, port: int) -> tuple[str, ...]:
     if text is None:
         return (f":::{port} v4v6",) if Path("/proc/net/if_inet6").exists() else (f"0.0.0.0:{port}",)
     return tuple(filter(None, text.split(",")))
-
-
-async def _until_told(process: Process) -> None:
-    """Run until SIGTERM."""
-    running = asyncio.ensure_future(process.run())
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
-    with contextlib.suppress(asyncio.CancelledError):
-        await running

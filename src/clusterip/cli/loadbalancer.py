@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
-import contextlib
 import os
-import signal
-
-import uvloop
 
 from clusterip.api.metallb_config import RULES
+from clusterip.cli import foreground
 from clusterip.client.config import ServerConfig, from_kubeconfig, in_cluster
 from clusterip.failure import Failure
 from clusterip.loadbalancer.process import DISABLED, ENABLED, ONLY, Process, Settings
@@ -68,8 +64,7 @@ def run(args: argparse.Namespace) -> int:
         deployment=args.deployment,
         bgp_type=bgp_type(),
     )
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_until_told(Process(settings)))
+    foreground.run(Process(settings).run())
     return 0
 
 
@@ -85,11 +80,3 @@ def bgp_type() -> str:
     if found not in RULES:
         raise Failure(f"METALLB_BGP_TYPE={found}: must be one of {', '.join(filter(None, RULES))}")
     return found
-
-
-async def _until_told(process: Process) -> None:
-    """Run until SIGTERM."""
-    running = asyncio.ensure_future(process.run())
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
-    with contextlib.suppress(asyncio.CancelledError):
-        await running

@@ -7,8 +7,7 @@ import os
 import socket
 from ipaddress import ip_network
 
-import uvloop
-
+from clusterip.cli import foreground
 from clusterip.client.config import from_kubeconfig, in_cluster
 from clusterip.failure import Failure
 from clusterip.transport import log
@@ -42,14 +41,13 @@ def run(args: argparse.Namespace) -> int:
 
     log.set_up(args.v)
     networks = _networks(args.pod_cidr)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        if args.cleanup:
-            for name in runner.run(process.clean_up()):
-                print(f"removed table {name}")
-            return 0
-        server = from_kubeconfig(args.kubeconfig) if args.kubeconfig else in_cluster()
-        name = (args.node_name or socket.gethostname()).strip().lower()
-        runner.run(process.serve(process.Settings(server, name, networks)))
+    if args.cleanup:
+        for name in asyncio.run(process.clean_up()):
+            print(f"removed table {name}")
+        return 0
+    server = from_kubeconfig(args.kubeconfig) if args.kubeconfig else in_cluster()
+    name = (args.node_name or socket.gethostname()).strip().lower()
+    foreground.run(process.Agent(process.Settings(server, name, networks)).run())
     return 0
 
 

@@ -11,9 +11,8 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-import uvloop
-
 from clusterip.api.yaml import dump
+from clusterip.cli import foreground
 from clusterip.client.config import ServerConfig, from_kubeconfig, in_cluster
 from clusterip.failure import Failure
 from clusterip.proxy import flags, process, switch
@@ -54,13 +53,12 @@ def run(args: argparse.Namespace) -> int:
         return asyncio.run(_clean_up())
     networks = service_networks(args.service_cluster_ip_range)
     _set_up_log(config, args.v)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        if args.init_only:
-            runner.run(process.initialize(config))
-        else:
-            name = (config.hostname_override or socket.gethostname()).strip().lower()
-            file = Path(args.config) if args.config else None
-            runner.run(process.serve(process.Settings(_server(config, args.master), config, name, networks, file)))
+    if args.init_only:
+        asyncio.run(process.initialize(config))
+        return 0
+    name = (config.hostname_override or socket.gethostname()).strip().lower()
+    file = Path(args.config) if args.config else None
+    foreground.run(process.serve(process.Settings(_server(config, args.master), config, name, networks, file)))
     return 0
 
 

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
-import contextlib
 import os
-import signal
 
-import uvloop
-
+from clusterip.cli import foreground
 from clusterip.cli.loadbalancer import add_shared, bgp_type, set_up
 from clusterip.failure import Failure
 from clusterip.speaker.process import MEMBER_PORT, Process, Settings, read_excluded, read_key
@@ -59,20 +55,6 @@ def run(args: argparse.Namespace) -> int:
         excluded=read_excluded(),
         bgp_type=bgp_type(),
     )
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_until_told(Process(settings)))
+    process = Process(settings)
+    foreground.run(process.run(), stopping=process.withdraw)
     return 0
-
-
-async def _until_told(process: Process) -> None:
-    """Run until SIGTERM."""
-    running = asyncio.ensure_future(process.run())
-
-    def stop() -> None:
-        process.withdraw()
-        running.cancel()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop)
-    with contextlib.suppress(asyncio.CancelledError):
-        await running

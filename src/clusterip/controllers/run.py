@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -95,13 +94,8 @@ async def run(
     volumes: Path | None = None,
     identity: str = "",
 ) -> None:
-    """Run until SIGTERM or SIGINT, which end it at once: every write is whole, and the next start looks at all anew."""
+    """Run until cancelled, which ends it at once: every write is whole, and the next start looks at all anew."""
     wanted = chosen(names)
-    loop = asyncio.get_running_loop()
-    task = asyncio.current_task()
-    assert task is not None
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, task.cancel)
     now = clock or SystemClock()
 
     async def work() -> None:
@@ -115,6 +109,7 @@ async def run(
             await lead(client, identity, work, now)
     except asyncio.CancelledError:
         logger.info("Stopped")
+        raise
 
 
 async def serve(

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 from collections.abc import Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import Any, NoReturn
@@ -184,12 +183,3 @@ async def claim() -> Any:
             raise Failure(f"another policy agent programs this network namespace already ({who}); stop it first")
         await asyncio.sleep(AGAIN_SECONDS)
     return held
-
-
-async def serve(settings: Settings) -> None:
-    """Run an agent until SIGTERM or SIGINT."""
-    running = asyncio.ensure_future(Agent(settings).run())
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, running.cancel)
-    with suppress(asyncio.CancelledError):
-        await running

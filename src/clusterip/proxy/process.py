@@ -12,7 +12,6 @@ import asyncio
 import gc
 import logging
 import os
-import signal
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from clusterip.client.informer import Informer
 from clusterip.client.names import ENDPOINT_SLICES, NODES, SERVICES, ResourceRef
 from clusterip.client.rest import Client
 from clusterip.clock import Clock, SystemClock
-from clusterip.failure import Failure, told
+from clusterip.failure import Failure
 from clusterip.kernel import sysctl
 from clusterip.kernel.conntrack import Conntrack, KernelConntrack
 from clusterip.kernel.inotify import rewritten
@@ -326,18 +325,10 @@ async def _patiently(wanted: Awaitable[None]) -> None:
 
 
 async def serve(settings: Settings) -> None:
-    """Run a proxy until SIGTERM or SIGINT."""
-    task = asyncio.current_task()
-    assert task is not None
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, task.cancel)
+    """Run a proxy until it is cancelled."""
     gc.set_threshold(*GC_THRESHOLD)
     try:
         await Proxy(settings).run()
     except asyncio.CancelledError:
         logger.info("Stopping; the rules stay, so that Services go on working")
-    except BaseExceptionGroup as group:
-        if (failure := told(group)) is None:
-            raise
-        raise failure from group
+        raise
