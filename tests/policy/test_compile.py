@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from clusterip.api.meta import Tree
 from clusterip.diff import diff_parts, flat, patched
-from clusterip.kernel import nft_walk
+from clusterip.kernel import first_packet, nft_walk
 from clusterip.kernel.nft import Element, Kind, State
 from clusterip.policy.compile import Compiler
 from clusterip.policy.model import Packet, Picture
@@ -116,9 +116,9 @@ def packets(draw: st.DrawFn) -> Packet:
 def walked(state: State, asked: Packet) -> bool:
     """Whether a table of that family lets the packet pass."""
     interface = "" if asked.source in NODE.addresses else "veth"
-    sent = nft_walk.Packet(asked.source, asked.destination, asked.protocol, asked.port, interface)
+    sent = first_packet.Packet(asked.source, asked.destination, asked.protocol, asked.port, interface)
     (end,) = nft_walk.endings(state, sent, NODE.addresses)
-    return end.fate is nft_walk.Fate.PASSED
+    return end.fate is first_packet.Fate.PASSED
 
 
 def check(compilers: dict[int, Compiler], found: Picture, asked: list[Packet]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from clusterip.diff import Changes, flat
+from clusterip.kernel import first_packet
 from clusterip.kernel import iptables_walk as walk
 from clusterip.kernel.iptables_fake import FakeIptables
 from clusterip.proxy.backends.iptables import Iptables
@@ -22,14 +23,14 @@ def programmed(plan: Plan) -> FakeIptables:
 
 def verdict_of(iptables: FakeIptables, plan: Plan, packet: Packet) -> Verdict:
     """All endings together; endings that do not fit each other are an error."""
-    sent = walk.Packet(packet.source, packet.destination, packet.protocol, packet.port, packet.interface)
+    sent = first_packet.Packet(packet.source, packet.destination, packet.protocol, packet.port, packet.interface)
     ends = walk.endings(iptables.listing().rules, sent, plan.node.addresses)
     fates = {ending.fate for ending in ends}
     assert len(fates) == 1, fates
     fate = fates.pop()
-    if fate is walk.Fate.DROPPED:
+    if fate is first_packet.Fate.DROPPED:
         return Drop()
-    if fate is walk.Fate.REJECTED:
+    if fate is first_packet.Fate.REJECTED:
         return Reject()
     ways = frozenset(
         Delivery(ending.packet.destination, ending.packet.port, ending.packet.masqueraded)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from clusterip.diff import flat
-from clusterip.kernel import nft_walk
+from clusterip.kernel import first_packet, nft_walk
 from clusterip.kernel.nft import State
 from clusterip.proxy.backends.nftables import Compiler
 from clusterip.proxy.model import Deliver, Delivery, Drop, Ignore, Packet, Plan, Reject, Verdict
@@ -17,14 +17,14 @@ def state_of(plan: Plan) -> State:
 
 def verdict_of(state: State, plan: Plan, packet: Packet) -> Verdict:
     """All endings together; endings that do not fit each other are an error."""
-    sent = nft_walk.Packet(packet.source, packet.destination, packet.protocol, packet.port, packet.interface)
+    sent = first_packet.Packet(packet.source, packet.destination, packet.protocol, packet.port, packet.interface)
     ends = nft_walk.endings(state, sent, plan.node.addresses)
     fates = {ending.fate for ending in ends}
     assert len(fates) == 1, fates
     fate = fates.pop()
-    if fate is nft_walk.Fate.DROPPED:
+    if fate is first_packet.Fate.DROPPED:
         return Drop()
-    if fate is nft_walk.Fate.REJECTED:
+    if fate is first_packet.Fate.REJECTED:
         return Reject()
     ways = frozenset(
         Delivery(ending.packet.destination, ending.packet.port, ending.packet.masqueraded)

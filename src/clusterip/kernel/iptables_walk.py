@@ -8,56 +8,16 @@ filter, nat for senders.  A packet that the node sends to itself comes in again,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from enum import Enum
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import ip_address, ip_network
 
+from clusterip.kernel.first_packet import Accepted, Address, End, Ending, Fate, Packet, Pick, every_ending
 from clusterip.kernel.iptables_listing import words
 
-Address = IPv4Address | IPv6Address
 Chains = Mapping[tuple[str, str], Sequence[str]]
-
-
-@dataclass(frozen=True, slots=True)
-class Packet:
-    """A connection's first packet. One without an interface was made on this machine."""
-
-    source: Address
-    destination: Address
-    protocol: str
-    port: int
-    interface: str = ""
-    mark: int = 0
-    translated: bool = False
-    masqueraded: bool = False
-
-
-class Fate(Enum):
-    PASSED = "passed"
-    DROPPED = "dropped"
-    REJECTED = "rejected"
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """What became of the packet and what it looked like then."""
-
-    fate: Fate
-    packet: Packet
-
-
-class _End(Exception):
-    """A packet's way ends here."""
-
-    def __init__(self, fate: Fate) -> None:
-        self.fate = fate
-
-
-class _Accepted(Exception):
-    """The table is done."""
 
 
 def endings(
@@ -67,28 +27,7 @@ def endings(
     remembered: Mapping[str, Collection[Address]] | None = None,
 ) -> set[Ending]:
     """Every ending under every random choice. `remembered` are the senders in each list of `recent`."""
-    found: set[Ending] = set()
-    choices: list[bool] = []  # taken so far, deepest last; False comes first
-    while True:
-        found.add(_Walk(chains, packet, local, remembered or {}, _replay(choices)).ending())
-        while choices and choices[-1]:
-            choices.pop()
-        if not choices:
-            return found
-        choices[-1] = True
-
-
-def _replay(choices: list[bool]) -> Callable[[], bool]:
-    position = -1
-
-    def pick() -> bool:
-        nonlocal position
-        position += 1
-        if position == len(choices):
-            choices.append(False)
-        return choices[position]
-
-    return pick
+    return every_ending(lambda pick: _Walk(chains, packet, local, remembered or {}, pick).ending())
 
 
 @dataclass
@@ -97,13 +36,13 @@ class _Walk:
     packet: Packet
     local: Collection[Address]
     remembered: Mapping[str, Collection[Address]]
-    pick: Callable[[], bool]
+    pick: Pick
 
     def ending(self) -> Ending:
         try:
             for table, hook in self._hooks():
                 self._run_hook(table, hook)
-        except _End as end:
+        except End as end:
             return Ending(end.fate, self.packet)
         return Ending(Fate.PASSED, self.packet)
 
@@ -121,7 +60,7 @@ class _Walk:
             yield from (("mangle", "INPUT"), ("filter", "INPUT"))
 
     def _run_hook(self, table: str, hook: str) -> None:
-        with suppress(_Accepted):
+        with suppress(Accepted):
             self._run(table, hook)
 
     def _run(self, table: str, chain: str) -> None:
@@ -138,11 +77,11 @@ class _Walk:
             case "":
                 pass
             case "ACCEPT":
-                raise _Accepted
+                raise Accepted
             case "DROP":
-                raise _End(Fate.DROPPED)
+                raise End(Fate.DROPPED)
             case "REJECT":
-                raise _End(Fate.REJECTED)
+                raise End(Fate.REJECTED)
             case "MARK":
                 value, mask = (int(part, 16) for part in arguments["--set-xmark"].split("/"))
                 self.packet = replace(self.packet, mark=(self.packet.mark & ~mask) ^ value)
@@ -150,10 +89,10 @@ class _Walk:
                 host, _, port = arguments["--to-destination"].rpartition(":")
                 where = ip_address(host.strip("[]"))
                 self.packet = replace(self.packet, destination=where, port=int(port), translated=True)
-                raise _Accepted
+                raise Accepted
             case "MASQUERADE":
                 self.packet = replace(self.packet, masqueraded=True)
-                raise _Accepted
+                raise Accepted
             case _:
                 self._run(table, target)
 
@@ -185,7 +124,7 @@ class _Walk:
             case "--rcheck":
                 return packet.source in self.remembered.get(value, ())
             case "--probability":
-                return self.pick()
+                return bool(self.pick(2))
             case _:
                 raise ValueError(f"a match that is not known: {option} {value}")
 

@@ -7,13 +7,12 @@ Truth: netfilter's hook order (prerouting, input | forward, output, postrouting)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from enum import Enum
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
-from typing import TypeAlias
+from ipaddress import ip_address, ip_network
 
+from clusterip.kernel.first_packet import Accepted, Address, End, Ending, Fate, Packet, Pick, every_ending
 from clusterip.kernel.nft import Chain, Element, State, chain_key, element_key, split_all
 from clusterip.kernel.nft_field import KINDS, NUMBER, PORT, Field
 from clusterip.kernel.nft_statement import (
@@ -42,47 +41,6 @@ from clusterip.kernel.nft_statement import (
     Translated,
 )
 
-Address: TypeAlias = IPv4Address | IPv6Address
-
-
-@dataclass(frozen=True, slots=True)
-class Packet:
-    """A connection's first packet. One without an interface was made on this machine."""
-
-    source: Address
-    destination: Address
-    protocol: str
-    port: int
-    interface: str = ""
-    mark: int = 0
-    translated: bool = False
-    masqueraded: bool = False
-
-
-class Fate(Enum):
-    PASSED = "passed"
-    DROPPED = "dropped"
-    REJECTED = "rejected"
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """What became of the packet and what it looked like then."""
-
-    fate: Fate
-    packet: Packet
-
-
-class _End(Exception):
-    """A packet's way ends here."""
-
-    def __init__(self, fate: Fate) -> None:
-        self.fate = fate
-
-
-class _Accepted(Exception):
-    """Accepted, as by a translation: the base chain is done."""
-
 
 def endings(
     state: State,
@@ -91,31 +49,9 @@ def endings(
     remembered: Mapping[str, Collection[Address]] | None = None,
 ) -> set[Ending]:
     """Every ending under every random choice. `remembered` holds the dynamic sets."""
-    found: set[Ending] = set()
     family = "ip" if packet.destination.version == 4 else "ip6"
-    state = dict(state) | split_all(state, family)
-    choices: list[list[int]] = []  # [taken, of how many], deepest last
-    while True:
-        walker = _Walk(family, state, packet, local, remembered or {}, _replay(choices))
-        found.add(walker.ending())
-        while choices and choices[-1][0] + 1 == choices[-1][1]:
-            choices.pop()
-        if not choices:
-            return found
-        choices[-1][0] += 1
-
-
-def _replay(choices: list[list[int]]) -> Callable[[int], int]:
-    position = -1
-
-    def pick(count: int) -> int:
-        nonlocal position
-        position += 1
-        if position == len(choices):
-            choices.append([0, count])
-        return choices[position][0]
-
-    return pick
+    whole = dict(state) | split_all(state, family)
+    return every_ending(lambda pick: _Walk(family, whole, packet, local, remembered or {}, pick).ending())
 
 
 @dataclass
@@ -125,13 +61,13 @@ class _Walk:
     packet: Packet
     local: Collection[Address]
     remembered: Mapping[str, Collection[Address]]
-    pick: Callable[[int], int]
+    pick: Pick
 
     def ending(self) -> Ending:
         try:
             for hook in self._hooks():
                 self._run_hook(hook)
-        except _End as end:
+        except End as end:
             return Ending(end.fate, self.packet)
         return Ending(Fate.PASSED, self.packet)
 
@@ -158,7 +94,7 @@ class _Walk:
             if isinstance(value, Chain) and value.hook and value.hook.hook == hook
         ]
         for _, chain in sorted(found, key=lambda pair: pair[0]):
-            with suppress(_Accepted):
+            with suppress(Accepted):
                 self._run(chain)
 
     def _run(self, chain: Chain) -> None:
@@ -200,9 +136,9 @@ class _Walk:
         assert isinstance(element, Element)
         verdict, _, chain = str(element.value).partition(" ")
         if verdict == "drop":
-            raise _End(Fate.DROPPED)
+            raise End(Fate.DROPPED)
         if verdict == "accept":
-            raise _Accepted
+            raise Accepted
         return self._goto(chain)
 
     def _step(self, statement: Statement) -> bool:
@@ -239,11 +175,11 @@ class _Walk:
         """Statements after which nothing of the same hook point sees the packet; translation ends a nat chain."""
         match statement:
             case Accept():
-                raise _Accepted
+                raise Accepted
             case Drop():
-                raise _End(Fate.DROPPED)
+                raise End(Fate.DROPPED)
             case Reject():
-                raise _End(Fate.REJECTED)
+                raise End(Fate.REJECTED)
             case Masquerade():
                 self.packet = replace(self.packet, masqueraded=True)
             case Translate(address, port):
@@ -256,7 +192,7 @@ class _Walk:
                 assert isinstance(element, Element)
                 assert isinstance(element.value, bytes)
                 self._translate(ip_address(element.value[:-4]), PORT.unpack(element.value[-4:])[0])
-        raise _Accepted
+        raise Accepted
 
     def _translate(self, address: Address, port: int) -> None:
         self.packet = replace(self.packet, destination=address, port=port, translated=True)
