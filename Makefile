@@ -8,9 +8,10 @@ PIP_VERSION := 26.3
 APT_UML := user-mode-linux kmod ipvsadm ipset iptables iproute2
 # commands that clusterip runs -> the Debian packages that bring them
 APT_RUN := python3.11 python3.11-venv runc conmon nftables ca-certificates
-APT_TEST := busybox-static iproute2 curl bind9-dnsutils haproxy etcd-server $(APT_UML)
+APT_TEST := busybox-static iproute2 curl bind9-dnsutils haproxy etcd-server frr bird2 $(APT_UML)
 APT_BENCH := wrk dnsperf gcc libc6-dev libssl-dev etcd-server
 ONLY ?=
+POLICY := /usr/sbin/policy-rc.d
 
 .PHONY: help install system demo check test lessons bench soak clean
 .DEFAULT_GOAL := help
@@ -18,10 +19,18 @@ ONLY ?=
 help:  ## say what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
+# Routers and proxies are installed for their programs: none of them may start here, now or at the next boot. A policy
+# that forbids it stands while packages are installed; the machine's own is put aside, and back however this ends.
+GUARD = [ ! -e $(POLICY) ] || [ -e $(POLICY).own ] || mv $(POLICY) $(POLICY).own; \
+	trap 'rm -f $(POLICY); [ ! -e $(POLICY).own ] || mv $(POLICY).own $(POLICY)' EXIT; trap 'exit 1' INT TERM HUP; \
+	printf '\#!/bin/sh\nexit 101\n' >$(POLICY); chmod 755 $(POLICY)
+NEXT_BOOT = { ! command -v systemctl >/dev/null || dpkg -L $$missing 2>/dev/null | \
+	sed -n 's,.*/systemd/system/\([^/@]*\.service\)$$,\1,p' | xargs -r systemctl disable -q 2>/dev/null || true; }
+
 system:
 	@missing=; for package in $(APT_RUN) $(APT_EXTRA); do dpkg -s $$package >/dev/null 2>&1 || missing="$$missing $$package"; done; \
-	[ -z "$$missing" ] || { echo "installing$$missing"; apt-get update -qq; \
-	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; }
+	[ -z "$$missing" ] || { echo "installing$$missing"; $(GUARD); apt-get update -qq; \
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null && $(NEXT_BOOT); }
 
 $(VENV)/.installed: pyproject.toml hatch_build.py constraints.txt
 	@$(MAKE) --no-print-directory system

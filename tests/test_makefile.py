@@ -1,0 +1,46 @@
+"""What `make` does to the machine: packages are installed without anything of them being started."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+OWN = "#!/bin/sh\nexit 0\n"
+APT = """\
+#!/bin/sh
+[ "$1" = update ] || { cp "$POLICY" "$POLICY.seen"; "$POLICY"; echo $? >"$POLICY.said"; exit $APT_ENDS; }
+"""
+
+
+@pytest.mark.parametrize("ends", [0, 100])
+@pytest.mark.parametrize("own", [None, OWN])
+def test_no_daemon_starts_while_packages_are_installed(tmp_path: Path, own: str | None, ends: int) -> None:
+    policy, apt = tmp_path / "policy-rc.d", tmp_path / "bin" / "apt-get"
+    apt.parent.mkdir()
+    apt.write_text(APT)
+    apt.chmod(0o755)
+    if own is not None:
+        policy.write_text(own)
+    environment = {
+        **os.environ,
+        "PATH": f"{apt.parent}:{os.environ['PATH']}",
+        "POLICY": str(policy),
+        "APT_ENDS": str(ends),
+    }
+    command = [
+        "make",
+        "--no-print-directory",
+        "system",
+        "APT_RUN=",
+        "APT_EXTRA=a-package-of-nobody",
+        f"POLICY={policy}",
+    ]
+    made = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert (made.returncode == 0) == (ends == 0), made.stderr
+    assert Path(f"{policy}.said").read_text() == "101\n"
+    assert (policy.read_text() if policy.exists() else None) == own
+    assert not Path(f"{policy}.own").exists()
