@@ -62,6 +62,7 @@ HELD_BY = {
         "cli/speaker cli/status cli/up main"
     ),
     "cli/test_backup.py": "cli/restore",
+    "cli/test_doctor.py": "explain/gather explain/finding",
     # the real kernel, real containers, a real cluster
     "kernel/test_link.py": "kernel/rtnetlink",
     "kernel/test_zygote.py": "cluster/zygote",

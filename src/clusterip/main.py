@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "up": ("clusterip.cli.up", "start a cluster"),
     "down": ("clusterip.cli.down", "stop a cluster and remove all that it made"),
     "status": ("clusterip.cli.status", "say what runs"),
+    "doctor": ("clusterip.cli.doctor", "find what is wrong with Services, in any cluster"),
     "backup": ("clusterip.cli.backup", "save all objects in one file"),
     "restore": ("clusterip.cli.restore", "put a backup in a store's place"),
     "kubeconfig": ("clusterip.cli.kubeconfig", "print the administrator's kubeconfig"),

@@ -1,0 +1,1 @@
+"""Why a Service does not work, and where its packets go."""

@@ -1,0 +1,172 @@
+"""One moment of a cluster: the objects that a Service's traffic depends on, and what was seen beside the API.
+
+Stage: snapshot.  In: trees of the API, Evidence.  Out: Picture, with indexes that are made when they are asked for.
+Rules: pure.  What could not be looked at is in `unseen`, so that its absence is never taken for a fact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+from clusterip.api.meta import ObjectKey, Tree, key_of, labels_of, name_of, namespace_of, uid_of
+from clusterip.explain.sockets import Socket
+
+SERVICE_NAME = "kubernetes.io/service-name"
+SYSTEM = "kube-system"
+NODE_PORTS = (30000, 32767)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSeen:
+    """What was seen on a node itself."""
+
+    tables: frozenset[str] | None = None  # nftables that there are, "ip kube-proxy"; None: not known
+    proxy_health: str = ""  # why kube-proxy's health page is not a good one
+    sockets: tuple[Socket, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A name that was asked for, and what came back. `trouble` is empty when the answer was right."""
+
+    server: str
+    name: str
+    node: str
+    trouble: str = ""
+    milliseconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What is known beside the API: of a cluster on this machine alone."""
+
+    is_own: bool = False
+    nodes: Mapping[str, NodeSeen] = field(default_factory=dict)
+    pods: Mapping[str, tuple[Socket, ...]] = field(default_factory=dict)  # by uid: what its processes listen on
+    questions: tuple[Question, ...] = ()
+    node_ports: tuple[int, int] | None = None
+    proxy_mode: str = ""
+    logs: Mapping[ObjectKey, str] = field(default_factory=dict)  # the last lines of pods that end by themselves
+
+
+@dataclass(frozen=True)
+class Picture:
+    """All of it. A field is named as the resource is in the API."""
+
+    now: datetime = datetime(2026, 1, 1, tzinfo=UTC)
+    services: tuple[Tree, ...] = ()
+    endpointslices: tuple[Tree, ...] = ()
+    pods: tuple[Tree, ...] = ()
+    nodes: tuple[Tree, ...] = ()
+    namespaces: tuple[Tree, ...] = ()
+    events: tuple[Tree, ...] = ()
+    deployments: tuple[Tree, ...] = ()
+    daemonsets: tuple[Tree, ...] = ()
+    networkpolicies: tuple[Tree, ...] = ()
+    ingresses: tuple[Tree, ...] = ()
+    ingressclasses: tuple[Tree, ...] = ()
+    secrets: tuple[Tree, ...] = ()  # names and types of those for TLS; never what is in them
+    ipaddresspools: tuple[Tree, ...] = ()
+    l2advertisements: tuple[Tree, ...] = ()
+    bgpadvertisements: tuple[Tree, ...] = ()
+    unseen: Mapping[str, str] = field(default_factory=dict)  # resource -> why
+    domain: str = "cluster.local"
+    evidence: Evidence = Evidence()
+
+    @cached_property
+    def services_by_key(self) -> Mapping[ObjectKey, Tree]:
+        return {key_of(tree): tree for tree in self.services}
+
+    @cached_property
+    def pods_by_namespace(self) -> Mapping[str, tuple[Tree, ...]]:
+        return _grouped(self.pods, namespace_of)
+
+    @cached_property
+    def pods_by_key(self) -> Mapping[ObjectKey, Tree]:
+        return {key_of(tree): tree for tree in self.pods}
+
+    @cached_property
+    def pods_by_label(self) -> Mapping[tuple[str, str, str], tuple[Tree, ...]]:
+        """By namespace, label and value."""
+        found: dict[tuple[str, str, str], list[Tree]] = {}
+        for pod in self.pods:
+            for name, value in labels_of(pod).items():
+                found.setdefault((namespace_of(pod), name, value), []).append(pod)
+        return {key: tuple(pods) for key, pods in found.items()}
+
+    @cached_property
+    def slices_by_service(self) -> Mapping[ObjectKey, tuple[Tree, ...]]:
+        return _grouped(self.endpointslices, lambda each: ObjectKey(namespace_of(each), service_of(each)))
+
+    @cached_property
+    def nodes_by_name(self) -> Mapping[str, Tree]:
+        return {name_of(tree): tree for tree in self.nodes}
+
+    @cached_property
+    def events_by_object(self) -> Mapping[tuple[str, str, str], tuple[Tree, ...]]:
+        """By kind, namespace and name; the newest first."""
+        found = _grouped(self.events, _involved)
+        return {key: tuple(sorted(each, key=_moment, reverse=True)) for key, each in found.items()}
+
+    def selected(self, namespace: str, selector: Mapping[str, str]) -> tuple[Tree, ...]:
+        """The pods of a namespace that have all of the labels."""
+        pairs = list(selector.items())
+        groups = [self.pods_by_label.get((namespace, *pair), ()) for pair in pairs]
+        smallest = min(groups, key=len, default=())
+        return tuple(pod for pod in smallest if all(labels_of(pod).get(name) == value for name, value in pairs))
+
+    def pods_of(self, service: Tree) -> tuple[Tree, ...]:
+        """The pods that a Service's selector means."""
+        selector = spec_of(service).get("selector")
+        return self.selected(namespace_of(service), selector) if selector else ()
+
+    def slices_of(self, service: Tree) -> tuple[Tree, ...]:
+        return self.slices_by_service.get(key_of(service), ())
+
+    def warnings(self, kind: str, tree: Tree) -> tuple[Tree, ...]:
+        """What was complained of an object, the newest first; an earlier object of that name does not count."""
+        found = self.events_by_object.get((kind, namespace_of(tree), name_of(tree)), ())
+        return tuple(each for each in found if (each["involvedObject"].get("uid") or uid_of(tree)) == uid_of(tree))
+
+    def age_seconds(self, tree: Tree) -> float:
+        return (self.now - parsed(tree["metadata"].get("creationTimestamp"), self.now)).total_seconds()
+
+
+def spec_of(tree: Tree) -> dict[str, Any]:
+    return tree.get("spec") or {}
+
+
+def status_of(tree: Tree) -> dict[str, Any]:
+    return tree.get("status") or {}
+
+
+def service_of(found: Tree) -> str:
+    """The Service that a slice belongs to."""
+    return labels_of(found).get(SERVICE_NAME, "")
+
+
+def parsed(text: str | None, otherwise: datetime) -> datetime:
+    try:
+        return datetime.fromisoformat(text) if text else otherwise
+    except ValueError:
+        return otherwise
+
+
+def _grouped(trees: Iterable[Tree], key: Any) -> dict[Any, tuple[Tree, ...]]:
+    found: dict[Any, list[Tree]] = {}
+    for tree in trees:
+        found.setdefault(key(tree), []).append(tree)
+    return {each: tuple(members) for each, members in found.items()}
+
+
+def _involved(event: Tree) -> tuple[str, str, str]:
+    about = event.get("involvedObject") or {}
+    return about.get("kind") or "", about.get("namespace") or "", about.get("name") or ""
+
+
+def _moment(event: Tree) -> str:
+    return event.get("lastTimestamp") or event.get("eventTime") or event["metadata"].get("creationTimestamp") or ""
