@@ -1,7 +1,6 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clusterip.api import fieldsets
 from clusterip.api.fieldsets import compare, difference, ordered, union, without_subtrees
 from clusterip.api.schema import definition
 
@@ -24,7 +23,10 @@ def paths(fields, before=()):
 def from_paths(found):
     out = {}
     for path in sorted(found):
-        out = union(out, fieldsets.of_path(*(element.removeprefix("f:") for element in path)))
+        one = {}
+        for element in reversed(path):
+            one = {element: one}
+        out = union(out, one)
     return out
 
 

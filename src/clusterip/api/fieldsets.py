@@ -126,14 +126,6 @@ def ordered(fields: Fields) -> Fields:
     return {element: ordered(node) for element, node in sorted(fields.items())}
 
 
-def of_path(*names: str) -> Fields:
-    """The set of one field."""
-    out: Fields = {}
-    for name in reversed(names):
-        out = {f"f:{name}": out}
-    return out
-
-
 # --- what differs ----------------------------------------------------------------------------------------------------
 
 

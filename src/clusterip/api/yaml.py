@@ -51,20 +51,9 @@ class YamlError(ValueError):
 # --- reading ---------------------------------------------------------------------------------------------------------
 
 
-def load_all(text: str, *, strict: bool = False) -> list[Any]:
-    """Every document that is not empty. Strict: equal keys in a map are an error."""
-    return [tree for tree, duplicates in documents(text) if tree is not None and not _refused(duplicates, strict)]
-
-
 def load(text: str) -> tuple[Any, list[str]]:
     """The first document (None when it is empty), and what strict reading refuses: key "port" already set in map."""
     return next(documents(text), (None, []))
-
-
-def _refused(duplicates: list[str], strict: bool) -> bool:
-    if strict and duplicates:
-        raise YamlError(strict_text(duplicates))
-    return False
 
 
 def strict_text(duplicates: list[str]) -> str:

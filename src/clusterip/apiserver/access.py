@@ -31,10 +31,6 @@ class User:
     extra: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     @property
-    def anonymous(self) -> bool:
-        return self.name == ANONYMOUS
-
-    @property
     def node(self) -> str:
         """The node's name, when this is a node."""
         return self.name.removeprefix(NODE_PREFIX) if self.name.startswith(NODE_PREFIX) else ""

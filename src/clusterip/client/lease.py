@@ -45,11 +45,6 @@ class Heartbeat:
         self._duration, self._interval = duration_seconds, interval_seconds
         self._owner = owner
         self._clock, self._chance = clock or SystemClock(), chance
-        self._annotations: dict[str, str] = {}
-
-    def annotate(self, key: str, value: str) -> None:
-        """Carry an annotation from the next beat on."""
-        self._annotations[key] = value
 
     async def beat(self) -> None:
         """Renew the Lease, or make it."""
@@ -58,14 +53,12 @@ class Heartbeat:
             "leaseDurationSeconds": self._duration,
             "renewTime": rfc3339_micro(self._clock.now()),
         }
-        meta: Tree = {"annotations": dict(self._annotations)} if self._annotations else {}
-        patch: Tree = {"spec": spec} | ({"metadata": meta} if meta else {})
         try:
-            await self._client.patch(LEASES, self._name, self._namespace, patch, type="merge")
+            await self._client.patch(LEASES, self._name, self._namespace, {"spec": spec}, type="merge")
         except ApiError as error:
             if error.code != 404:
                 raise
-            await self._client.create(LEASES, self._new(spec, meta))
+            await self._client.create(LEASES, self._new(spec))
 
     async def run(self) -> NoReturn:
         """Beat for ever; when the API is away, try sooner."""
@@ -81,8 +74,8 @@ class Heartbeat:
             backoff.reset()
             await asyncio.sleep(self._interval * (0.96 + 0.08 * self._chance()))
 
-    def _new(self, spec: Tree, meta: Tree) -> Tree:
-        metadata: Tree = {"name": self._name, "namespace": self._namespace, **meta}
+    def _new(self, spec: Tree) -> Tree:
+        metadata: Tree = {"name": self._name, "namespace": self._namespace}
         if self._owner:
             metadata["ownerReferences"] = [dict(self._owner)]
         return {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec}
