@@ -54,7 +54,7 @@ def pool(name: str = "a", finalizers: list[str] | None = None, **spec: Any) -> d
 
 async def condition(client: Client, name: str, kind: str) -> str:
     """A condition of a definition, as soon as it is there."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while True:
             tree = await client.get(CRDS, name)
             for each in tree.get("status", {}).get("conditions") or ():
@@ -73,10 +73,8 @@ async def code_of(call: Any) -> int:
 
 async def until(wanted: Callable[[], Awaitable[bool]]) -> None:
     """Ask again until it is so."""
-    async with asyncio.timeout(5):
-        for _ in range(1000):
-            if await wanted():
-                return
+    async with asyncio.timeout(30):
+        while not await wanted():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 

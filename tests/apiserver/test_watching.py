@@ -150,7 +150,7 @@ def test_tables_are_watched_row_by_row() -> None:
         watching = asyncio.ensure_future(
             wire.watch(f"{CONFIGMAPS}?watch=1", events, lambda: first.set() if len(events) == 1 else len(events) == 2)
         )
-        await asyncio.wait_for(first.wait(), 5)
+        await asyncio.wait_for(first.wait(), 30)
         other = Wire(wire.api, wire.session)
         await other.ok("PATCH", f"{CONFIGMAPS}/a", {"data": {"l": "w"}}, type="merge")
         await watching

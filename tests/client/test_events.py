@@ -25,7 +25,7 @@ def recording(scenario):
 
 
 async def written(recorder, client):
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await recorder.flushed()
     return (await client.list(EVENTS, "default"))["items"]
 

@@ -17,7 +17,7 @@ def value(tree):
     return tree["data"]["v"]
 
 
-async def until(condition, seconds=5.0):
+async def until(condition, seconds=30.0):
     """Wait for the world to agree; each turn of the loop is a chance."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110

@@ -28,12 +28,13 @@ def namespaces() -> Iterator[Mapping[str, int]]:
         os.close(fd)
 
 
-def reaches(namespaces: Mapping[str, int], client: str, server: str, address: str) -> bool:
+def reaches(namespaces: Mapping[str, int], client: str, server: str, address: str, *, seconds: float = 30.0) -> bool:
     listener = netns.inside(namespaces[server], lambda: socket.create_server(("0.0.0.0", 0)))
     with listener:
         try:
             connection = netns.inside(
-                namespaces[client], lambda: socket.create_connection((address, listener.getsockname()[1]), timeout=3)
+                namespaces[client],
+                lambda: socket.create_connection((address, listener.getsockname()[1]), timeout=seconds),
             )
         except OSError:
             return False
@@ -55,9 +56,11 @@ def test_a_pod_is_reached_from_other_nodes_and_control_but_not_from_the_lan(name
         links.add_address("lo", "10.244.2.7/32")
     assert reaches(namespaces, "a", "b", "10.244.2.7")
     assert reaches(namespaces, "control", "b", "10.244.2.7")
-    assert not reaches(namespaces, "lan", "b", "10.244.2.7")
-    assert not reaches(namespaces, "a", "b", "10.244.2.8")
-    assert not reaches(namespaces, "a", "b", "203.0.113.1")  # the world: refused at once, not after a timeout
+    assert not reaches(namespaces, "lan", "b", "10.244.2.7", seconds=3)
+    assert not reaches(namespaces, "a", "b", "10.244.2.8", seconds=3)
+    assert not reaches(
+        namespaces, "a", "b", "203.0.113.1", seconds=3
+    )  # the world: refused at once, not after a timeout
 
 
 def test_twice_changes_nothing_and_the_host_is_left_alone(namespaces: Mapping[str, int]) -> None:
@@ -76,6 +79,6 @@ def test_twice_changes_nothing_and_the_host_is_left_alone(namespaces: Mapping[st
 def test_a_lost_link_comes_back(namespaces: Mapping[str, int]) -> None:
     with Netlink(namespaces["a"]) as links:
         links.delete_link("eth0")
-    assert not reaches(namespaces, "a", "b", "192.168.4.102")
+    assert not reaches(namespaces, "a", "b", "192.168.4.102", seconds=3)
     network.build(PLAN, namespaces)
     assert reaches(namespaces, "a", "b", "192.168.4.102")

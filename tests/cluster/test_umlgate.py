@@ -169,7 +169,7 @@ def test_a_command_ends_with_its_client(zygote_socket: str) -> None:
             first = await running.frame()
             assert first is not None
             pidfd = os.pidfd_open(int(first.content))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await gate_process_ended(pidfd)
 
     with_gate(zygote_socket, act)

@@ -84,7 +84,7 @@ def _pod(node: int, folder: Path, ip: str) -> int:
 @contextmanager
 def listening(fd: int, address: str, port: int) -> Iterator[socket.socket]:
     with netns.inside(fd, lambda: socket.create_server((address, port))) as server:
-        server.settimeout(5)
+        server.settimeout(30)
         yield server
 
 
@@ -92,7 +92,7 @@ def peer_seen(server: socket.socket, fd: int, address: str, port: int) -> str:
     """Connect from a namespace; from where the server sees it come, after a word in each direction."""
 
     def connect() -> socket.socket:
-        return socket.create_connection((address, port), timeout=5)
+        return socket.create_connection((address, port), timeout=30)
 
     with netns.inside(fd, connect) as asking:
         answering, peer = server.accept()
@@ -155,4 +155,4 @@ def test_the_guest_reaches_pods_from_the_nodes_address(lab: Lab) -> None:
 def test_an_absent_pod_is_said_to_be_absent(lab: Lab) -> None:
     for who in (lab.guest, lab.control, lab.pods[PODS[0]]):
         with pytest.raises(OSError, match="No route to host"):
-            netns.inside(who, lambda: socket.create_connection(("10.244.1.99", 80), timeout=5))
+            netns.inside(who, lambda: socket.create_connection(("10.244.1.99", 80), timeout=30))

@@ -233,7 +233,7 @@ def _start_pod(cluster: Cluster, name: str) -> str:
 def _reaches(pid: int, address: str) -> bool:
     fd = netns.open_of_pid(pid)
     try:
-        netns.inside(fd, lambda: socket.create_connection((address, 80), timeout=2)).close()
+        netns.inside(fd, lambda: socket.create_connection((address, 80), timeout=10)).close()
     except OSError:
         return False
     finally:

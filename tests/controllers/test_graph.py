@@ -113,7 +113,7 @@ def widget(name, **metadata):
 async def defined(c):
     """A kind that comes while the controllers run."""
     await c.client.create(DEFINITIONS, DEFINITION)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         async for _, tree in c.client.watch(DEFINITIONS, resource_version="0"):
             conditions = (tree.get("status") or {}).get("conditions") or ()
             if any(found["type"] == "Established" and found["status"] == "True" for found in conditions):
@@ -172,7 +172,7 @@ def config_map(name, owner=None, uid=None):
 
 
 async def until_answer(c, ref, name, condition):
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         async for kind, tree in c.client.watch(ref, "default", resource_version="0"):
             if tree["metadata"].get("name") == name and condition(tree if kind != "DELETED" else {}):
                 return
@@ -183,7 +183,7 @@ async def gone(c, ref, name):
     if name not in [tree["metadata"]["name"] for tree in listed["items"]]:
         return
     revision = listed["metadata"]["resourceVersion"]
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         async for kind, tree in c.client.watch(ref, "default", resource_version=revision):
             if kind == "DELETED" and tree["metadata"]["name"] == name:
                 return
@@ -235,7 +235,7 @@ def test_every_namespace_has_an_account_and_the_authority():
         await until_there(c, SERVICE_ACCOUNTS, "default")
         bundle = await c.client.patch(CONFIG_MAPS, "kube-root-ca.crt", "x", {"data": {"ca.crt": "wrong"}})
         revision = bundle["metadata"]["resourceVersion"]
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             async for _, tree in c.client.watch(CONFIG_MAPS, "x", resource_version=revision):
                 if tree["data"] == {"ca.crt": c.api.ca.decode()}:
                     return
@@ -244,7 +244,7 @@ def test_every_namespace_has_an_account_and_the_authority():
 
 
 async def until_there(c, ref, name):
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         listed = await c.client.list(ref, "x")
         if name in [tree["metadata"]["name"] for tree in listed["items"]]:
             return

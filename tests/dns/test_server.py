@@ -76,7 +76,7 @@ def test_udp_and_tcp() -> None:
         async with serving(served) as ports:
             query = dns.message.make_query(WEB, "A")
             for ask in (dns.asyncquery.udp, dns.asyncquery.tcp):
-                reply = await ask(query, LOOPBACK, port=ports[0], timeout=5)
+                reply = await ask(query, LOOPBACK, port=ports[0], timeout=30)
                 assert reply.answer[0][0].to_text() == LOOPBACK
             assert served.counts == {("udp", 0): 1, ("tcp", 0): 1}
             assert b'coredns_dns_responses_total{proto="udp",rcode="NOERROR"} 1' in metrics(served)
@@ -108,7 +108,7 @@ def test_nothing_that_comes_ends_it() -> None:
                 for noise in (b"", b"x", b"\xff" * 512, b"\0\1\1\0\0\1" + b"\0" * 6 + b"\xff" * 40):
                     sender.sendto(noise, (LOOPBACK, ports[0]))
             query = dns.message.make_query(WEB, "A")
-            assert (await dns.asyncquery.udp(query, LOOPBACK, port=ports[0], timeout=5)).rcode() == dns.rcode.NOERROR
+            assert (await dns.asyncquery.udp(query, LOOPBACK, port=ports[0], timeout=30)).rcode() == dns.rcode.NOERROR
 
     run(work())
 
@@ -118,7 +118,7 @@ def test_readiness_is_the_first_sync() -> None:
         served = resolver(ready=False)
         async with serving(served) as ports:
             query = dns.message.make_query(WEB, "A")
-            assert (await dns.asyncquery.udp(query, LOOPBACK, port=ports[0], timeout=5)).rcode() == dns.rcode.SERVFAIL
+            assert (await dns.asyncquery.udp(query, LOOPBACK, port=ports[0], timeout=30)).rcode() == dns.rcode.SERVFAIL
             assert await page(ports[1], "/health") == (200, "OK")
             assert await page(ports[2], "/ready") == (503, "kubernetes")
             served.ready = True
@@ -146,7 +146,7 @@ def test_it_follows_the_api_and_outlives_it() -> None:
 
         async def ask(name: str) -> tuple[str, list[str]]:
             query = dns.message.make_query(f"{name}.default.svc.cluster.local", "A")
-            reply = await dns.asyncquery.udp(query, LOOPBACK, port=ports[0], timeout=5)
+            reply = await dns.asyncquery.udp(query, LOOPBACK, port=ports[0], timeout=30)
             return dns.rcode.to_text(reply.rcode()), [item.to_text() for rrset in reply.answer for item in rrset]
 
         async def until(name: str, expected: tuple[str, list[str]]) -> None:

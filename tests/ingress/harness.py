@@ -137,7 +137,7 @@ async def controller(api: Api, folder: Path, published: Published | None = None)
         published=published or Published(addresses=("192.0.2.7",)),
         listening=places(folder),
         state=folder / "state",
-        grace_seconds=5.0,
+        grace_seconds=30.0,
     )
     process = Process(settings)
     patched = patch.object(following, "read_slice", on_loopback)

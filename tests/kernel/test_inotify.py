@@ -18,14 +18,14 @@ def test_a_write_and_a_new_file_are_seen(tmp_path: Path) -> None:
         with Inotify() as inotify:
             inotify.watch(path, WRITTEN)
             path.write_text("x")
-            await asyncio.wait_for(inotify.wait(), 5)
+            await asyncio.wait_for(inotify.wait(), 30)
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(inotify.wait(), 0.01)
             inotify.watch(tmp_path, APPEARED)
             (tmp_path / "new").touch()
-            await asyncio.wait_for(inotify.wait(), 5)
+            await asyncio.wait_for(inotify.wait(), 30)
             inotify.wake()
-            await asyncio.wait_for(inotify.wait(), 5)
+            await asyncio.wait_for(inotify.wait(), 30)
 
     asyncio.run(work())
 
@@ -61,6 +61,6 @@ def test_a_file_is_rewritten(tmp_path: Path, change: Callable[[Path], object]) -
         wait = asyncio.create_task(rewritten(second))
         await asyncio.sleep(0)
         change(second)
-        await asyncio.wait_for(wait, 5)
+        await asyncio.wait_for(wait, 30)
 
     asyncio.run(work())

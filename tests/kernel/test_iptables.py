@@ -24,7 +24,7 @@ from kernel.iptables_places import Namespace, commit, is_test_chain, place, stat
 
 A, B, C = (ChainKey("nat", f"TEST-{name}") for name in "ABC")
 INTO = JumpKey("nat", "PREROUTING", "-j TEST-A")
-PATIENCE_SECONDS = 5.0
+PATIENCE_SECONDS = 30.0
 
 
 # -- text --------------------------------------------------------------------------------------------------------------

@@ -61,7 +61,7 @@ def test_packets_pass_a_bridge(pair: tuple[int, int]) -> None:
 
         server = netns.inside(left, lambda: socket.create_server(("10.99.0.1", 0)))
         with server:
-            client = netns.inside(right, lambda: socket.create_connection(server.getsockname(), timeout=5))
+            client = netns.inside(right, lambda: socket.create_connection(server.getsockname(), timeout=30))
             with client:
                 assert client.getsockname()[0] == "10.99.0.2"
 

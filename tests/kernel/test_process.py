@@ -42,7 +42,7 @@ def test_the_end_is_awaited() -> None:
         await asyncio.sleep(0)
         assert not waiting.done()
         child.kill()
-        await asyncio.wait_for(waiting, 5)
+        await asyncio.wait_for(waiting, 30)
 
     asyncio.run(body())
     os.close(pidfd)

@@ -22,9 +22,9 @@ def run(raw: bool, typed: bytes) -> tuple[bytes, bytes, os.terminal_size]:
             os.write(terminal.far, b"out\n")
             seen = b""
             while not seen.endswith(b"out\r\n") and not seen.endswith(b"out\n"):
-                seen += await asyncio.wait_for(terminal.read(), 5)
+                seen += await asyncio.wait_for(terminal.read(), 30)
             terminal.close_far()
-            assert await asyncio.wait_for(terminal.read(), 5) == b""
+            assert await asyncio.wait_for(terminal.read(), 30) == b""
             return read, seen, size
         finally:
             terminal.close()
@@ -52,7 +52,7 @@ def test_a_program_that_does_not_read_makes_the_writer_wait() -> None:
             await asyncio.sleep(0)
             with contextlib.suppress(BlockingIOError):
                 got += os.read(terminal.far, 65536)
-        await asyncio.wait_for(writing, 5)
+        await asyncio.wait_for(writing, 30)
         assert got == content
         terminal.close()
 

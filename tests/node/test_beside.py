@@ -28,7 +28,7 @@ async def opened(answer: Answer, act: Callable[[Gate], Awaitable[None]]) -> None
         writer.close()
 
     server = await asyncio.start_server(connected, "127.0.0.1", 0)
-    async with asyncio.timeout(10), server:
+    async with asyncio.timeout(30), server:
         await act(Gate("127.0.0.1", "secret", server.sockets[0].getsockname()[1]))
 
 

@@ -129,10 +129,10 @@ def test_following_sees_a_file_that_comes_later(tmp_path: Path) -> None:
         first = asyncio.ensure_future(anext(chunks))
         await asyncio.sleep(0)
         path.write_bytes(SAMPLE)
-        got = await asyncio.wait_for(first, 5)
+        got = await asyncio.wait_for(first, 30)
         with path.open("ab") as file:
             file.write(b"more")
-        got += await asyncio.wait_for(anext(chunks), 5)
+        got += await asyncio.wait_for(anext(chunks), 30)
         over.set()
         return got + b"".join([chunk async for chunk in chunks])
 

@@ -11,7 +11,7 @@ import pytest
 from clusterip.node import prober
 from clusterip.node.model import Container, parse_action, parse_probe
 
-SECONDS = 10.0
+SECONDS = 30.0
 
 
 class Process:

@@ -22,7 +22,7 @@ from clusterip.node.status import Facts, is_said, patch_of, pod_status
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SPEC = {"nodeName": "node-1", "containers": [{"name": "c", "image": "busybox"}]}
 POD = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "default"}, "spec": SPEC}
-SECONDS = 10.0
+SECONDS = 30.0
 
 
 def running(pod: Pod, former: Tree) -> Tree:

@@ -55,7 +55,7 @@ def inside(one: Sandbox, act: Callable[[], T]) -> T:
 
 def listen(ip: str, port: int) -> socket.socket:
     server = socket.create_server((ip, port))
-    server.settimeout(5)
+    server.settimeout(30)
     return server
 
 
@@ -69,12 +69,12 @@ def test_packets_and_names(node: int, tmp_path: Path) -> None:
     a, b = made(node, tmp_path, "a", "10.244.1.2"), made(node, tmp_path, "b", "10.244.1.3")
     try:
         with inside(a, lambda: listen("10.244.1.2", 80)) as server:
-            to_a = lambda: socket.create_connection(("10.244.1.2", 80), timeout=5)  # noqa: E731
+            to_a = lambda: socket.create_connection(("10.244.1.2", 80), timeout=30)  # noqa: E731
             assert peer_of_connection(server, lambda: inside(b, to_a)) == "10.244.1.3"
             assert peer_of_connection(server, lambda: netns.inside(node, to_a)) == NODE_IP
             assert peer_of_connection(server, lambda: inside(a, to_a)) == "10.244.1.2"
         with netns.inside(node, lambda: listen(NODE_IP, 81)) as server:
-            to_node = lambda: socket.create_connection((NODE_IP, 81), timeout=5)  # noqa: E731
+            to_node = lambda: socket.create_connection((NODE_IP, 81), timeout=30)  # noqa: E731
             assert peer_of_connection(server, lambda: inside(b, to_node)) == "10.244.1.3"
         assert inside(a, lambda: sysctl.read("net.ipv4.ip_unprivileged_port_start")) == "0"
         assert sandbox.exists(a.folder)
@@ -102,14 +102,14 @@ def test_packets_in_a_second_family(node: int, tmp_path: Path) -> None:
     netns.inside(node, lambda: sandbox.make(one))
     try:
         server = inside(one, lambda: socket.create_server((there, 80), family=socket.AF_INET6))
-        server.settimeout(5)
+        server.settimeout(30)
         with server:
-            to_pod = lambda: socket.create_connection((there, 80), timeout=5)  # noqa: E731
+            to_pod = lambda: socket.create_connection((there, 80), timeout=30)  # noqa: E731
             assert peer_of_connection(server, lambda: netns.inside(node, to_pod)) == here
             assert peer_of_connection(server, lambda: inside(one, to_pod)) == there
         with netns.inside(node, lambda: socket.create_server((here, 81), family=socket.AF_INET6)) as server:
-            server.settimeout(5)
-            to_node = lambda: socket.create_connection((here, 81), timeout=5)  # noqa: E731
+            server.settimeout(30)
+            to_node = lambda: socket.create_connection((here, 81), timeout=30)  # noqa: E731
             assert peer_of_connection(server, lambda: inside(one, to_node)) == there
     finally:
         netns.inside(node, lambda: sandbox.remove(folder, one.link))

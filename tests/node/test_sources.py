@@ -14,7 +14,7 @@ from clusterip.node.payload import TokenRequest
 from clusterip.node.sources import Sources, Tokens
 from node.pods import pod
 
-SECONDS = 10.0
+SECONDS = 30.0
 MAP = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "cm", "namespace": "ns"}, "data": {"a": "1"}}
 SPACE = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "ns"}}
 

@@ -14,7 +14,7 @@ from packets.lab import SILENCE_SECONDS, Lab
 from packets.machines import ANSWER_SECONDS, host
 from proxy.clusters import PODS_OF, node_of
 
-TRIES = 12
+TRIES, TURNS = 12, 8  # the second, while a way that is expected was not seen: chance may have missed it
 LOST_SECONDS = 0.1
 _ANSWER = re.compile(r"\[?([^\]]+?)\]?:(\d+) saw (\S+)")
 
@@ -29,14 +29,26 @@ def fate(lab: Lab, sent: Packet, expected: Verdict, *, sticks: bool = False) -> 
         return _refusal(lab, source, destination, expected)
     for way in expected.ways:
         lab.serve(str(way.address), way.port, sent.protocol)
-    many = len(expected.ways)
     lost = frozenset(way for way in expected.ways if _is_lost(way, sent))
     if lost == expected.ways:
         return expected
-    times = 1 if many == 1 else TRIES if lost else TRIES * many
-    answers = lab.asks(source, destination, times, seconds=LOST_SECONDS if lost else ANSWER_SECONDS)
-    seen = lost | frozenset(_way(answer, source) for answer in answers if not lost or answer != "silence")
+    seen = _ways(lab, source, destination, expected.ways, lost, turns=1 if sticks else TURNS)
     return expected if sticks and len(seen) == 1 and _ignoring_own(seen, sent) <= expected.ways else Deliver(seen)
+
+
+def _ways(
+    lab: Lab, source: str, destination: str, expected: frozenset[Delivery], lost: frozenset[Delivery], *, turns: int
+) -> frozenset[Delivery]:
+    """What many connections see; those that are `lost` are not waited for long."""
+    seen, many = lost, len(expected)
+    times = 1 if many == 1 else TRIES if lost else TRIES * many
+    for turn in range(turns):
+        seconds = LOST_SECONDS * (turn + 1) if lost else ANSWER_SECONDS
+        answers = lab.asks(source, destination, times, seconds=seconds)
+        seen |= frozenset(_way(answer, source) for answer in answers if not lost or answer != "silence")
+        if {way.address for way in expected} <= {way.address for way in seen}:
+            break
+    return seen
 
 
 def _is_lost(way: Delivery, sent: Packet) -> bool:

@@ -23,7 +23,7 @@ TYPES = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 NO_WAITING = {
     f"net.ipv6.conf.{where}.{what}": 0 for where in ("all", "default") for what in ("accept_dad", "accept_ra")
 }
-ANSWER_SECONDS = 5.0
+ANSWER_SECONDS = 30.0  # what will come comes, also on a busy machine
 _PLACE = re.compile(r"(?:\[([^\]]+)\]|([^:\[\]]+)):(\d+)(?:/(\w+))?")
 
 

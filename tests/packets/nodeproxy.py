@@ -24,7 +24,7 @@ from clusterip.proxy.runner import Runner
 from packets.machines import Machine
 
 T = TypeVar("T")
-SYNC_SECONDS = 30.0
+SYNC_SECONDS = 60.0
 SETTLE_SECONDS = 0.05
 MASQUERADE_BIT = 14
 

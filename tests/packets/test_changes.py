@@ -7,6 +7,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from itertools import count
 
 import pytest
 
@@ -20,6 +21,7 @@ pytestmark = pytest.mark.root
 
 HERE, ALSO, CLIENT = "10.244.1.5", "10.244.1.6", "10.244.1.9"
 VIP, UDP = "10.96.0.20:80/tcp", "10.96.0.20:53/udp"
+REMEMBERED_SECONDS = 6  # a busy machine asks twice within them
 
 
 @pytest.fixture
@@ -83,13 +85,13 @@ def test_a_client_of_an_endpoint_that_left_gets_another_and_affinity_can_end(lab
 
 
 def test_affinity_ends_with_its_timeout(lab: Lab) -> None:
-    spec = {"sessionAffinity": "ClientIP", "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 1}}}
+    spec = {"sessionAffinity": "ClientIP", "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 50}}}
     lab.proxy("node-1", web(HERE, ALSO, **spec).plan).sync()
     for _ in range(3):
         lab.ask(CLIENT, VIP)
     listing = nft(lab, "list", "table", "ip", "kube-proxy")
     assert f"{CLIENT} expires" in listing
-    assert "timeout 1s" in listing
+    assert "timeout 50s" in listing
 
 
 def test_udp_leaves_an_endpoint_that_ended(lab: Lab) -> None:
@@ -139,7 +141,8 @@ def test_a_terminating_endpoint_keeps_its_udp_flows(lab: Lab) -> None:
 
 def test_a_connection_that_nobody_answered_is_forgotten_soon(lab: Lab) -> None:
     """Until then the kernel sends the same port's next connection to the same place."""
-    lab.nodes["node-1"].inside(lambda: sysctl.write("net.netfilter.nf_conntrack_tcp_timeout_syn_sent", 1))
+    remembered = lambda: sysctl.write("net.netfilter.nf_conntrack_tcp_timeout_syn_sent", REMEMBERED_SECONDS)  # noqa: E731
+    lab.nodes["node-1"].inside(remembered)
     cluster = web("10.244.1.99")  # a pod that is not there any more
     proxy = lab.proxy("node-1", cluster.plan)
     proxy.sync()
@@ -148,7 +151,7 @@ def test_a_connection_that_nobody_answered_is_forgotten_soon(lab: Lab) -> None:
     proxy.sync()
     assert lab.ask(CLIENT, VIP) == f"{HERE}:8080 saw {CLIENT}"
     assert lab.ask(CLIENT, VIP, from_port=40000, seconds=SILENCE_SECONDS) == "silence"
-    time.sleep(1.5)
+    time.sleep(REMEMBERED_SECONDS + 0.5)  # the kernel tells nobody
     assert lab.ask(CLIENT, VIP, from_port=40000) == f"{HERE}:8080 saw {CLIENT}"
 
 
@@ -166,13 +169,14 @@ def test_no_connection_fails_while_proxies_come_and_go(lab: Lab) -> None:
     thread = threading.Thread(target=clients)
     thread.start()
     try:
-        for number in range(12):
+        for number in count():
             place(cluster, *((HERE, ALSO) if number % 2 else (ALSO,)))
             lab.proxy("node-1", cluster.plan).sync()
+            if number >= 12 and len(answers) > 100:
+                break
     finally:
         done.set()
         thread.join()
-    assert len(answers) > 100
     assert set(answers) == {f"{HERE}:8080 saw {CLIENT}", f"{ALSO}:8080 saw {CLIENT}"}
 
 
@@ -192,7 +196,7 @@ def test_what_others_change_is_noticed_and_repaired(lab: Lab) -> None:
     with proxy.watch() as noticed:
         for damage in damages:
             nft(lab, *damage)
-            assert noticed.wait(5), damage
+            assert noticed.wait(30), damage
             assert proxy.repair() > 0
             noticed.clear()
             assert sorted(nft(lab, "list", "table", "ip", "kube-proxy").split("\n")) == sorted(before.split("\n"))
@@ -277,10 +281,10 @@ def test_events_that_are_lost_are_a_change(monkeypatch: pytest.MonkeyPatch, mode
             proxy.call(asyncio.sleep(SETTLE_SECONDS))
             noticed.clear()
             proxy.call(burst())
-            assert noticed.wait(10)
+            assert noticed.wait(30)
             assert proxy.repair() == 0
             noticed.clear()
             nft(lab, "flush", "ruleset")
-            assert noticed.wait(10), "it goes on to listen"
+            assert noticed.wait(30), "it goes on to listen"
             assert proxy.repair() > 0
         assert lab.ask(CLIENT, VIP) == f"{HERE}:8080 saw {CLIENT}"

@@ -24,13 +24,14 @@ from clusterip.proxy.modes import MODES
 from clusterip.proxy.objects import EndpointSlice, Service, decoder
 from clusterip.proxy.pace import Periods
 from packets.lab import Lab
+from packets.machines import ANSWER_SECONDS
 from packets.nodeproxy import Conntrack, Loop
 from proxy.clusters import node
 
 pytestmark = pytest.mark.root
 
 STABLE, FLAPPING, CLIENT, VIP = "10.244.1.5", "10.244.1.6", "10.244.1.9", "10.96.0.20"
-SECONDS, FLAP_SECONDS, CLIENTS = 2.0, 0.001, 2
+FLAPS, FLAP_SECONDS, CLIENTS = 2000, 0.001, 2
 MOST_CPU = 0.7  # of one core: half for syncs that keep coming, the rest for taking in the changes themselves
 SERVICE = decoder(Service)(
     {
@@ -98,7 +99,7 @@ class Clients:
 def one(address: str) -> str:
     """Which endpoint answered; or how it failed."""
     try:
-        with socket.create_connection((address, 80), timeout=2) as sock:
+        with socket.create_connection((address, 80), timeout=ANSWER_SECONDS) as sock:
             return sock.recv(100).decode().partition(":")[0] or "closed"
     except OSError as error:
         return f"{type(error).__name__}: {error}"
@@ -140,15 +141,16 @@ def test_no_connection_is_lost(lab: Lab) -> None:
         for thread in threads:
             thread.start()
         began, used, flaps, present = time.monotonic(), time.thread_time(), 0, with_both
-        while (now := time.monotonic()) < began + SECONDS:
-            while flaps < (now - began) / FLAP_SECONDS:  # as many as the time asks for, also after a late wake-up
+        while flaps < FLAPS:
+            due = (time.monotonic() - began) / FLAP_SECONDS
+            while flaps < min(due, FLAPS):  # as many as the time asks for, also after a late wake-up
                 before, present = present, without if present is with_both else with_both
                 proxy.on_slice(("default", "web-1"), before, present)
                 flaps += 1
             await asyncio.sleep(FLAP_SECONDS)
         share = (time.thread_time() - used) / (time.monotonic() - began)
         proxy.on_slice(("default", "web-1"), present, without)
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(ANSWER_SECONDS):
             await reports.idle.wait()
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
@@ -164,7 +166,6 @@ def test_no_connection_is_lost(lab: Lab) -> None:
             thread.join()
         loop.close()
     print(f"{flaps} flaps, {reports.syncs} syncs, {share:.2f} of a core, {clients.seen}")
-    assert flaps >= SECONDS / FLAP_SECONDS * 0.9
     assert clients.seen.keys() == {STABLE, FLAPPING}
     assert settled.keys() == {STABLE}
     assert reports.failures == 0

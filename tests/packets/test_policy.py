@@ -21,6 +21,7 @@ from clusterip.policy.process import FAULT, NETWORK_POLICIES, Agent, Settings, c
 from clusterip.policy.reading import read_policy
 from kernel.nft_places import program_in
 from packets.lab import Lab
+from packets.machines import ANSWER_SECONDS
 from packets.nodeproxy import Loop
 from policy.pictures import policy
 from proxy.clusters import Cluster
@@ -101,11 +102,11 @@ class World:
             assert time.monotonic() < end
             time.sleep(0.01)
 
-    def asks(self, source: str, destination: str) -> bool:
-        return self.lab.ask(source, destination, seconds=SILENT) not in ("silence", "refused")
+    def asks(self, source: str, destination: str, *, seconds: float = ANSWER_SECONDS) -> bool:
+        return self.lab.ask(source, destination, seconds=seconds) not in ("silence", "refused")
 
     def passes(self, source: str, destination: str) -> None:
-        self.until(lambda: self.asks(source, destination))
+        self.until(lambda: self.asks(source, destination, seconds=SILENT))
 
     def drops(self, source: str, destination: str) -> None:
         self.until(lambda: self.lab.ask(source, destination, seconds=SILENT) == "silence")
@@ -181,8 +182,8 @@ def test_an_address_that_no_known_pod_has_is_cut_off(world: World) -> None:
     """A pod that starts gets no packet out before the agent has heard of it, with its policies."""
     new = "10.244.1.77"
     world.lab.serve(new, 8080)
-    assert not world.asks(new, f"{FAR}:8080")
-    assert not world.asks(FAR, f"{new}:8080")
+    assert not world.asks(new, f"{FAR}:8080", seconds=SILENT)
+    assert not world.asks(FAR, f"{new}:8080", seconds=SILENT)
     world.pod("new", new)
     world.passes(new, f"{FAR}:8080")
     world.policy("mute", {"podSelector": {"matchLabels": {"app": "mute"}}, "policyTypes": ["Egress"]})
@@ -200,7 +201,7 @@ def test_an_address_that_no_known_pod_has_is_cut_off(world: World) -> None:
 def test_a_connection_that_stands_goes_on(world: World) -> None:
     """Policies speak of new connections; those that were allowed end by themselves."""
     server = world.lab.machine(DB).inside(lambda: socket.create_server((DB, 9000)))
-    client = world.lab.machine(FAR).inside(lambda: socket.create_connection((DB, 9000), timeout=10))
+    client = world.lab.machine(FAR).inside(lambda: socket.create_connection((DB, 9000), timeout=ANSWER_SECONDS))
     with server, client:
         taken, _ = server.accept()
         with taken:

@@ -112,7 +112,7 @@ def running(conntrack: FakeConntrack, act: Callable[[Settling, list[int]], Await
         told: list[int] = []
         found = Settling(conntrack, SystemClock(), lambda deleted, _: told.append(deleted))
         task = asyncio.create_task(found.run())
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await act(found, told)
         task.cancel()
 

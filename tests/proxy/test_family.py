@@ -80,7 +80,7 @@ class Reports:
     def settled(self, family: Family, deleted: int, seconds: float) -> None: ...
 
     async def next(self) -> Programmed:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await self.news.wait()
         self.news.clear()
         return self.seen[-1]

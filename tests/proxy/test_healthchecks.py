@@ -136,7 +136,7 @@ def test_a_port_that_is_taken_is_told_once_and_tried_again(monkeypatch: pytest.M
         assert [(key, number) for key, number, _ in told.words] == [(WEB, port)]
         assert "in use" in told.words[0][2]
         thief.close()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while await ask(port) is None:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         running.cancel()

@@ -124,7 +124,7 @@ def test_another_familys_monitor_is_not_disturbed() -> None:
                 await asyncio.sleep(0.05)
                 assert not noticed.is_set()
                 run_nft(fd, "flush", "chain", "ip6", "kube-proxy", "services")
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(30):
                     await noticed.wait()
 
         netns.inside(fd, lambda: asyncio.run(watch()))

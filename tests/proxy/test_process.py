@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from clusterip.client.names import ENDPOINT_SLICES, LEASES, NODES, SERVICES
-from proxy.processes import ALSO, CLIENT, HERE, NODE_ADDRESS, WEB, Bench, bench, slice_of
+from proxy.processes import ALSO, CLIENT, HERE, NODE_ADDRESS, ONCE_SECONDS, WEB, Bench, bench, slice_of
 
 pytestmark = pytest.mark.root
 SOAK = bool(os.environ.get("CLUSTERIP_SOAK"))
@@ -121,7 +121,7 @@ def test_a_proxy_waits_for_its_node(tmp_path: Path) -> None:
             await found.client.delete(NODES, "node-1")
             proxy = await found.launch()
             await proxy.said("Waiting for the Node object")
-            assert await found.ask(vip) != f"{HERE}:8080 saw {CLIENT}"
+            assert await found.ask(vip, seconds=ONCE_SECONDS) != f"{HERE}:8080 saw {CLIENT}"
             fresh = {key: node["metadata"][key] for key in ("name", "labels") if key in node["metadata"]}
             await found.client.create(NODES, {**node, "metadata": fresh})
             await found.until(proxy, vip, f"{HERE}:8080 saw {CLIENT}")

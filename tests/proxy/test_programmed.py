@@ -67,7 +67,7 @@ def test_the_lease() -> None:
             running = asyncio.create_task(lease.run())
             known.revision = "7"
             lease.programmed(FOUR, "7")
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 while not (await client.list(LEASES, "kube-system"))["items"]:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
                 tree = await client.get(LEASES, "kube-proxy-node-1", "kube-system")

@@ -151,11 +151,11 @@ def test_runs_when_woken_and_comes_back_for_what_is_due() -> None:
         backend.wanted = {"p": {"count": 2, "slow-2": 2}}
         task = asyncio.create_task(found.run())
         found.wake()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await first.wait()
         backend.wanted = {"p": {"count": 1}}
         found.wake()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await done.wait()
         task.cancel()
         assert backend.kernel == {"count": 1}
@@ -175,7 +175,7 @@ def test_a_refusal_is_counted_and_tried_again() -> None:
         found = runner(backend, on_failed=on_failed, on_synced=lambda synced: done.set())
         task = asyncio.create_task(found.run())
         found.wake()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await done.wait()
         task.cancel()
         assert backend.kernel == {"a": 1}
@@ -325,7 +325,7 @@ def test_it_looks_and_repairs_what_is_not_intact() -> None:
         )
         task = asyncio.create_task(found.run())
         found.wake()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await intact.wait()
             backend.kernel = {}
             backend.intact = False
@@ -351,7 +351,7 @@ def test_an_unexpected_error_is_tried_again(caplog: pytest.LogCaptureFixture) ->
         found = Runner(backend, plan, ManualClock(), on_synced=lambda synced: done.set())
         task = asyncio.create_task(found.run())
         found.wake()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await done.wait()
         task.cancel()
         assert backend.kernel == {"a": 1}
@@ -376,7 +376,7 @@ def test_a_burst_costs_few_syncs() -> None:
             backend.wanted = {"p": {"a": number}}
             found.wake()
             await asyncio.sleep(0)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await done.wait()
         task.cancel()
         return count

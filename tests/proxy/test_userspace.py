@@ -171,7 +171,7 @@ def test_the_end_of_the_relay_is_told_and_mended(caplog: pytest.LogCaptureFixtur
                 ended.clear()
                 made.relay.die()
                 assert not await made.backend.is_intact()
-                await asyncio.wait_for(ended.wait(), 5)
+                await asyncio.wait_for(ended.wait(), 30)
                 made.runner.doubt()
                 await made.runner.sync()
                 assert await made.backend.is_intact()

@@ -115,7 +115,7 @@ def serve(family: Family) -> list[socket.socket]:
 
 def ask(family: Family, address: str, port: int, kind: socket.SocketKind = socket.SOCK_STREAM) -> str:
     with socket.socket(socket.AF_INET if family == Family.IPV4 else socket.AF_INET6, kind) as sock:
-        sock.settimeout(2)
+        sock.settimeout(30)
         try:
             sock.connect((address, port))
             if kind == socket.SOCK_DGRAM:

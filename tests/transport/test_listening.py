@@ -45,7 +45,7 @@ def test_a_socket_on_every_address_of_both_families() -> None:
     with bind_any(0) as sock:
         port = sock.getsockname()[1]
         for address in ("127.0.0.1", *(("::1",) if socket.has_dualstack_ipv6() else ())):
-            with socket.create_connection((address, port), timeout=5):
+            with socket.create_connection((address, port), timeout=30):
                 pass
         with pytest.raises(Failure, match=f"cannot listen on port {port}: Address already in use"):
             bind_any(port)

@@ -72,7 +72,7 @@ def test_requests_arrive_in_pieces_and_the_end_ends_it(monkeypatch: pytest.Monke
     monkeypatch.setattr(server, "QUIET_SECONDS", 0.01)
     loop = Loop()
     ours, theirs = socket.socketpair()
-    ours.settimeout(5)
+    ours.settimeout(30)
     Control(loop, Server(loop, descriptors=256), theirs)
     thread = threading.Thread(target=loop.run)
     thread.start()
@@ -84,7 +84,7 @@ def test_requests_arrive_in_pieces_and_the_end_ends_it(monkeypatch: pytest.Monke
         text += ours.recv(1000)
     assert parse_answer(text.split(b"\n")[0]).ports["web"]
     ours.close()
-    thread.join(5)
+    thread.join(30)
     assert not thread.is_alive()
     theirs.close()
 

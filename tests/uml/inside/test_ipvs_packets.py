@@ -303,7 +303,7 @@ def test_what_others_take_is_noticed_and_comes_back(lab: Lab) -> None:
     assert site.proxy
     with site.proxy.watch() as noticed:
         output(lab, "ip", "addr", "del", "10.96.0.20/32", "dev", "kube-ipvs0")
-        assert noticed.wait(5)
+        assert noticed.wait(30)
         site.proxy.repair()
         assert set(site.answers(2)) == {HERE}
     for command in (

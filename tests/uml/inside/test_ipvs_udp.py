@@ -22,11 +22,7 @@ globals().update(
 )
 
 
-PATIENCE_SECONDS = 2.0  # a guest whose host is busy answers late
-
-
 @pytest.fixture(params=list(Family), ids=lambda family: family.name)
-def scene(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
-    monkeypatch.setattr(test_udp, "SILENCE_SECONDS", PATIENCE_SECONDS)
+def scene(request: pytest.FixtureRequest) -> Iterator[Scene]:
     with Lab("ipvs", nodes=["node-1"]) as lab:
         yield Scene(lab, request.param)
