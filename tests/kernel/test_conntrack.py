@@ -48,6 +48,19 @@ def send(number: int) -> int:
         return port
 
 
+def test_connections_are_listed(place: int) -> None:
+    def play() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
+            found = KernelConntrack().tcp_flows()
+            source, target = client.getsockname()[1], server.getsockname()[1]
+            assert [(flow.original.source_port, flow.original.port, flow.reply.source_port) for flow in found] == [
+                (source, target, target)
+            ]
+            assert KernelConntrack().udp_flows() == []
+
+    netns.inside(place, play)
+
+
 def test_flows_are_listed_and_forgotten(place: int) -> None:
     def play() -> None:
         conntrack = KernelConntrack()

@@ -1,4 +1,4 @@
-"""Connection tracking: which UDP flows the kernel knows, and making it forget some.
+"""Connection tracking: which flows the kernel knows, and making it forget some of UDP.
 
 Stage: read and commit.  In: netlink dumps.  Out: Flow values; delete: entries that are gone.
 Rules: one socket a call, so that a call may run in any thread; an entry that ended meanwhile is no error; an
@@ -41,7 +41,7 @@ TUPLE_IP, TUPLE_PROTOCOL = 1, 2
 PROTOCOL_NUMBER, PORT_SOURCE, PORT_DESTINATION = 1, 2, 3
 FILTER_ORIGINAL, FILTER_REPLY = 1, 2
 BY_SOURCE, BY_DESTINATION, BY_PROTOCOL, BY_SOURCE_PORT, BY_PORT = 1 << 0, 1 << 1, 1 << 3, 1 << 4, 1 << 5
-UDP = 17
+TCP, UDP = 6, 17
 RECEIVE_BUFFER = 1 << 23
 RECEIVE_BYTES = 1 << 18
 BATCH = 200  # deletions in one send
@@ -123,6 +123,10 @@ class KernelConntrack:
             if error.errno not in UNFILTERED:
                 raise
             return [flow for flow in _dump(version, b"") if port in (0, flow.original.port)]
+
+    def tcp_flows(self, version: int = 4) -> list[Flow]:
+        """Connections that stand, and those that ended a little while ago."""
+        return list(_dump(version, b"", TCP))
 
     def delete(self, flows: Iterable[Flow]) -> int:
         """Many alike go by one message that names what they have in common, where the kernel can; others one by one."""
@@ -208,7 +212,7 @@ def _name_alike(alike: Alike) -> bytes:
     return original + reply + flags
 
 
-def _dump(version: int, body: bytes) -> Iterator[Flow]:
+def _dump(version: int, body: bytes, protocol: int = UDP) -> Iterator[Flow]:
     with _open() as sock:
         sock.send(_message(GET, version, NLM_F_DUMP, 1, body))
         while True:
@@ -218,24 +222,24 @@ def _dump(version: int, body: bytes) -> Iterator[Flow]:
                 if kind == NLMSG_ERROR:
                     code = error_of(content)
                     raise OSError(code, f"cannot list conntrack entries: {os.strerror(code)}")
-                if flow := _flow(content[4:]):
+                if flow := _flow(content[4:], protocol):
                     yield flow
 
 
-def _flow(content: bytes) -> Flow | None:
+def _flow(content: bytes, protocol: int) -> Flow | None:
     found = attributes(content)
     if ZONE in found:
         return None
-    original, reply = (_tuple(found.get(kind, b"")) for kind in (TUPLE_ORIGINAL, TUPLE_REPLY))
+    original, reply = (_tuple(found.get(kind, b""), protocol) for kind in (TUPLE_ORIGINAL, TUPLE_REPLY))
     if original is None or reply is None:
         return None
     return Flow(original, reply, int.from_bytes(found.get(ID, b""), "big"))
 
 
-def _tuple(content: bytes) -> Tuple | None:
+def _tuple(content: bytes, wanted: int) -> Tuple | None:
     parts = attributes(content)
     addresses, protocol = attributes(parts.get(TUPLE_IP, b"")), attributes(parts.get(TUPLE_PROTOCOL, b""))
-    if protocol.get(PROTOCOL_NUMBER) != bytes([UDP]) or len(addresses) != 2:
+    if protocol.get(PROTOCOL_NUMBER) != bytes([wanted]) or len(addresses) != 2:
         return None
     source, destination = (
         IPv4Address(value) if len(value) == 4 else IPv6Address(value) for _, value in sorted(addresses.items())

@@ -1,0 +1,197 @@
+"""Take a sample of a cluster: its Services from the API, connections and questions from its nodes.
+
+Stage: read.  In: a cluster's folder.  Out: samples; nothing is changed.
+Rules: sockets are opened in a node's namespace and stay there; every wait has a clock; while the API is away, what was
+known of Services goes on being probed.  Nodes of kind uml have a kernel of their own and are not entered.
+Truth: connect(2), RFC 1035.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import struct
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from clusterip.api.errors import ApiError
+from clusterip.client.names import ENDPOINT_SLICES, SERVICES
+from clusterip.client.rest import Client, Unreachable
+from clusterip.clock import Clock
+from clusterip.cluster.config import UML, Config
+from clusterip.cluster.folder import Folder
+from clusterip.cluster.machines import anchor_name
+from clusterip.cluster.monitoring import Lookup, Probe, Sample, Spot, Watched, watched_ports
+from clusterip.cluster.topology import topology
+from clusterip.dns import message
+from clusterip.failure import Failure
+from clusterip.kernel import netns
+from clusterip.kernel.conntrack import Flow, KernelConntrack
+
+API_SECONDS = 3.0
+ANSWER_SECONDS = 1.0
+AT_ONCE = 100  # sockets of one node
+ASKED = "kubernetes.default.svc"
+HEADER = struct.Struct(">HHHHHH")
+PART_AT_ONCE = struct.pack("ii", 1, 0)
+RECURSE, A, IN, DNS_PORT, LARGEST = 0x0100, 1, 1, 53, 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Of one cluster, what a look needs."""
+
+    nodes: Mapping[str, int]  # open namespaces
+    addresses: tuple[str, ...]
+    dns: str
+    name: str  # that DNS is asked for
+
+
+@contextmanager
+def opened(folder: Folder, config: Config) -> Iterator[Settings]:
+    """The nodes' namespaces, open for as long as looks go on."""
+    living, machines = folder.living(), topology(config).nodes
+    held: dict[str, int] = {}
+    try:
+        for machine in machines if config.node_kind != UML else ():
+            if anchor := living.get(anchor_name(machine.name)):
+                held[machine.name] = netns.open_of_pid(anchor.pid)
+        addresses = tuple(ip for machine in machines for ip in machine.ips.split(","))
+        yield Settings(held, addresses, config.dns_address, f"{ASKED}.{config.domain}")
+    except PermissionError as error:
+        raise Failure("looking from nodes needs root: run it as root") from error
+    finally:
+        for fd in held.values():
+            os.close(fd)
+
+
+@dataclass(slots=True)
+class Prober:
+    """Takes samples, one after another."""
+
+    settings: Settings
+    client: Client
+    clock: Clock
+    known: tuple[Watched, ...] = field(default=())
+
+    async def sample(self) -> Sample:
+        """One look."""
+        troubles = [] if self.settings.nodes else ["no node can be entered: endpoints only"]
+        try:
+            self.known = await self._ports()
+        except (ApiError, Unreachable, TimeoutError) as error:
+            troubles.append(f"the API does not answer, Services are as they were: {error or 'no answer'}")
+        spots = sorted({spot for watched in self.known for spot in watched.virtual})
+        async with asyncio.TaskGroup() as group:
+            looks = [group.create_task(self._from(node, fd, spots)) for node, fd in self.settings.nodes.items()]
+        done = [look.result() for look in looks]
+        return Sample(
+            self.clock.now(),
+            self.known,
+            tuple(probe for look in done for probe in look.probes),
+            tuple(look.lookup for look in done),
+            {look.lookup.node: look.flows for look in done},
+            tuple(troubles),
+        )
+
+    async def _ports(self) -> tuple[Watched, ...]:
+        async with asyncio.timeout(API_SECONDS):
+            services = await self.client.list(SERVICES)
+            slices = await self.client.list(ENDPOINT_SLICES)
+        return watched_ports(services["items"], slices["items"], self.settings.addresses)
+
+    async def _from(self, node: str, fd: int, spots: Sequence[Spot]) -> _Look:
+        """What one node sees: the flows first, so that they hold fewer of our own."""
+        flows = await asyncio.to_thread(flows_in, fd)
+        probes: list[Probe] = []
+        for start in range(0, len(spots), AT_ONCE):
+            probes += await connect_all(node, fd, spots[start : start + AT_ONCE], self.clock)
+        lookup = await look_up(node, fd, self.settings.dns, self.settings.name, self.clock)
+        return _Look(tuple(probes), lookup, flows)
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    probes: tuple[Probe, ...]
+    lookup: Lookup
+    flows: tuple[Flow, ...]
+
+
+def flows_in(fd: int) -> tuple[Flow, ...]:
+    """The connections that a namespace tracks."""
+    conntrack = KernelConntrack()
+    return netns.inside(fd, lambda: tuple(flow for version in (4, 6) for flow in conntrack.tcp_flows(version)))
+
+
+def _sockets(fd: int, hosts: Iterable[str], kind: socket.SocketKind) -> list[socket.socket]:
+    """Sockets that live in a namespace."""
+
+    def make() -> list[socket.socket]:
+        families = [socket.AF_INET6 if ":" in host else socket.AF_INET for host in hosts]
+        return [socket.socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC) for family in families]
+
+    return netns.inside(fd, make)
+
+
+async def connect_all(node: str, fd: int, spots: Sequence[Spot], clock: Clock) -> list[Probe]:
+    """A connection to every spot, at once, from a namespace."""
+    sockets = await asyncio.to_thread(_sockets, fd, [spot.address for spot in spots], socket.SOCK_STREAM)
+    pairs = zip(sockets, spots, strict=True)
+    return list(await asyncio.gather(*(_connect(node, sock, spot, clock) for sock, spot in pairs)))
+
+
+async def _connect(node: str, sock: socket.socket, spot: Spot, clock: Clock) -> Probe:
+    """Connect and part, by a reset: the kernel keeps no trace for others to count."""
+    began = clock.monotonic()
+    with sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, PART_AT_ONCE)
+        trouble = await _tried(asyncio.get_running_loop().sock_connect(sock, tuple(spot)))
+        took = clock.monotonic() - began
+        return Probe(node, spot, sock.getsockname()[1], None if trouble else took, trouble)
+
+
+async def look_up(node: str, fd: int, server: str, name: str, clock: Clock) -> Lookup:
+    """A question to cluster DNS from a namespace."""
+    [sock] = await asyncio.to_thread(_sockets, fd, [server], socket.SOCK_DGRAM)
+    loop, began, answer = asyncio.get_running_loop(), clock.monotonic(), bytearray()
+    question = HEADER.pack(int.from_bytes(os.urandom(2)), RECURSE, 1, 0, 0, 0) + _question(name)
+
+    async def ask() -> None:
+        await loop.sock_connect(sock, (server, DNS_PORT))
+        await loop.sock_sendall(sock, question)
+        while answer[:2] != question[:2]:
+            answer[:] = await loop.sock_recv(sock, LARGEST)
+
+    with sock:
+        trouble = await _tried(ask()) or refusal(bytes(answer))
+        return Lookup(node, None if trouble else clock.monotonic() - began, trouble)
+
+
+def _question(name: str) -> bytes:
+    return message.name(name) + struct.pack(">HH", A, IN)
+
+
+def refusal(answer: bytes) -> str:
+    """What is wrong with an answer; nothing when it has an address."""
+    if len(answer) < HEADER.size:
+        return "no DNS answer"
+    _, flags, _, records, _, _ = HEADER.unpack_from(answer)
+    if code := flags & 0xF:
+        return {2: "SERVFAIL", 3: "NXDOMAIN", 5: "REFUSED"}.get(code, f"code {code}")
+    return "" if records else "no address"
+
+
+async def _tried(work: object) -> str:
+    """What went wrong, in a few words."""
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            await work  # type: ignore[misc]
+    except TimeoutError:
+        return "timed out"
+    except ConnectionRefusedError:
+        return "refused"
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
