@@ -203,7 +203,7 @@ async def compare(plan: Plan) -> None:
         config = compile_plan(plan, places(place), own_certificate(), held)
         engine = Engine(place / "state")
         assert await engine.refusal(config) == ""
-        assert len(config.owners) == config.files[CONFIG].count(b"\n")
+        assert len(config.owners[CONFIG]) == config.files[CONFIG].count(b"\n")
         await engine.put(config)
         try:
             for host in ("a.org", "b.org", "c.org", "x.b.org", "y.x.b.org", "org", ".org", "A.ORG:80", "*.org"):

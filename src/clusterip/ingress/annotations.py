@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 PREFIX = "nginx.ingress.kubernetes.io/"
-TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
+TOKEN = re.compile(r"[A-Za-z0-9._-]{1,128}")
 PLAIN = re.compile(r"[ -~]{0,2048}")
 ORIGIN = re.compile(r"\*|[A-Za-z][A-Za-z0-9+.-]*://[A-Za-z0-9.:\[\]-]+")
 DOMAIN = re.compile(r"\.?[A-Za-z0-9]([A-Za-z0-9.-]{0,252}[A-Za-z0-9])?")
@@ -37,6 +37,7 @@ class Cookie:
     expires: int | None = None
     same_site: str = ""
     secure: bool | None = None  # None: where the request came by TLS
+    change_on_failure: bool = True  # False: who has a cookie is not sent to another pod
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +157,7 @@ def _cookie(read: _Reader) -> Cookie | None:
         expires=read("session-cookie-expires", whole, None),
         same_site=read("session-cookie-samesite", one_of("None", "Lax", "Strict"), ""),
         secure=read("session-cookie-secure", boolean, None),
+        change_on_failure=read("session-cookie-change-on-failure", boolean, True),
     )
     return found if wanted else None
 
@@ -244,7 +246,7 @@ def text(value: str) -> str:
 
 def token(value: str) -> str:
     if not TOKEN.fullmatch(value):
-        raise ValueError("must be a name of letters, digits and a few signs")
+        raise ValueError("must be a name of letters, digits, - _ and .")
     return value
 
 

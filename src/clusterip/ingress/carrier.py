@@ -13,9 +13,10 @@ from dataclasses import replace
 
 from clusterip.ingress import metrics, runtime
 from clusterip.ingress.certificates import Certificate
-from clusterip.ingress.compile import Config, Listening, certificate_file, compile_plan, name_of
+from clusterip.ingress.compile import CERTIFICATES, CONFIG, Config, Listening, certificate_file, compile_plan, name_of
 from clusterip.ingress.endpoints import Address
 from clusterip.ingress.engine import Engine, complaints, lines_of
+from clusterip.ingress.frontend import MAPS
 from clusterip.ingress.model import Key
 from clusterip.ingress.plan import Backend, Picture, Plan, Served, make_plan
 from clusterip.ingress.slots import Slots, changes, fill, fresh
@@ -35,27 +36,39 @@ class Carrier:
         self._held: dict[str, Slots] = {}
         self._skeleton: Mapping[str, bytes] = {}
         self._pems: dict[str, bytes] = {}
+        self._shaped: tuple[Plan, Mapping[str, bytes]] | None = None
 
     async def admit(self, picture: Picture, served: Served) -> Plan:
-        """The plan that HAProxy takes: without the Ingresses that it refuses."""
+        """The plan that HAProxy takes: without the Ingresses and certificates that it refuses."""
         refused: dict[Key, str] = {}
+        spoilt: dict[Key, str] = {}
         while True:
-            plan = make_plan(picture, served, refused)
+            plan = make_plan(picture, served, refused, spoilt)
             config = compile_plan(plan, self._listening, self._fallback, {})
-            if self._shape(plan, config) == self._skeleton:
-                break
-            said = await self._engine.refusal(config)
+            said = "" if self._is_running(plan, config) else await self._engine.refusal(config)
             if not said:
                 break
             self._numbers.count(metrics.REFUSALS)
-            found = culprits(config, said) or await self._alone(plan)
-            if not found:
-                logger.error("HAProxy refuses the configuration", extra={"kv": {"err": said}})
-                raise OSError("HAProxy refuses the configuration, and no Ingress is to blame")
-            refused |= found
+            await self._blame(plan, config, said, refused, spoilt)
         self._numbers.put(metrics.INGRESSES, float(len(refused)))
         self._numbers.put(metrics.ROUTES, float(len(plan.routes)))
         return plan
+
+    def _is_running(self, plan: Plan, config: Config) -> bool:
+        return self._shape(plan, config) == self._skeleton and _pems(plan) == self._pems
+
+    async def _blame(
+        self, plan: Plan, config: Config, said: str, refused: dict[Key, str], spoilt: dict[Key, str]
+    ) -> None:
+        """Note who is to be left out."""
+        secrets = {key: f"is refused by HAProxy: {why}" for key, why in culprits(config, said, CERTIFICATES).items()}
+        lines = {} if secrets else culprits(config, said, CONFIG, *MAPS)
+        found = {} if secrets else lines or await self._alone(plan)
+        if not secrets and not found:
+            logger.error("HAProxy refuses the configuration", extra={"kv": {"err": said}})
+            raise OSError("HAProxy refuses the configuration, and no Ingress is to blame")
+        spoilt |= secrets
+        refused |= found
 
     async def _alone(self, plan: Plan) -> dict[Key, str]:
         """The Ingresses that are refused even by themselves."""
@@ -73,7 +86,7 @@ class Carrier:
         """Make HAProxy do what the plan and the endpoints say."""
         wanted = {name_of(backend): endpoints.get(backend, ()) for backend in plan.backends()}
         filled = {name: fill(self._held[name], found) for name, found in wanted.items() if name in self._held}
-        shape = self._shape(plan, compile_plan(plan, self._listening, self._fallback, {}))
+        shape = self._shape_of(plan)
         if shape == self._skeleton and all(filled.get(name) is not None for name in wanted):
             try:
                 await self._tell({name: slots for name, slots in filled.items() if slots is not None})
@@ -106,6 +119,12 @@ class Carrier:
         told = set(_pems(plan))
         return {name: content for name, content in config.files.items() if name not in told}
 
+    def _shape_of(self, plan: Plan) -> Mapping[str, bytes]:
+        """The same, worked out once for a plan."""
+        if self._shaped is None or self._shaped[0] is not plan:
+            self._shaped = plan, self._shape(plan, compile_plan(plan, self._listening, self._fallback, {}))
+        return self._shaped[1]
+
     def forget(self) -> None:
         """HAProxy was started anew from its files: what it was told since is told again by a reload."""
         self._skeleton = {}
@@ -115,12 +134,13 @@ def _pems(plan: Plan) -> dict[str, bytes]:
     return {certificate_file(certificate): certificate.pem for _, certificate in plan.certificates}
 
 
-def culprits(config: Config, said: str) -> dict[Key, str]:
-    """The Ingresses whose lines HAProxy names, and what it says of them."""
+def culprits(config: Config, said: str, *files: str) -> dict[Key, str]:
+    """Whose lines of these files HAProxy names, and what it says of them."""
     found: dict[Key, str] = {}
     for text in complaints(said):
-        for number in lines_of(f"[ALERT] : {text}"):
-            owner = config.owners[number - 1] if number <= len(config.owners) else None
+        for name, number in lines_of(text):
+            owners = config.owners.get(name, ()) if name in files else ()
+            owner = owners[number - 1] if 0 < number <= len(owners) else None
             if owner is not None:
                 found.setdefault(owner, text[:LONGEST_REASON])
     return found

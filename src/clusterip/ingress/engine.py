@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 START_SECONDS, CHECK_SECONDS = 20.0, 60.0
 LOOK_SECONDS = 0.01
 COMPLAINT = re.compile(r"\[ALERT\]\s*(?:\(\d+\))?\s*:\s*(.*)")
-LINE = re.compile(r"haproxy\.cfg:(\d+)")
+LINE = re.compile(r"([\w.-]+):(\d+)\]|line (\d+) (?:of|in) file '(?:[^']*/)?([\w.-]+)'")
 
 
 class Engine:
@@ -50,7 +50,7 @@ class Engine:
         folder = self._write(config, self.folder / "check")
         process = await asyncio.create_subprocess_exec(
             self.program,
-            *("-c", "-q", "-f", str(folder / CONFIG)),
+            *("-c", "-f", str(folder / CONFIG)),  # with -q it would not say what is wrong
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
@@ -212,6 +212,6 @@ def complaints(said: str) -> list[str]:
     return [match[1] for match in map(COMPLAINT.search, said.splitlines()) if match]
 
 
-def lines_of(said: str) -> list[int]:
-    """The lines of the configuration that it names."""
-    return [int(number) for text in complaints(said) for number in LINE.findall(text)]
+def lines_of(text: str) -> list[tuple[str, int]]:
+    """The files and their lines that a sentence names."""
+    return [(match[1] or match[4], int(match[2] or match[3])) for match in LINE.finditer(text)]

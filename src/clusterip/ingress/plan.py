@@ -24,6 +24,7 @@ NGINX_CONTROLLER = "k8s.io/ingress-nginx"
 ANY = ""
 BEGIN, REGEX = "begin", "regex"
 SIGNS = re.compile(r"[()\[\]*+?|^$\\]|\.\*")
+HOST = re.compile(r"(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 PRINTABLE = "".join(chr(code) for code in range(33, 127))
 
 
@@ -169,10 +170,15 @@ def is_ours(ingress: Ingress, classes: Mapping[str, IngressClass], served: Serve
     return known.controller == served.controller if known else ingress.class_name == served.class_name
 
 
-def make_plan(picture: Picture, served: Served, refused: Mapping[Key, str] | None = None) -> Plan:
-    """The plan; `refused` are Ingresses that cannot be carried out, and why."""
+def make_plan(
+    picture: Picture,
+    served: Served,
+    refused: Mapping[Key, str] | None = None,
+    spoilt: Mapping[Key, str] | None = None,
+) -> Plan:
+    """The plan; `refused` are Ingresses that cannot be carried out, `spoilt` Secrets that cannot be shown; and why."""
     ours = [each for each in picture.ingresses.values() if is_ours(each, picture.classes, served)]
-    draft = _Draft(picture)
+    draft = _Draft(picture, spoilt or {})
     for key, why in sorted((refused or {}).items()):
         draft.say(key, "Rejected", f"left out: {why}")
     taken = [each for each in sorted(ours, key=lambda each: each.age) if each.key not in (refused or {})]
@@ -189,8 +195,8 @@ def make_plan(picture: Picture, served: Served, refused: Mapping[Key, str] | Non
 class _Draft:
     """A plan in the making."""
 
-    def __init__(self, picture: Picture) -> None:
-        self._picture = picture
+    def __init__(self, picture: Picture, spoilt: Mapping[Key, str]) -> None:
+        self._picture, self._spoilt = picture, spoilt
         self._routes: dict[tuple[str, str, str], Route] = {}
         self._defaults: dict[str, Backend] = {}
         self._hosts: dict[str, None] = {}
@@ -209,11 +215,13 @@ class _Draft:
     def add(self, ingress: Ingress, settings: Settings) -> None:
         secure = self._secure(ingress)
         for host in ingress.hosts:
-            self._hosts.setdefault(host)
+            if self._is_name(ingress, host):
+                self._hosts.setdefault(host)
         for path in ingress.paths:
             self._add_path(ingress, settings, path, path.host in secure)
         if ingress.default is not None:
-            for host in {*ingress.hosts, ANY} if ingress.default.service else ():
+            known = {*filter(self._hosts.__contains__, ingress.hosts), ANY}
+            for host in known if ingress.default.service else ():
                 backend = Backend(ingress.key, ingress.namespace, ingress.default, settings)
                 self._defaults.setdefault(host, _treated(backend, settings, host in secure))
 
@@ -226,7 +234,16 @@ class _Draft:
             message = f"host {path.host or '*'} and path {path.path} belong to the older Ingress {'/'.join(owner)}"
             self.say(ingress.key, "Conflict", message)
 
+    def _is_name(self, ingress: Ingress, host: str) -> bool:
+        """Whether a host is one, or every one; an API that checks less may tell of others."""
+        if host == ANY or (HOST.fullmatch(host) and len(host) < 254):
+            return True
+        self.say(ingress.key, "BadHost", f"host {host!r} is no DNS name; its paths are left out")
+        return False
+
     def _route(self, ingress: Ingress, settings: Settings, path: Path, secure: bool) -> Route | None:
+        if not self._is_name(ingress, path.host):
+            return None
         if not path.target.service:
             self.say(ingress.key, "BadBackend", f"path {path.path}: only Services are backends")
             return None
@@ -263,7 +280,8 @@ class _Draft:
         """The hosts that the Ingress has TLS for; their certificates are noted."""
         found: set[str] = set()
         for tls in ingress.tls:
-            hosts = tls.hosts or tuple(host for host in ingress.hosts if host)
+            named = tls.hosts or tuple(host for host in ingress.hosts if host)
+            hosts = tuple(host for host in named if self._is_name(ingress, host))
             found.update(hosts)
             certificate = self._certificate(ingress, tls.secret) if tls.secret else None
             for host in hosts if certificate else ():
@@ -274,6 +292,7 @@ class _Draft:
     def _certificate(self, ingress: Ingress, name: str) -> Certificate | None:
         secret = self._picture.secrets.get((ingress.namespace, name))
         made = read_certificate(secret) if secret else "is not there"
+        made = self._spoilt.get((ingress.namespace, name), made)
         if isinstance(made, str):
             message = f"Secret {ingress.namespace}/{name} {made}; the default certificate stands in"
             self.say(ingress.key, "BadCertificate", message)

@@ -112,6 +112,8 @@ def _rewrites(backend: Backend) -> Iterator[str]:
 def _affinity(cookie: Cookie, backend: Backend) -> Iterator[str]:
     """The cookie's value is a digest of the server's address, so that every replica gives the same."""
     secret = hashlib.sha256(f"{backend.ingress}{backend.target}".encode()).hexdigest()[:32]
+    if not cookie.change_on_failure:
+        yield "no option redispatch"
     yield f"cookie {cookie.name} insert dynamic"
     yield f"dynamic-cookie-key {secret}"
     form = quoted(f"^({re.escape(cookie.name)}=[^;]*); path=/")
