@@ -35,6 +35,7 @@ HELD_BY = {
     "apiserver/test_registry.py": "apiserver/discovery apiserver/documents",
     "apiserver/test_generic.py": "apiserver/options",
     "apiserver/test_rbac.py": "apiserver/escalation",
+    "apiserver/test_webhooks.py": "apiserver/webhooks_asking apiserver/webhooks_sight",
     "apiserver/test_validatingpolicies.py": (
         "api/cel_authorizer api/cel_policies apiserver/policyexpressions apiserver/policymatching"
     ),
@@ -62,7 +63,7 @@ HELD_BY = {
         "cli/speaker cli/status cli/up main"
     ),
     "cli/test_backup.py": "cli/restore",
-    "cli/test_doctor.py": "explain/gather explain/finding",
+    "cli/test_doctor.py": "explain/gather explain/visit",
     # the real kernel, real containers, a real cluster
     "kernel/test_link.py": "kernel/rtnetlink",
     "kernel/test_zygote.py": "cluster/zygote",

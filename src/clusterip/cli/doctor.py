@@ -20,6 +20,7 @@ from clusterip.explain.doctor import Scope, diagnose
 from clusterip.explain.gather import gather
 from clusterip.explain.picture import Picture
 from clusterip.explain.report import render, tree_of
+from clusterip.explain.visit import entered, evidence
 from clusterip.failure import Failure
 
 DESCRIPTION = """Find what is wrong with Services: each finding with what was seen and a command that helps. Looks at
@@ -82,5 +83,11 @@ def where(args: argparse.Namespace) -> tuple[ServerConfig, Folder | None]:
 
 
 async def look(server: ServerConfig, folder: Folder | None) -> Picture:
+    """Everything that can be seen, from the API and from inside the nodes of a cluster of this machine."""
+    clock = SystemClock()
     async with Client(server, user_agent="clusterip-doctor") as client:
-        return await gather(client, SystemClock().now())
+        picture = await gather(client, clock.now())
+    if folder is None:
+        return picture
+    with entered(folder) as visit:
+        return await evidence(visit, picture, clock)

@@ -9,15 +9,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import partial
 
 from clusterip.api.meta import ObjectKey, Tree, key_of, name_of, namespace_of
-from clusterip.explain import endpoints, ports, selection
+from clusterip.explain import balancers, endpoints, external, ingresses, isolation, ports, selection, system, traffic
 from clusterip.explain.finding import Finding, Report, Severity, listed
 from clusterip.explain.picture import Picture
 
 Check = Callable[[Picture, Tree], Iterator[Finding]]
-OF_SERVICES: tuple[Check, ...] = (selection.check, endpoints.check, ports.check)
-OF_CLUSTER: tuple[Callable[[Picture], Iterator[Finding]], ...] = ()
+OF_SERVICES: tuple[Check, ...] = (selection.check, external.check, endpoints.check, ports.check, traffic.check)
+OF_CLUSTER: tuple[Callable[[Picture], Iterator[Finding]], ...] = (
+    system.check,
+    balancers.check,
+    ingresses.check,
+    isolation.check,
+)
 MALFORMED = (KeyError, TypeError, ValueError, AttributeError, IndexError)
 
 
@@ -28,8 +34,8 @@ class Scope:
     namespace: str = ""
     service: str = ""
 
-    def covers(self, tree: Tree) -> bool:
-        return self.namespace in ("", namespace_of(tree)) and self.service in ("", name_of(tree))
+    def covers(self, place: ObjectKey) -> bool:
+        return self.namespace in ("", place.namespace) and self.service in ("", place.name)
 
 
 EVERYTHING = Scope()
@@ -37,14 +43,17 @@ EVERYTHING = Scope()
 
 def diagnose(picture: Picture, scope: Scope = EVERYTHING) -> Report:
     """What is wrong."""
-    services = [tree for tree in picture.services if scope.covers(tree)]
+    services = [tree for tree in picture.services if scope.covers(key_of(tree))]
     found: list[Finding] = [] if services else list(_missing(picture, scope))
     unseen = dict(picture.unseen)
     for check in OF_CLUSTER:
-        found += _tried(lambda check=check: check(picture), check.__module__, unseen)  # type: ignore[misc]
+        told = _tried(partial(check, picture), check.__module__.rpartition(".")[2], unseen)
+        found += [each for each in told if each.place is None or scope.covers(each.place)]
+    dns = None if scope.service else system.dns_service(picture)  # told as a whole already
     for tree in services:
-        for each in OF_SERVICES:
-            found += _tried(lambda each=each, tree=tree: each(picture, tree), f"Service {key_of(tree)}", unseen)  # type: ignore[misc]
+        if tree is not dns:
+            for each in OF_SERVICES:
+                found += _tried(partial(each, picture, tree), f"Service {key_of(tree)}", unseen)
     kept = [each for each in dict.fromkeys(found) if scope.service or each.severity is not Severity.NOTE]
     return Report(tuple(sorted(kept, key=lambda each: each.order)), tuple(unseen.items()), len(services))
 

@@ -7,8 +7,10 @@ are commands (a line that begins with # is advice).  `kind` is for programs and 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
+
+from clusterip.api.meta import ObjectKey
 
 
 class Severity(IntEnum):
@@ -21,7 +23,10 @@ class Severity(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong. `rank` sorts within a severity: causes before what follows from them."""
+    """One thing that is wrong. `rank` sorts within a severity: causes before what follows from them.
+
+    `place` is the Service that it concerns, or of which namespace it is; None: the whole cluster.
+    """
 
     severity: Severity
     kind: str
@@ -30,6 +35,11 @@ class Finding:
     evidence: tuple[str, ...] = ()
     fixes: tuple[str, ...] = ()
     rank: int = 5
+    place: ObjectKey | None = None
+
+    def seen(self, *evidence: str) -> Finding:
+        """The same with more evidence."""
+        return replace(self, evidence=(*self.evidence, *evidence))
 
     @property
     def order(self) -> tuple[int, int, str, str, str]:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
+from itertools import product
 from typing import Any
 
 from clusterip.api.meta import ObjectKey, Tree, key_of, labels_of, name_of, namespace_of, uid_of
@@ -25,7 +26,6 @@ class NodeSeen:
     """What was seen on a node itself."""
 
     tables: frozenset[str] | None = None  # nftables that there are, "ip kube-proxy"; None: not known
-    proxy_health: str = ""  # why kube-proxy's health page is not a good one
     sockets: tuple[Socket, ...] = ()
 
 
@@ -112,6 +112,32 @@ class Picture:
         found = _grouped(self.events, _involved)
         return {key: tuple(sorted(each, key=_moment, reverse=True)) for key, each in found.items()}
 
+    @cached_property
+    def node_port_users(self) -> Mapping[tuple[int, str], tuple[Tree, ...]]:
+        """Services by node port and protocol."""
+        return _by_port(self.services, lambda port: (port.get("nodePort"), port.get("protocol") or "TCP"))
+
+    @cached_property
+    def external_ip_users(self) -> Mapping[tuple[str, int, str], tuple[Tree, ...]]:
+        """Services by external IP, port and protocol."""
+        found: dict[Any, list[Tree]] = {}
+        for tree in self.services:
+            for address, port in product(spec_of(tree).get("externalIPs") or (), spec_of(tree).get("ports") or ()):
+                found.setdefault((address, port.get("port"), port.get("protocol") or "TCP"), []).append(tree)
+        return {key: tuple(trees) for key, trees in found.items()}
+
+    @cached_property
+    def host_port_users(self) -> Mapping[tuple[int, str], tuple[Tree, ...]]:
+        """Pods by host port and protocol; those in the host's network have none that anybody translates."""
+        found: dict[Any, list[Tree]] = {}
+        for pod in self.pods:
+            if spec_of(pod).get("hostNetwork") or status_of(pod).get("phase") in ("Succeeded", "Failed"):
+                continue
+            for container in spec_of(pod).get("containers") or ():
+                for port in container.get("ports") or ():
+                    found.setdefault((port.get("hostPort"), port.get("protocol") or "TCP"), []).append(pod)
+        return {key: tuple(pods) for key, pods in found.items() if key[0]}
+
     def selected(self, namespace: str, selector: Mapping[str, str]) -> tuple[Tree, ...]:
         """The pods of a namespace that have all of the labels."""
         pairs = list(selector.items())
@@ -154,6 +180,14 @@ def parsed(text: str | None, otherwise: datetime) -> datetime:
         return datetime.fromisoformat(text) if text else otherwise
     except ValueError:
         return otherwise
+
+
+def _by_port(services: Iterable[Tree], key: Any) -> dict[Any, tuple[Tree, ...]]:
+    found: dict[Any, list[Tree]] = {}
+    for tree in services:
+        for port in spec_of(tree).get("ports") or ():
+            found.setdefault(key(port), []).append(tree)
+    return {each: tuple(trees) for each, trees in found.items() if each[0]}
 
 
 def _grouped(trees: Iterable[Tree], key: Any) -> dict[Any, tuple[Tree, ...]]:

@@ -1,0 +1,173 @@
+"""Look at a cluster of this machine from inside: sockets of its pods and nodes, tables of its kernels, answers of DNS.
+
+Stage: read.  In: the cluster's folder, a Picture of its API.  Out: Evidence; what could not be looked at and why.
+Rules: nothing is changed; every wait has a clock.  A thread that enters namespaces ends with its work.  Nodes of kind
+uml have a kernel of their own, which is not entered; their pods are this kernel's.
+Truth: /proc/net of the thread's network namespace; docs/architecture.md for where namespaces are pinned.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from clusterip.api.meta import Tree, uid_of
+from clusterip.clock import Clock
+from clusterip.cluster.config import UML, Config
+from clusterip.cluster.folder import Folder
+from clusterip.cluster.machines import anchor_name
+from clusterip.cluster.parts import NODE_ROOT
+from clusterip.cluster.probing import look_up
+from clusterip.explain.picture import Evidence, NodeSeen, Picture, Question, spec_of, status_of
+from clusterip.explain.sockets import Socket, parse
+from clusterip.explain.system import dns_service
+from clusterip.kernel import netns
+from clusterip.kernel.nfnetlink import Nfnetlink
+from clusterip.kernel.nft import Table
+from clusterip.kernel.nft_reader import Reader
+
+LISTINGS = (("tcp", "tcp"), ("tcp6", "tcp"), ("udp", "udp"), ("udp6", "udp"))
+TABLES = (Table("ip", "kube-proxy"), Table("ip6", "kube-proxy"), Table("ip", "clusterip-policy"))
+NEEDS_ROOT = "entering nodes needs root: run it as root"
+HERE = Path("/proc/thread-self/net")
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """A cluster's nodes that can be entered: network namespaces, and the processes that hold them."""
+
+    config: Config
+    nets: Mapping[str, int]
+    anchors: Mapping[str, int]
+
+
+@contextmanager
+def entered(folder: Folder) -> Iterator[Visit | None]:
+    """The nodes of a cluster; None when they may not be entered."""
+    config, living = folder.config(), folder.living()
+    if config is None:
+        yield None
+        return
+    anchors = {node: anchor.pid for node in config.nodes if (anchor := living.get(anchor_name(node)))}
+    with ExitStack() as held:
+        nets: dict[str, int] = {}
+        try:
+            for node, pid in anchors.items():
+                nets[node] = netns.open_of_pid(pid)
+                held.callback(os.close, nets[node])
+        except OSError:
+            yield None
+            return
+        yield Visit(config, nets, anchors)
+
+
+async def evidence(visit: Visit | None, picture: Picture, clock: Clock) -> Picture:
+    """The picture with what is seen from inside."""
+    if visit is None:
+        unseen = {**picture.unseen, "sockets, kernels and DNS of the nodes": NEEDS_ROOT}
+        return replace(picture, unseen=unseen, evidence=Evidence(is_own=True))
+    first, last = map(int, visit.config.node_port_range.split("-"))
+    seen = Evidence(is_own=True, node_ports=(first, last), proxy_mode=visit.config.proxy_mode)
+    if visit.config.node_kind == UML:
+        pods = await asyncio.to_thread(_pods, visit, picture)
+        unseen = {**picture.unseen, "kernels and DNS of the nodes": "they are guests with a kernel of their own"}
+        return replace(picture, unseen=unseen, evidence=replace(seen, pods=pods))
+    pods, nodes, questions = await asyncio.gather(
+        asyncio.to_thread(_pods, visit, picture), asyncio.to_thread(_nodes, visit), _ask(visit, picture, clock)
+    )
+    pods |= _of_hosts(picture, nodes)
+    return replace(picture, evidence=replace(seen, pods=pods, nodes=nodes, questions=questions))
+
+
+# -- sockets -----------------------------------------------------------------------------------------------------------
+
+
+def _pods(visit: Visit, picture: Picture) -> dict[str, tuple[Socket, ...]]:
+    """What each pod's processes listen on; a pod that goes meanwhile is left out."""
+    wanted = [pod for pod in picture.pods if _is_entered(visit, pod)]
+
+    def read() -> dict[str, tuple[Socket, ...]]:
+        found: dict[str, tuple[Socket, ...]] = {}
+        for pod in wanted:
+            anchor = visit.anchors[spec_of(pod)["nodeName"]]
+            with suppress(OSError):
+                fd = netns.open_pinned(f"/proc/{anchor}/root{NODE_ROOT}/pods/{uid_of(pod)}/ns/net")
+                try:
+                    netns.enter(fd)
+                    found[uid_of(pod)] = _listed()
+                finally:
+                    os.close(fd)
+        return found
+
+    return netns.in_thread(read)
+
+
+def _is_entered(visit: Visit, pod: Tree) -> bool:
+    spec = spec_of(pod)
+    running = status_of(pod).get("phase") == "Running" and not spec.get("hostNetwork")
+    return running and spec.get("nodeName") in visit.anchors
+
+
+def _listed() -> tuple[Socket, ...]:
+    """The waiting sockets of the namespace that this thread is in."""
+    found: list[Socket] = []
+    for name, protocol in LISTINGS:
+        with suppress(FileNotFoundError):  # no IPv6
+            found += parse((HERE / name).read_text(), protocol)
+    return tuple(found)
+
+
+def _nodes(visit: Visit) -> dict[str, NodeSeen]:
+    return {node: netns.inside(fd, _node) for node, fd in visit.nets.items()}
+
+
+def _node() -> NodeSeen:
+    return NodeSeen(_tables(), _listed())
+
+
+def _tables() -> frozenset[str] | None:
+    """Those of ours that there are; None when the kernel cannot be asked."""
+    try:
+        link = Nfnetlink()
+    except OSError:
+        return None
+    try:
+        return frozenset(str(table) for table in TABLES if Reader(link, table).table() is not None)
+    except OSError:
+        return None
+    finally:
+        link.close()
+
+
+def _of_hosts(picture: Picture, nodes: Mapping[str, NodeSeen]) -> dict[str, tuple[Socket, ...]]:
+    """Pods in a node's network have the node's sockets."""
+    return {
+        uid_of(pod): nodes[spec_of(pod)["nodeName"]].sockets
+        for pod in picture.pods
+        if spec_of(pod).get("hostNetwork") and spec_of(pod).get("nodeName") in nodes
+    }
+
+
+# -- DNS ---------------------------------------------------------------------------------------------------------------
+
+
+async def _ask(visit: Visit, picture: Picture, clock: Clock) -> tuple[Question, ...]:
+    """Every node asks the Service; one node asks each of its pods."""
+    service = dns_service(picture)
+    if service is None or not visit.nets:
+        return ()
+    name = f"kubernetes.default.svc.{visit.config.domain}"
+    pods = [status_of(pod).get("podIP") or "" for pod in picture.pods_of(service)]
+    first = next(iter(visit.nets))
+    asked = [(node, spec_of(service).get("clusterIP") or "") for node in visit.nets]
+    asked += [(first, address) for address in pods if address]
+    return tuple(await asyncio.gather(*(_question(visit, node, server, name, clock) for node, server in asked)))
+
+
+async def _question(visit: Visit, node: str, server: str, name: str, clock: Clock) -> Question:
+    found = await look_up(node, visit.nets[node], server, name, clock)
+    return Question(server, name, node, found.trouble, (found.seconds or 0.0) * 1000)
