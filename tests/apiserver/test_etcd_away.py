@@ -5,18 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-import pytest
-
 from apiserver.test_several_servers import server_on
 from apiserver.wire import CONFIGMAPS, Wire, config_map
-from clusterip.store import etcd as module
-from store.etcdserver import etcd
-
-
-@pytest.fixture(autouse=True)
-def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "WRITE_SECONDS", 3.0)
-    monkeypatch.setattr(module, "TRY_SECONDS", 1.5)
+from store.etcdserver import brief, etcd
 
 
 async def ready(wire: Wire, wanted: int) -> str:
@@ -50,7 +41,8 @@ def test_killed_frozen_and_back() -> None:
             await ready(one, 200)
             await one.ok("POST", CONFIGMAPS, config_map("after"))
             server.freeze()
-            status, tree = await one("POST", CONFIGMAPS, config_map("doubtful"))
+            with brief():
+                status, tree = await one("POST", CONFIGMAPS, config_map("doubtful"))
             assert (status, tree["reason"]) == (504, "Timeout"), tree
             assert "look before you try again" in tree["message"]
             server.freeze(False)

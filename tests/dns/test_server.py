@@ -26,15 +26,11 @@ from clusterip.dns.server import bind_pair, listeners, metrics, own_addresses
 from clusterip.dns.server import run as run_server
 from clusterip.dns.zone import Settings, Zone
 from clusterip.failure import Failure
+from transport.ports import free_port
 
 WEB = "ns.dns.cluster.local"
 KUBEADM = corefile.parse(".:53 {\n kubernetes cluster.local in-addr.arpa ip6.arpa {\n  ttl 30\n  pods insecure\n }\n}")
 LOOPBACK = "127.0.0.1"
-
-
-def free_port() -> int:
-    with socket.create_server((LOOPBACK, 0)) as sock:
-        return int(sock.getsockname()[1])
 
 
 def resolver(*, ready: bool = True) -> Resolver:

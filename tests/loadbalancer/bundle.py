@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from clusterip.api.errors import ApiError
-from clusterip.api.yaml import load_all
+from clusterip.api.yaml import documents
 from clusterip.client.names import CUSTOM_RESOURCES, NAMESPACES, VALIDATING_WEBHOOKS, ResourceRef
 from clusterip.client.rest import Client
 
@@ -19,7 +19,7 @@ SECONDS = 20.0
 
 
 def bundle() -> list[Tree]:
-    return [tree for tree in load_all(FILE.read_text()) if tree]
+    return [tree for tree, _ in documents(FILE.read_text()) if tree]
 
 
 async def install(client: Client, *, webhooks: bool = False) -> None:

@@ -169,10 +169,10 @@ class Bench:
         return Process(await asyncio.create_subprocess_exec(*self.command(*flags), env=environment, stderr=pipe))
 
     async def start(self, *flags: str, mode: str = "nftables") -> Process:
-        """A proxy, once it has programmed the node."""
+        """A proxy, once it has programmed the node; IPv6, which nobody asks for, may be first."""
         process = await self.launch(f"--proxy-mode={mode}", *flags)
         await process.said(f"Using {mode} Proxier")
-        await process.said("Full sync")
+        await process.said('Full sync ipFamily="IPv4"')
         return process
 
     async def run(self, *command: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -16,15 +15,10 @@ from clusterip.proxy.healthchecks import HealthChecks, listening_addresses, repo
 from clusterip.proxy.model import Family, HealthCheck
 from clusterip.transport.listening import bind
 from proxy.clusters import Cluster, node
+from transport.ports import free_port
 
 WEB = ObjectKey("default", "web")
 HERE = "127.0.0.1"
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind((HERE, 0))
-        return int(sock.getsockname()[1])
 
 
 def cluster(port: int, **spec: object) -> Cluster:

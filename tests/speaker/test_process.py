@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -31,16 +30,11 @@ from clusterip.speaker import metrics
 from clusterip.speaker.frames import Claim, read
 from clusterip.speaker.process import Process, Settings, read_excluded, read_key
 from loadbalancer.bundle import NAMESPACE, create, eventually, install
+from transport.ports import free_port
 
 VIP = IPv4Address("192.168.4.10")
 NAMES = ("node-1", "node-2")
 MACS = {bytes((2, 0, 0, 0, 0, n)): f"node-{n}" for n in (1, 2)}
-
-
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind(("127.0.0.2", 0))
-        return int(sock.getsockname()[1])
 
 
 @dataclass

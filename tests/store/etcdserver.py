@@ -7,7 +7,6 @@ import itertools
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -18,17 +17,13 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from clusterip.store import etcd as store_etcd
 from clusterip.store.base import StoreError
 from clusterip.store.etcdclient import Endpoints, EtcdClient
+from transport.ports import free_port
 
 PATIENCE = 60.0
 NUMBERS = itertools.count()
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 @dataclass
@@ -86,6 +81,15 @@ class Etcd:
     def freeze(self, frozen: bool = True) -> None:
         assert self.process is not None
         self.process.send_signal(signal.SIGSTOP if frozen else signal.SIGCONT)
+
+
+@contextmanager
+def brief() -> Iterator[None]:
+    """Who writes in this block does not wait long for an etcd that does not answer."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store_etcd, "WRITE_SECONDS", 3.0)
+        patch.setattr(store_etcd, "TRY_SECONDS", 1.5)
+        yield
 
 
 @contextmanager
