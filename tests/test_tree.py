@@ -57,6 +57,7 @@ HELD_BY = {
     "loadbalancer/test_decide.py": "loadbalancer/allocate loadbalancer/space",
     "speaker/test_process.py": "speaker/announcer speaker/gossip speaker/bgp",
     "speaker/test_bgp_link.py": "speaker/bgp_metrics kernel/tcp_options",
+    "speaker/test_bfd.py": "kernel/bfd_sockets",
     # commands, by name
     "test_main.py": (
         "cli/apiserver cli/controllers cli/down cli/ingress cli/kubeconfig cli/kubectl cli/loadbalancer cli/node "

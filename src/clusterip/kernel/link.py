@@ -175,6 +175,9 @@ class Netlink:
     def set_up(self, name: str) -> None:
         self._set(name, f"set {name} up", flags=rt.IFF_UP, change=rt.IFF_UP)
 
+    def set_down(self, name: str) -> None:
+        self._set(name, f"set {name} down", change=rt.IFF_UP)
+
     def set_master(self, name: str, bridge: str) -> None:
         """Make the link a port of the bridge."""
         self._set(name, f"put {name} on {bridge}", rt.number(rt.IFLA_MASTER, self.index(bridge)))

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from clusterip.api.metallb import BGP, BgpPeer
 from clusterip.clock import Clock
+from clusterip.speaker.bfd import Bfd, Sockets
 from clusterip.speaker.bgp_link import Link, Place
 from clusterip.speaker.bgp_routes import Advertised, advertised, hearers, routes_for
 from clusterip.speaker.model import Key, Service
@@ -21,6 +22,10 @@ from clusterip.speaker.view import View
 from clusterip.transport.exposition import Registry
 
 logger = logging.getLogger(__name__)
+
+
+class Ground(Place, Sockets, Protocol):
+    """Where a speaker stands: connections and datagrams."""
 
 
 class Voice(Protocol):
@@ -36,8 +41,9 @@ class Bgp:
 
     name = BGP
 
-    def __init__(self, place: Place, voice: Voice, registry: Registry, clock: Clock) -> None:
+    def __init__(self, place: Ground, voice: Voice, registry: Registry, clock: Clock) -> None:
         self._place, self._voice, self._registry, self._clock = place, voice, registry, clock
+        self._bfd = Bfd(place, registry, clock)
         self.links: dict[str, Link] = {}
         self._calls: dict[str, asyncio.Task[None]] = {}
         self._group: asyncio.TaskGroup | None = None
@@ -93,12 +99,10 @@ class Bgp:
         for name, peer in wanted.items():
             if name not in self.links:
                 self._begin(name, peer, view.me)
+            if profile := view.config.profiles.get(peer.bfd_profile):
+                self._bfd.watch(peer, profile, self.links[name])
 
     def _begin(self, name: str, peer: BgpPeer, me: str) -> None:
-        if peer.bfd_profile:
-            logger.warning(
-                "BFD is not spoken: a silent router is noticed by its hold time", extra={"kv": {"peer": name}}
-            )
         self.links[name] = Link(peer, me, self._place, self._registry, self._clock)
         self._call(name)
 
@@ -108,6 +112,7 @@ class Bgp:
 
     def _end(self, name: str) -> None:
         self.links.pop(name).stop(is_deconfigured=True)
+        self._bfd.forget(name)
         if name in self._calls:
             self._calls.pop(name).cancel()
 
@@ -133,3 +138,4 @@ class Bgp:
     async def leave(self) -> None:
         """Farewells are on their way."""
         await asyncio.gather(*(link.leave() for link in self.links.values()))
+        self._bfd.close()

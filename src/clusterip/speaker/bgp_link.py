@@ -18,12 +18,12 @@ from typing import Protocol, cast
 
 from clusterip.api.metallb import Address, BgpPeer
 from clusterip.clock import Clock
-from clusterip.kernel import netns
+from clusterip.kernel import bfd_sockets, netns
 from clusterip.kernel.link import LinkAddress, Netlink
 from clusterip.kernel.tcp_options import Connection, connection_to
 from clusterip.speaker import bgp_metrics as metrics
 from clusterip.speaker.bgp_routes import Routes, Way
-from clusterip.speaker.bgp_session import DECONFIGURED, HOLD_SECONDS, Conversation, State, Terms
+from clusterip.speaker.bgp_session import BFD_DOWN, DECONFIGURED, HOLD_SECONDS, Conversation, State, Terms
 from clusterip.transport.exposition import Registry
 
 logger = logging.getLogger(__name__)
@@ -48,19 +48,40 @@ class KernelPlace:
     def socket(self, peer: BgpPeer) -> Connection:
         if peer.address is None:
             raise OSError(f"a session by interface alone ({peer.interface}) is not supported")
-        address, one_hop = peer.address, peer.peer_asn != asn_of(peer) and not peer.multi_hop
-        one_hop = one_hop and peer.dynamic_asn != "internal"
-
-        def make() -> Connection:
-            return connection_to(
+        address, one_hop = peer.address, _is_external(peer) and not peer.multi_hop
+        return self._here(
+            lambda: connection_to(
                 address, source=peer.source, password=peer.password, one_hop=one_hop, device=peer.vrf
-            )  # fmt: skip
-
-        return make() if self.namespace is None else netns.inside(self.namespace, make)
+            )
+        )  # fmt: skip
 
     def addresses(self) -> Iterable[LinkAddress]:
         with Netlink(self.namespace) as net:
             return net.addresses()
+
+    def ear(self, version: int, port: int) -> Connection:
+        return self._here(lambda: bfd_sockets.ear(version, port))
+
+    def mouth(self, peer: BgpPeer, port: int) -> Connection:
+        address = peer.address
+        if address is None:
+            raise OSError(f"no datagrams by interface alone ({peer.interface})")
+        return self._here(lambda: bfd_sockets.mouth(address, port, peer.source, peer.vrf))
+
+    def is_near(self, peer: BgpPeer) -> bool:
+        """One hop: declared so, or a router of our own system on one of our networks."""
+        if peer.multi_hop:
+            return False
+        if _is_external(peer):
+            return True
+        return any(peer.address in each.address.network for each in self.addresses())
+
+    def _here(self, make: Callable[[], Connection]) -> Connection:
+        return make() if self.namespace is None else netns.inside(self.namespace, make)
+
+
+def _is_external(peer: BgpPeer) -> bool:
+    return peer.peer_asn != asn_of(peer) and peer.dynamic_asn != "internal"
 
 
 def asn_of(peer: BgpPeer) -> int:
@@ -143,10 +164,17 @@ class _Line(asyncio.Protocol):
         if octets:
             self._transport.write(octets)
         if self.talk.ended:
-            self._transport.close()
+            self._hang_up(self._transport)
         else:
             self._arm()
         self._changed()
+
+    def _hang_up(self, transport: asyncio.Transport) -> None:
+        """Whoever does not read what was said will not read why it ends."""
+        if transport.get_write_buffer_size():
+            transport.abort()
+        else:
+            transport.close()
 
     def _arm(self) -> None:
         if self._timer is not None:
@@ -177,6 +205,8 @@ class Link:
         self._wanted: Routes = {}
         self._waits = Waits(peer.connect_seconds)
         self._is_up = self._is_over = False
+        self._nudge = asyncio.Event()
+        self._calling: asyncio.Timeout | None = None
         self._shown()
 
     @property
@@ -196,6 +226,7 @@ class Link:
         """Call until cancelled; a connection that is open then is left to `stop`."""
         values = {"peer": self.peer.name, "address": self.label}
         while not self._is_over:
+            self._nudge.clear()
             try:
                 line = await self._call()
                 await line.closed.wait()
@@ -205,17 +236,25 @@ class Link:
             self._ended()
             after = self._waits.next()
             logger.warning("No BGP session", extra={"kv": {**values, "err": why, "again": f"{after:g}s"}})
-            await asyncio.sleep(after)
+            await self._rest(after)
+
+    async def _rest(self, seconds: float) -> None:
+        """Until the next call, or until the router is known to be there."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._nudge.wait()
 
     async def _call(self) -> _Line:
         made = self._place.socket(self.peer)
         try:
-            async with asyncio.timeout(CALL_SECONDS):
+            async with asyncio.timeout(CALL_SECONDS) as self._calling:
                 await asyncio.get_running_loop().sock_connect(made, (str(self.peer.address), self.peer.port))
             return await self._speak(made)
         except BaseException:
             made.close()
             raise
+        finally:
+            self._calling = None
 
     async def _speak(self, made: Connection) -> _Line:
         own = ip_address(made.getsockname()[0].partition("%")[0])
@@ -237,6 +276,18 @@ class Link:
         self._is_over = True
         if self._line is not None:
             self._line.send(self._line.talk.farewell(DECONFIGURED) if is_deconfigured else self._line.talk.farewell())
+
+    def lost(self, why: str) -> None:
+        """BFD: the router is gone, whatever the hold time says."""
+        if self._line is not None:
+            self._line.send(self._line.talk.cut_off(f"BFD: {why}", BFD_DOWN))
+
+    def found(self) -> None:
+        """BFD: the router is there; a call from before it was would be heard late."""
+        self._waits.reset()
+        self._nudge.set()
+        if self._line is None and self._calling is not None and not self._calling.expired():
+            self._calling.reschedule(asyncio.get_running_loop().time())
 
     async def leave(self) -> None:
         if self._line is not None:

@@ -32,7 +32,7 @@ OPEN_SECONDS = 10.0
 HOLD_SECONDS = 90
 RESTART_SECONDS = 120
 NO_ID = IPv4Address(1)
-SHUTDOWN, DECONFIGURED = 2, 3  # of Fault.CEASE
+SHUTDOWN, DECONFIGURED, BFD_DOWN = 2, 3, 10  # of Fault.CEASE
 
 
 class State(Enum):
@@ -213,7 +213,11 @@ class Conversation:
         if self._terms.graceful_restart and subcode == SHUTDOWN:
             self.ended = "restarting"
             return b""
-        return self._end("stopped", Notification(Fault.CEASE, subcode))
+        return self.cut_off("stopped", subcode)
+
+    def cut_off(self, why: str, subcode: int) -> bytes:
+        """Over, for a reason from beside the conversation."""
+        return b"" if self.ended else self._end(why, Notification(Fault.CEASE, subcode))
 
     def _end(self, why: str, told: Notification) -> bytes:
         self.ended = f"{why}; told the router: {told}"

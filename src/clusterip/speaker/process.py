@@ -31,7 +31,7 @@ from clusterip.client.rest import Client, Unreachable
 from clusterip.clock import Clock, SystemClock
 from clusterip.failure import Failure
 from clusterip.kernel.packet import KernelLan, Lan
-from clusterip.speaker import bgp_metrics, metrics
+from clusterip.speaker import bfd_metrics, bgp_metrics, metrics
 from clusterip.speaker.announcer import Announcer, EventVoice
 from clusterip.speaker.bgp import Bgp
 from clusterip.speaker.bgp_link import KernelPlace
@@ -98,7 +98,7 @@ class Process:
 
     def __init__(self, settings: Settings, lan: Lan | None = None, clock: Clock | None = None) -> None:
         self._settings, self._lan, self._clock = settings, lan or KernelLan(), clock or SystemClock()
-        self._registry: Registry = metrics.registry(*bgp_metrics.METRICS)
+        self._registry: Registry = metrics.registry(*bgp_metrics.METRICS, *bfd_metrics.METRICS)
         self._is_ready = False
         self._gossip: Gossip | None = None
         self._announcer: Announcer | None = None
