@@ -17,7 +17,7 @@ from clusterip.clock import ManualClock
 def parts() -> tuple[Any, Any]:
     resource = SimpleNamespace(group="", plural="pods")
     core = SimpleNamespace(clock=ManualClock(), random=random.Random(1))
-    return core, SimpleNamespace(consulted=None, name="a", served=SimpleNamespace(resource=resource))
+    return core, SimpleNamespace(consulted=None, name="a", tallies=[], served=SimpleNamespace(resource=resource))
 
 
 def test_each_run_after_the_first_sees_the_same_moment_and_chance() -> None:

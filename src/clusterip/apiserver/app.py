@@ -99,7 +99,7 @@ class App:
                 visit.judged(False)
                 raise self._refusal(user, ask)
             visit.judged(True)
-            return await self._served(request, user, found)
+            return await self._served(request, user, found, visit)
         except ApiError as error:
             return failure(error)
         except (asyncio.CancelledError, ConnectionError):
@@ -112,7 +112,7 @@ class App:
         authorizer = self._core.authorizer
         return refusal(user, ask, authorizer.reason(user, ask) if isinstance(authorizer, RbacAuthorizer) else "")
 
-    async def _served(self, request: Request, user: User, found: Route) -> Answer:
+    async def _served(self, request: Request, user: User, found: Route, visit: Visit) -> Answer:
         if not found.resource:
             return self._path(request, user)
         served = self._core.registry.find(found.group, found.version, found.resource)
@@ -138,6 +138,8 @@ class App:
             return await self._verb(call, found)
         except ApiError as error:
             return failure(error, call.warning_headers())
+        finally:
+            visit.annotated(call.audited)
 
     async def _verb(self, call: Call, found: Route) -> Answer:
         if found.subresource:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from clusterip.api.allocation import Ranges
 from clusterip.apiserver import plugins
 from clusterip.apiserver.access import Authorizer, User
+from clusterip.apiserver.admissionnumbers import AdmissionNumbers
 from clusterip.apiserver.forms import JSON, Form, View, check_include
 from clusterip.apiserver.registry import Registry, Served
 from clusterip.clock import Clock
@@ -67,6 +68,7 @@ class Core:
     mutations: Mutations | None = None
     authority: bytes = b""
     """The certificate of the cluster's authority."""
+    numbers: AdmissionNumbers = field(default_factory=AdmissionNumbers)
     known_by_token: Callable[[str], User | None] = lambda token: None
     """Users whose tokens need no proof."""
 
@@ -102,6 +104,12 @@ class Call:
     warnings: list[str] = field(default_factory=list)
     consulted: Consulted | None = None
     """What webhooks said so far."""
+    webhook_seconds: float = 0.0
+    """How long those took whose answers this step of admission uses."""
+    tallies: list[Callable[[], None]] = field(default_factory=list)
+    """What is to be counted once the operation is over."""
+    audited: dict[str, str] = field(default_factory=dict)
+    """What admission says of the request in the audit log."""
 
     @property
     def query(self) -> Mapping[str, str]:

@@ -135,10 +135,14 @@ def remove(core: Core, call: Call, transaction: Transaction, key: str, options: 
         raise ApiError.not_found(resource.group, resource.plural, key.rpartition("/")[2])
     tree = served.tree(entry)
     check_conditions(call, tree, options)
-    admission.admit_delete(core, call, transaction, tree)
-    if call.verb in ("delete", "deletecollection"):  # an eviction asked already, about itself
-        webhooks.mutate(core, call, "DELETE", None, tree, key)
-        webhooks.validate(core, call, "DELETE", None, tree, key)
+    asks = call.verb in ("delete", "deletecollection")  # an eviction asked already, about itself
+    with core.numbers.step("admit", "DELETE", call):
+        admission.admit_delete(core, call, transaction, tree)
+        if asks:
+            webhooks.mutate(core, call, "DELETE", None, tree, key)
+    with core.numbers.step("validate", "DELETE", call):
+        if asks:
+            webhooks.validate(core, call, "DELETE", None, tree, key)
     if resource.plural == "namespaces" and not resource.group:
         return _remove_namespace(core, call, transaction, key, entry, tree)
     now = core.clock.now()

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
+from clusterip.apiserver import admissionnumbers
 from clusterip.apiserver.routing import Route
 from clusterip.transport.exposition import Histogram, Kind, Labels, Metric, Registry, doubling
 
@@ -24,7 +25,8 @@ SLI = (0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20
 DURATION = (0.005, 0.025, *SLI)
 SIZES = tuple(1000 * 10.0**power for power in range(7))
 WAITS = (0, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30)
-ADMISSION = (0.005, 0.025, 0.1, 0.5, 1, 2.5)
+BODIES = tuple(float(size) for size in range(50_000, 3_050_001, 100_000))
+LISTS = (0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1, 2, 4, 6, 8, 10, 15, 20, 30, 45, 60)
 PLACE = ("group", "version", "resource", "subresource", "scope", "component")
 FLOW = ("priority_level", "flow_schema")
 LEVEL = ("priority_level",)
@@ -40,6 +42,10 @@ METRICS = (
            ("verb", *PLACE), SLI),
     Metric("apiserver_response_sizes", HISTOGRAM, "Bytes of answers to get and list.", ("verb", *PLACE), SIZES,
            stability=STABLE),
+    Metric("apiserver_request_body_size_bytes", HISTOGRAM, "Bytes of what requests bring.",
+           ("group", "resource", "verb"), BODIES),
+    Metric("apiserver_watch_list_duration_seconds", HISTOGRAM, "Seconds until a watch had sent what there was.",
+           ("group", "version", "resource", "scope"), LISTS, stability=BETA),
     Metric("apiserver_longrunning_requests", GAUGE, "Requests that stay open, such as watches, now.",
            ("verb", *PLACE), stability=STABLE),
     Metric("apiserver_current_inflight_requests", GAUGE, "Most requests at work at once in the last second.",
@@ -72,12 +78,7 @@ METRICS = (
     Metric("authentication_attempts", COUNTER, "Attempts to be somebody, by what came of them.", ("result",)),
     Metric("authenticated_user_requests", COUNTER, "Requests of users who are known, by kind of user.", ("username",)),
     Metric("authorization_attempts_total", COUNTER, "Requests that were judged by who asks.", ("result",)),
-    Metric("apiserver_admission_step_admission_duration_seconds", HISTOGRAM, "Seconds of a step of admission.",
-           ("type", "operation", "rejected"), ADMISSION, stability=STABLE),
-    Metric("apiserver_admission_webhook_admission_duration_seconds", HISTOGRAM, "Seconds that a webhook took.",
-           ("name", "type", "operation", "rejected"), (*ADMISSION, 10, 25), stability=STABLE),
-    Metric("apiserver_admission_webhook_request_total", COUNTER, "Calls of webhooks.",
-           ("name", "type", "operation", "code", "rejected")),
+    *admissionnumbers.METRICS,
     Metric("apiserver_flowcontrol_rejected_requests_total", COUNTER, "Requests refused because too many waited.",
            (*FLOW, "reason"), stability=BETA),
     Metric("apiserver_flowcontrol_dispatched_requests_total", COUNTER, "Requests let through.", FLOW, stability=BETA),
@@ -105,6 +106,7 @@ VERBS = {"get": "GET", "head": "GET", "create": "POST", "update": "PUT", "patch"
 VERBS |= {"deletecollection": "DELETE", "list": "LIST", "watch": "WATCH"}
 CONNECTS = ("log", "exec", "portforward", "attach", "proxy")
 ROOTS = ("api", "apis", "healthz", "livez", "readyz", "metrics", "openapi", "version", ".well-known", "openid")
+BRING = ("create", "update", "patch", "delete", "deletecollection")
 READ = ("get", "list", "head")
 
 
@@ -141,6 +143,8 @@ class Series:
     duration: Histogram
     sli: Histogram
     sizes: Histogram | None
+    bodies: Histogram | None = None
+    """Of what requests bring."""
     dry_run: str = ""
     codes: dict[int, int] = field(default_factory=dict)
     open: int = 0
@@ -217,12 +221,14 @@ class Measures:
         if series is None:
             histogram = self.registry.histogram
             sizes = histogram("apiserver_response_sizes", verb, *place) if found.verb in READ else None
+            brings = known and found.resource and found.verb in BRING
             series = Series(
                 verb,
                 place,
                 histogram("apiserver_request_duration_seconds", verb, dry_run, *place),
                 histogram("apiserver_request_sli_duration_seconds", verb, *place),
                 sizes,
+                histogram("apiserver_request_body_size_bytes", place[0], place[2], found.verb) if brings else None,
                 dry_run,
             )
             self._series[verb, dry_run, place] = series

@@ -26,8 +26,9 @@ from clusterip.apiserver.core import Call, Core
 from clusterip.apiserver.policyexpressions import Expressions, decision
 from clusterip.apiserver.registry import Registry
 from clusterip.apiserver.validatingpolicies import Bound, NotConfigured, Policies, Policy, Validation
-from clusterip.apiserver.webhooks import OWN_USER, Round
+from clusterip.apiserver.webhooks import OWN_USER
 from clusterip.apiserver.webhooks_matching import Where
+from clusterip.apiserver.webhooks_sight import Sight
 
 PLUGIN: Final = "MutatingAdmissionPolicy"
 PLURALS: Final = ("mutatingadmissionpolicies", "mutatingadmissionpolicybindings")
@@ -49,7 +50,7 @@ class Mutations:
         if core.webhooks is None or not cel.is_available():
             return False
         with deciding(lambda question: decision(core, call, question)):
-            asked = Round(core, core.webhooks, call, operation, copied(new), old, name)
+            asked = Sight(core, core.webhooks, call, operation, copied(new), old, name)
             if not _Mutation(core, call, asked).change(known) or asked.new is None:
                 return False
         new.clear()

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from clusterip.apiserver.flow import Gate, Lane, Level
 from clusterip.apiserver.registry import Registry
+from clusterip.store.base import Store
 from clusterip.transport import exposition
 from clusterip.transport.exposition import Labels
 
@@ -41,6 +43,7 @@ class Known:
     """Who knows the numbers."""
 
     registry: Registry
+    store: Store
     gate: Gate
     lanes: Callable[[], Sequence[Lane]]
     peaks: tuple[Peak, Peak]
@@ -49,6 +52,8 @@ class Known:
     now: Callable[[], float]
     lost: Callable[[], int]
     """Audit events that could not be kept."""
+    failed: Callable[[], int]
+    """TLS handshakes that came to nothing."""
 
 
 def show(metrics: exposition.Registry, known: Known) -> None:
@@ -60,6 +65,8 @@ def show(metrics: exposition.Registry, known: Known) -> None:
     metrics.follow("apiserver_current_inflight_requests", partial(_most, known.peaks, known.now))
     metrics.follow("apiserver_current_inqueue_requests", partial(_most, known.queued, known.now))
     metrics.follow("apiserver_audit_error_total", lambda: {("log",): float(known.lost())})
+    metrics.follow("apiserver_tls_handshake_errors_total", lambda: {(): float(known.failed())})
+    metrics.follow("apiserver_storage_size_bytes", partial(_size, known.store))
     for name, read in PER_LANE.items():
         metrics.follow(f"apiserver_flowcontrol_{name}", partial(_by_flow, known.lanes, read))
     for name, limit in PER_LEVEL.items():
@@ -70,6 +77,15 @@ def _most(peaks: tuple[Peak, Peak], now: Callable[[], float]) -> Numbers:
     for peak in peaks:
         peak.moved(0, now())
     return {("mutating",): max(peaks[0].before, peaks[0].most), ("readOnly",): max(peaks[1].before, peaks[1].most)}
+
+
+def _size(store: Store) -> Numbers:
+    """Of a store that is a file, the file with its log; nothing of others."""
+    path: Path | None = getattr(store, "path", None)
+    if path is None:
+        return {}
+    files = (path, path.with_name(f"{path.name}-wal"))
+    return {(path.name,): float(sum(each.stat().st_size for each in files if each.exists()))}
 
 
 def _objects(registry: Registry) -> dict[Labels, float]:

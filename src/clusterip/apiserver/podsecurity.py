@@ -37,12 +37,16 @@ def check(core: Core, call: Call, transaction: Transaction, new: Tree, old: Tree
     if not (is_pod and call.subresource in WRITTEN) and not (qualified in TEMPLATES and not call.subresource):
         return
     labels = _labels(core, call, transaction)
+    if is_pod:
+        call.audited[f"{LABEL}enforce-policy"] = ":".join(_wanted(labels, "enforce"))
     if not any(key.startswith(LABEL) for key in labels) or (is_pod and old is not None and not _is_new(new, old)):
         return
     subject = new if is_pod else pick(new, *TEMPLATES[qualified])
     if subject is None:
         return
     metadata, spec = subject.get("metadata") or {}, subject.get("spec") or {}
+    if noticed := _found(labels, "audit", metadata, spec):
+        call.audited[f"{LABEL}audit-violations"] = f"would violate PodSecurity {noticed}"
     if is_pod:
         refused = _found(labels, "enforce", metadata, spec)
         if refused:
@@ -60,14 +64,17 @@ def _labels(core: Core, call: Call, transaction: Transaction) -> Mapping[str, st
 
 def _found(labels: Mapping[str, str], mode: str, metadata: Tree, spec: Tree) -> str:
     """The level with what it forbids; "" for nothing. A level that is none is taken for the strictest."""
-    level = labels.get(f"{LABEL}{mode}")
-    version = labels.get(f"{LABEL}{mode}-version", "latest")
-    if level is None and mode == "warn":  # who enforces and says no more is warned of nothing else
+    wanted, version = _wanted(labels, mode)
+    if wanted == "privileged":
         return ""
-    wanted = level or "privileged"
-    wanted = wanted if wanted in pod_security.LEVELS else "restricted"
     found = pod_security.problems(wanted, metadata, spec)
     return f'"{wanted}:{version}": {pod_security.told(found)}' if found else ""
+
+
+def _wanted(labels: Mapping[str, str], mode: str) -> tuple[str, str]:
+    """The level and the version of a mode."""
+    level = labels.get(f"{LABEL}{mode}") or "privileged"
+    return level if level in pod_security.LEVELS else "restricted", labels.get(f"{LABEL}{mode}-version", "latest")
 
 
 def _is_new(new: Tree, old: Tree) -> bool:

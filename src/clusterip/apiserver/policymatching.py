@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from clusterip.api.meta import Tree
-from clusterip.apiserver.webhooks import Round
 from clusterip.apiserver.webhooks_matching import Hook, Where, hook_of
+from clusterip.apiserver.webhooks_sight import Sight
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Constraint:
     includes: Hook
     excludes: Hook | None
 
-    def matches(self, asked: Round) -> Where | None:
+    def matches(self, asked: Sight) -> Where | None:
         """The version in which the request is seen; None: it is none of this policy's business."""
         if self.excludes is not None and asked.wanted(_named(self.excludes, asked.name)) is not None:
             return None

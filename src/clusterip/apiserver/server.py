@@ -51,6 +51,7 @@ from clusterip.transport.certificates import (
     server_context,
     write_private,
 )
+from clusterip.transport.handshakes import counted
 from clusterip.transport.http import Listener
 
 log = logging.getLogger(__name__)
@@ -158,6 +159,7 @@ class ApiServer:
     async def running(self, sockets: Iterable[socket.socket]) -> AsyncIterator[Listener]:
         """Serve on the sockets, over TLS, until the block ends."""
         context, upkeep = self.tls(), FlowUpkeep(self.core)
+        self.app.traffic.handshakes = counted(context)
         listener, here = Listener(self.app.handle), presence.Presence(self.core)
         async with asyncio.TaskGroup() as group:
             tasks = [

@@ -14,18 +14,20 @@ from dataclasses import dataclass
 from clusterip.api.flowdefaults import GROUP
 from clusterip.apiserver import audit
 from clusterip.apiserver.access import MASTERS, User
+from clusterip.apiserver.admissionnumbers import AdmissionNumbers
 from clusterip.apiserver.audit import NONE, Policy, Told
 from clusterip.apiserver.auditlog import AuditLog
 from clusterip.apiserver.cache import Change
 from clusterip.apiserver.core import Core
 from clusterip.apiserver.flow import Gate, Lane, Level
 from clusterip.apiserver.flows import Plan, plan_of
-from clusterip.apiserver.metrics import Measures
+from clusterip.apiserver.metrics import Measures, Series
 from clusterip.apiserver.numbers import Known, Peak, show
 from clusterip.apiserver.routing import Route
 from clusterip.apiserver.visit import Sort, Visit
 from clusterip.clock import rfc3339_micro
 from clusterip.transport.exposition import CONTENT_TYPE
+from clusterip.transport.handshakes import Handshakes
 from clusterip.transport.http import Request, Response
 
 READ_ONLY = ("get", "list", "watch", "head")
@@ -70,11 +72,13 @@ class Traffic:
             if collection is not None:
                 collection.watchers[FOLLOWER] = self._changed
         core.writes.timed = self._stored
+        core.numbers = AdmissionNumbers(self.measures.registry)
+        self.handshakes = Handshakes()
         lost = lambda: operation.log.lost if operation.log else 0  # noqa: E731
-        show(
-            self.measures.registry,
-            Known(core.registry, self.gate, lambda: self._lanes, self.peaks, self.queued, self.now, lost),
-        )
+        failed = lambda: self.handshakes.failed  # noqa: E731
+        lanes = lambda: self._lanes  # noqa: E731
+        known = Known(core.registry, core.store, self.gate, lanes, self.peaks, self.queued, self.now, lost, failed)
+        show(self.measures.registry, known)
 
     def begin(self, request: Request) -> Visit:
         """A request has come."""
@@ -160,6 +164,16 @@ class Traffic:
         level, schema = sort.lane.level.name, sort.lane.schema
         registry.add("apiserver_flowcontrol_rejected_requests_total", level, schema, reason)
         registry.add("apiserver_request_terminations_total", series.verb, *series.place, "429")
+
+    def aborted(self, series: Series) -> None:
+        """A request of this sort ended without its answer."""
+        self.measures.registry.add("apiserver_request_aborts_total", series.verb, *series.place[:-1])
+
+    def listed(self, series: Series, began: float) -> None:
+        """A watch of this sort has sent what there was."""
+        group, version, plural, _, scope, _ = series.place
+        labels = (group, version, plural, scope)
+        self.measures.registry.histogram("apiserver_watch_list_duration_seconds", *labels).observe(self.now() - began)
 
     def unknown(self, code: int) -> None:
         """A request of nobody who is believed."""

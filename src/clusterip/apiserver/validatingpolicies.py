@@ -3,7 +3,7 @@
 Stage: decide, inside the write path.  In: a Call and the objects of a write.  Out: nothing, warnings, or a refusal.
 Rules: pure but for the cache; nothing is asked where there is no binding; an expression's steps are bounded by the
        library, those of one request by a clock.
-Limits: expressions are not type-checked against the kinds that they will see; audit annotations are not kept.
+Limits: expressions are not type-checked against the kinds that they will see.
 Truth: apiserver's pkg/admission/plugin/policy (generic, matching, validating) of 1.36; KEP-3488.
 """
 
@@ -12,7 +12,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
+
+import orjson
 
 from clusterip.api import cel
 from clusterip.api.cel import CelError
@@ -21,16 +24,19 @@ from clusterip.api.errors import ApiError
 from clusterip.api.meta import Tree, name_of
 from clusterip.api.selectors import from_label_selector
 from clusterip.apiserver.core import Call, Core
-from clusterip.apiserver.policyexpressions import Expressions, decision
+from clusterip.apiserver.policyexpressions import OUT_OF_BUDGET, Expressions, decision
 from clusterip.apiserver.policymatching import Constraint, constraint
 from clusterip.apiserver.registry import Registry
-from clusterip.apiserver.webhooks import OWN_USER, Round
+from clusterip.apiserver.webhooks import OWN_USER
 from clusterip.apiserver.webhooks_matching import ADMISSION, Where
+from clusterip.apiserver.webhooks_sight import Sight
 
 POLICIES: Final = "validatingadmissionpolicies"
 BINDINGS: Final = "validatingadmissionpolicybindings"
 CODES: Final = {"Unauthorized": 401, "Forbidden": 403, "RequestEntityTooLarge": 413, "Invalid": 422}
 LONGEST_MESSAGE: Final = 5 * 1024
+LONGEST_ANNOTATION: Final = 10 * 1024
+NOTED: Final = "validation.policy.admission.k8s.io/validation_failure"
 SECONDS: Final = 2.0
 """All policies of one request may take so long."""
 
@@ -64,6 +70,21 @@ class Failure:
 
     message: str
     reason: str = "Invalid"
+    number: int = 0
+    """Which of the policy's validations it was."""
+    seconds: float = 0.0
+    is_error: bool = False
+    is_final: bool = False
+    """Refuses, whatever the binding's actions are."""
+
+    @property
+    def sort(self) -> str:
+        """The sort of error, as the numbers call it."""
+        if not self.is_error:
+            return "no_error"
+        if self.message.startswith("compilation"):
+            return "compile_error"
+        return "out_of_budget" if OUT_OF_BUDGET in self.message else "invalid_error"
 
 
 @dataclass(slots=True)
@@ -93,7 +114,7 @@ class Policies:
         if not policies or core.webhooks is None or call.user.name == OWN_USER or not cel.is_available():
             return
         with deciding(lambda question: decision(core, call, question)):
-            Validation(core, call, Round(core, core.webhooks, call, operation, new, old, name)).run(policies)
+            Validation(core, call, Sight(core, core.webhooks, call, operation, new, old, name)).run(policies)
 
 
 def _policies(policies: list[Tree], bindings: list[Tree]) -> Iterator[Policy]:
@@ -115,17 +136,21 @@ def _constraint(tree: Tree | None) -> Constraint | None:
 class Validation:
     """One request before all policies."""
 
-    def __init__(self, core: Core, call: Call, asked: Round) -> None:
+    def __init__(self, core: Core, call: Call, asked: Sight) -> None:
         self.core, self.call, self.asked = core, call, asked
         self.denials: list[tuple[str, str, Failure]] = []
         self.until = time.monotonic() + SECONDS
+        self.said: dict[str, list[str]] = {}
+        """What this policy says in the audit log."""
 
     def run(self, policies: tuple[Policy, ...]) -> None:
         for policy in policies:
             where = policy.match.matches(self.asked)
+            self.said.clear()
             for binding in policy.bindings if where is not None else ():
                 if where is not None and (binding.match is None or binding.match.matches(self.asked) is not None):
                     self._bound(policy, binding, where)
+            self.call.audited.update({f"{policy.name}/{key}": ", ".join(texts) for key, texts in self.said.items()})
         if self.denials:
             raise self._refusal(*self.denials[0])
 
@@ -143,12 +168,29 @@ class Validation:
                 self._act(policy, binding, failure)
 
     def _act(self, policy: Policy, binding: Bound, failure: Failure) -> None:
-        for action in binding.tree.get("validationActions") or ():
+        told = partial(self.core.numbers.checked, self.call, policy.name, binding.name, failure.seconds, failure.sort)
+        for action in ("Deny",) if failure.is_final else binding.tree.get("validationActions") or ():
             if action == "Deny":
                 self.denials.append((policy.name, binding.name, failure))
+                told("deny")
             elif action == "Warn":
                 head = f"Validation failed for ValidatingAdmissionPolicy '{policy.name}' with binding '{binding.name}'"
                 self.call.warnings.append(f"{head}: {failure.message}")
+                told("warn")
+            elif action == "Audit":
+                self._note(policy, binding, failure)
+                told("audit")
+
+    def _note(self, policy: Policy, binding: Bound, failure: Failure) -> None:
+        """A failure in the audit log, as upstream writes it."""
+        said = {
+            "message": failure.message,
+            "policy": policy.name,
+            "binding": binding.name,
+            "expressionIndex": failure.number,
+            "validationActions": binding.tree.get("validationActions") or [],
+        }
+        self.call.audited.setdefault(NOTED, orjson.dumps([said]).decode())
 
     def _failures(self, policy: Policy, where: Where, params: Tree | None, fails: bool) -> Iterator[Failure]:
         expressions = Expressions(self._variables(where, params), policy.spec.get("variables") or (), self.until)
@@ -157,26 +199,42 @@ class Validation:
                 return
         except CelError as error:
             if fails:
-                yield Failure(str(error))
+                yield Failure(str(error), is_error=True)
             return
-        for validation in policy.spec.get("validations") or ():
-            text = validation["expression"]
+        for number, validation in enumerate(policy.spec.get("validations") or ()):
+            text, began = validation["expression"], time.monotonic()
             try:
                 if expressions.ask(text, "BOOL") is not True:
-                    yield Failure(self._message(expressions, validation), validation.get("reason") or "Invalid")
+                    said, reason = self._message(expressions, validation), validation.get("reason") or "Invalid"
+                    yield Failure(said, reason, number, time.monotonic() - began)
             except CelError as error:
                 if fails:
-                    yield Failure(f"expression '{text}' resulted in error: {error}")
-        yield from self._annotations(policy, expressions) if fails else ()
+                    why = f"expression '{text}' resulted in error: {error}"
+                    yield Failure(why, "Invalid", number, time.monotonic() - began, is_error=True)
+        yield from self._annotations(policy, expressions, fails)
 
-    def _annotations(self, policy: Policy, expressions: Expressions) -> Iterator[Failure]:
-        """An audit annotation that fails refuses, whether or not anything is written down."""
+    def _annotations(self, policy: Policy, expressions: Expressions, fails: bool) -> Iterator[Failure]:
+        """What the policy says in the audit log; an annotation that fails refuses, whether or not there is a log."""
         for annotation in policy.spec.get("auditAnnotations") or ():
             text = annotation["valueExpression"]
             try:
-                expressions.ask(text, "DYN")
+                value = expressions.ask(text, "DYN")
             except CelError as error:
-                yield Failure(f"expression '{text}' resulted in error: {error}")
+                if fails:
+                    yield Failure(f"expression '{text}' resulted in error: {error}", is_error=True, is_final=True)
+                continue
+            if isinstance(value, str):
+                self._say(annotation["key"], value.strip())
+            elif value is not None:
+                why = "resulted in unsupported return type. Return type must be either string or null."
+                yield Failure(f"valueExpression '{text}' {why}", is_error=True, is_final=True)
+
+    def _say(self, key: str, text: str) -> None:
+        texts, cut = self.said.setdefault(key, []), text.encode()[:LONGEST_ANNOTATION].decode(errors="ignore")
+        if cut and cut not in texts:
+            texts.append(cut)
+        if not texts:
+            del self.said[key]
 
     def _message(self, expressions: Expressions, validation: Tree) -> str:
         """The expression's text where it gives a good one, else the message, else the expression."""

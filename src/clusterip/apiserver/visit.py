@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from clusterip.api.errors import ApiError
 from clusterip.apiserver.access import User
-from clusterip.apiserver.audit import Told, status_of
+from clusterip.apiserver.audit import REQUEST, Told, status_of
 from clusterip.apiserver.cache import Collection
 from clusterip.apiserver.flow import Lane, TooMany
 from clusterip.apiserver.metrics import Sent, Series
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from clusterip.apiserver.traffic import Traffic
 
 OBJECTS_A_SEAT, WIDEST = 100, 10
+PATCHES = "patch.webhook.admission.k8s.io/"
 TOO_MANY = "Too many requests, please try again later."
 Taker = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -72,7 +73,7 @@ class Visit:
         if sort.stays_open:
             if found.verb != "watch":
                 return True
-            self.request.begun = self.begun
+            self.request.begun = self.listed if "sendInitialEvents" in self.request.query else self.begun
             self._sent = self._traffic.measures.sent(found.group, found.version, sort.series.place[2])
             self.request.sizes = self._sizes = self._sent.follow()
         seats = 1 if sort.lists is None else _width(sort.lists, found, self.request.query)
@@ -106,6 +107,12 @@ class Visit:
             self._traffic.peaks[sort.is_read].moved(-1, self.started)
             self.seats = 0
 
+    def listed(self) -> None:
+        """A watch that tells of the present first has told of it."""
+        if self.sort is not None and self.seats > 0:
+            self._traffic.listed(self.sort.series, self.started)
+        self.begun()
+
     def judged(self, allowed: bool) -> None:
         """Whether the caller may."""
         measures = self._traffic.measures
@@ -121,10 +128,12 @@ class Visit:
         if self._told is not None:
             self._told.acting = user
 
-    def annotated(self, key: str, value: str) -> None:
-        """Say something of the request in the audit log."""
-        if self._told is not None:
-            self._told.annotations[key] = value
+    def annotated(self, said: Mapping[str, str]) -> None:
+        """Say in the audit log what admission says of the request; patches, where bodies are written too."""
+        told = self._told
+        if said and told is not None:
+            shows = told.depth.level >= REQUEST
+            told.annotations |= {key: text for key, text in said.items() if shows or not key.startswith(PATCHES)}
 
     def ended(self, given: Answer) -> Answer:
         """The answer is made; one that stays open ends later."""
@@ -165,6 +174,8 @@ class Visit:
             self._sent = None
         if sort is not None:
             sort.series.ended(code, traffic.now() - self.started, self.waited, size)
+            if sort.series.bodies is not None and self.request.received:
+                sort.series.bodies.observe(len(self.request.received))
         else:
             traffic.unknown(code)
         if self._told is not None:
@@ -175,6 +186,8 @@ class Visit:
 
     def left(self) -> None:
         """The client is gone, or the stream over."""
+        if self.sort is not None:
+            self._traffic.aborted(self.sort.series)
         self._finish(self._told.code if self._told and self._told.code else 499, 0)
 
     def closed(self, code: int) -> None:

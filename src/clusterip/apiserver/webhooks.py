@@ -8,24 +8,19 @@ Truth: apiserver's pkg/admission/plugin/webhook: mutating/dispatcher.go, validat
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import uuid
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from clusterip.api import patch as patches
-from clusterip.api.errors import ApiError, quoted
+from clusterip.api.errors import ApiError
 from clusterip.api.meta import Tree, copied
-from clusterip.apiserver import bodies
-from clusterip.apiserver.conversion import fetched
-from clusterip.apiserver.registry import Registry, Served
-from clusterip.apiserver.webhooks_calling import Caller, CallError
-from clusterip.apiserver.webhooks_conditions import ConditionError, hold
-from clusterip.apiserver.webhooks_matching import ADMISSION, Hook, Subject, Where, hooks_of, wanted
+from clusterip.apiserver.registry import Registry
+from clusterip.apiserver.webhooks_asking import Round
+from clusterip.apiserver.webhooks_calling import Caller
+from clusterip.apiserver.webhooks_matching import ADMISSION, Hook, hooks_of
 from clusterip.apiserver.webhooks_pending import Pending, settled
-from clusterip.apiserver.webhooks_review import Asked, BadAnswer, Kind, Verdict, denial, review, review_version, verdict
 
 if TYPE_CHECKING:
     from random import Random  # noqa: TID251 - the type only: randomness is a parameter
@@ -72,6 +67,8 @@ class Answer:
     new: Tree | None = None
     error: ApiError | None = None
     warnings: list[str] = field(default_factory=list)
+    audited: Mapping[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
 
 
 # --- in operations ---------------------------------------------------------------------------------------------------
@@ -100,8 +97,10 @@ async def reviewed(core: Core, call: Call, operation: str, new: Tree) -> None:
     """Show what is no object of the store: a binding, an eviction, the options of a connection."""
 
     async def run() -> None:
-        mutate(core, call, operation, new, None)
-        validate(core, call, operation, new, None)
+        with core.numbers.step("admit", operation, call):
+            mutate(core, call, operation, new, None)
+        with core.numbers.step("validate", operation, call):
+            validate(core, call, operation, new, None)
 
     await settled(core, call, run)
 
@@ -137,6 +136,8 @@ def _consult(
     if answer is None or answer.shown != (new, old):
         raise Pending(_fetching(round_, key, which, hooks))
     call.warnings += answer.warnings
+    call.audited.update(answer.audited)
+    call.webhook_seconds += answer.seconds
     if answer.error:
         raise answer.error
     return answer
@@ -149,269 +150,14 @@ def _fetching(
     round_.new = copied(round_.new)
 
     async def fetch() -> None:
-        error = None
+        error, began = None, time.monotonic()
         try:
             await (round_.mutate(hooks) if which == MUTATING else round_.validate(hooks))
         except ApiError as refusal:
             error = refusal
         assert round_.call.consulted is not None
-        round_.call.consulted.answers[key] = Answer(shown, round_.new, error, round_.warnings)
+        round_.call.consulted.answers[key] = Answer(
+            shown, round_.new, error, round_.warnings, round_.audited, time.monotonic() - began
+        )
 
     return fetch
-
-
-# --- asking ----------------------------------------------------------------------------------------------------------
-
-
-class _Failed(Exception):
-    """A webhook could not be asked; what follows is the failure policy's."""
-
-
-class Round:
-    """One request shown to webhooks."""
-
-    def __init__(
-        self,
-        core: Core,
-        webhooks: Webhooks,
-        call: Call,
-        operation: str,
-        new: Tree | None,
-        old: Tree | None,
-        name: str,
-    ) -> None:
-        self.core, self.webhooks, self.call = core, webhooks, call
-        self.operation, self.new, self.old = operation, new, old
-        self.warnings: list[str] = []
-        self.name = name.rpartition("/")[2] or call.name or ((new or {}).get("metadata") or {}).get("name") or ""
-        self._served = call.served
-        self._equivalents = _equivalents(webhooks.registry, call.served)
-
-    def wanted(self, hook: Hook) -> Where | None:
-        subject = Subject(
-            self.operation,
-            where_of(self._served),
-            self.call.subresource,
-            self.namespace,
-            self.new,
-            self.old,
-            tuple(self._equivalents),
-        )
-        return wanted(hook, subject, self.webhooks.labels)
-
-    @property
-    def namespace(self) -> str:
-        resource = self._served.resource
-        if resource.plural == "namespaces" and not resource.group:
-            return self.name
-        return self.call.namespace
-
-    async def mutate(self, hooks: tuple[Hook, ...]) -> None:
-        """One after another; those that wish so once more when others changed the object after them."""
-        asked: set[int] = set()
-        again: set[int] = set()
-        for hook in hooks:
-            if await self._mutated(hook):
-                again, asked = again | asked, set()
-            if hook.wants_more:
-                asked.add(hook.number)
-        for hook in hooks:
-            if hook.number in again:
-                await self._mutated(hook)
-
-    async def _mutated(self, hook: Hook) -> bool:
-        """Whether the hook changed the object."""
-        where = self.wanted(hook)
-        if where is None:
-            return False
-        try:
-            if not await self._meets(hook, where):
-                return False
-            found = await self._asked(hook, where, mutates=True)
-            if not found.patch:
-                return False
-            return await fetched(lambda: self._patched(hook, where, found))
-        except _Failed as failure:
-            self._let(hook, failure)
-            return False
-
-    def _patched(self, hook: Hook, where: Where, found: Verdict) -> bool:
-        if self.new is None:
-            why = f"admission webhook {quoted(hook.name)} attempted to modify the object"
-            raise ApiError.internal(f"{why}, which is not supported for this operation")
-        try:
-            return self.replace(where, lambda tree: patches.json_patch(tree, found.patch))
-        except Pending:
-            raise
-        except ApiError as error:
-            raise ApiError.internal(error.message) from None
-
-    def replace(self, where: Where, change: Callable[[Tree], Tree]) -> bool:
-        """The new object changed in the version that somebody sees it in; whether it is another one now."""
-        before = self.new
-        assert before is not None
-        self.new = self._decoded(self._back(where, change(self._as(where, before) or before)))
-        return self.new != before
-
-    def _decoded(self, tree: Tree) -> Tree:
-        """A changed object with its kind's structure and defaults."""
-        resource = self._served.resource
-        try:
-            made = bodies.decoded(
-                tree,
-                resource.kind,
-                resource.api_version,
-                resource.schema,
-                "Ignore",
-                self.warnings.append,
-                own=resource.decode,
-            )
-        except ApiError as error:
-            raise ApiError.internal(error.message) from None
-        resource.default(made)
-        return made
-
-    async def validate(self, hooks: tuple[Hook, ...]) -> None:
-        """All at once; the first refusal counts."""
-        chosen = [(hook, where) for hook in hooks if (where := self.wanted(hook))]
-        results = await asyncio.gather(*(self._validated(hook, where) for hook, where in chosen))
-        for error in results:
-            if error is not None:
-                raise error
-
-    async def _validated(self, hook: Hook, where: Where) -> ApiError | None:
-        try:
-            if await self._meets(hook, where):
-                await self._asked(hook, where, mutates=False)
-        except _Failed as failure:
-            try:
-                self._let(hook, failure)
-            except ApiError as error:
-                return error
-        except ApiError as error:
-            return error
-        return None
-
-    def _let(self, hook: Hook, failure: _Failed) -> None:
-        """A failure passes or refuses, as the hook's policy is."""
-        text = f"failed calling webhook {quoted(hook.name)}: {failure}"
-        values = {"webhook": hook.name, "err": str(failure), "ignored": hook.ignores_failure}
-        log.warning("An admission webhook failed", extra={"kv": values})
-        if not hook.ignores_failure:
-            raise ApiError.internal(text)
-
-    async def _meets(self, hook: Hook, where: Where) -> bool:
-        """Whether the hook's conditions hold; one that fails refuses, or the hook is passed over."""
-        conditions = hook.tree.get("matchConditions")
-        if not conditions:
-            return True
-        old = await fetched(lambda: self._as(where, self.old))
-        new = await fetched(lambda: self._as(where, self.new))
-        request: Tree = review("", self._request(), self._kind(where), new, old, "v1")["request"]
-        try:
-            return hold(conditions, request)
-        except ConditionError as error:
-            if hook.ignores_failure:
-                return False
-            resource = self._served.resource
-            raise ApiError.forbidden(resource.group, resource.plural, self.name, str(error)) from None
-
-    async def _asked(self, hook: Hook, where: Where, *, mutates: bool) -> Verdict:
-        """A webhook's consent; ApiError is its refusal."""
-        if self.call.dry_run and not hook.is_harmless:
-            raise ApiError.bad_request(f"admission webhook {quoted(hook.name)} does not support dry run")
-        version = review_version(hook.tree.get("admissionReviewVersions") or ())
-        if not version:
-            raise _Failed(f"could not create admission objects: {UNKNOWN_REVIEWS}")
-        uid = str(uuid.UUID(int=self.core.random.getrandbits(128), version=4))
-        old = await fetched(lambda: self._as(where, self.old))
-        new = await fetched(lambda: self._as(where, self.new))
-        tree = review(uid, self._request(), self._kind(where), new, old, version)
-        try:
-            answer = await self.webhooks.caller.post(hook.tree.get("clientConfig") or {}, tree, hook.seconds)
-        except CallError as error:
-            raise _Failed(f"failed to call webhook: {error}") from None
-        try:
-            found = verdict(answer, uid, version, mutates)
-        except BadAnswer as error:
-            raise _Failed(f"received invalid webhook response: {error}") from None
-        self.warnings += found.warnings
-        if not found.allowed:
-            raise denial(hook.name, found.result)
-        return found
-
-    # what they see
-
-    def seen(self, where: Where) -> Tree:
-        """The request as an expression sees it, with its objects."""
-        new, old = self._as(where, self.new), self._as(where, self.old)
-        request: Tree = review("", self._request(), self._kind(where), new, old, "v1")["request"]
-        return {**request, "object": new, "oldObject": old}
-
-    def schema_of(self, where: Where) -> str:
-        """The structure of the object in a version."""
-        return self._equivalents.get(where, self._served).resource.schema
-
-    def _request(self) -> Asked:
-        call = self.call
-        where = where_of(self._served)
-        return Asked(
-            self.operation,
-            call.subresource,
-            self.name,
-            self.namespace,
-            call.user,
-            call.dry_run,
-            self._kind(where),
-            _options(call),
-        )
-
-    def _kind(self, where: Where) -> Kind:
-        served = self._equivalents.get(where, self._served)
-        sub = served.resource.subresources.get(self.call.subresource) if self.call.subresource else None
-        if sub is not None and sub.version:
-            return Kind(where, sub.group, sub.version, sub.kind)
-        return Kind(where, where.group, where.version, sub.kind if sub else served.resource.kind)
-
-    def _as(self, where: Where, tree: Tree | None) -> Tree | None:
-        """An object in the version that a hook wants."""
-        if tree is None:
-            return None
-        if self.call.subresource == "scale" and self.operation == "UPDATE":
-            from clusterip.apiserver import subresources  # which writes, and writing comes here
-
-            return subresources.scale_of(tree, subresources.paths_of(self.call))
-        return _converted(tree, self._served, self._equivalents.get(where))
-
-    def _back(self, where: Where, tree: Tree) -> Tree:
-        other = self._equivalents.get(where)
-        return _converted(tree, other, self._served) if other else tree
-
-
-def where_of(served: Served) -> Where:
-    return Where(served.resource.group, served.resource.version, served.resource.plural)
-
-
-def _equivalents(registry: Registry, served: Served) -> dict[Where, Served]:
-    """The same objects' other versions."""
-    return {
-        where_of(other): other
-        for other in registry.served.values()
-        if other.collection is served.collection and other is not served
-    }
-
-
-def _converted(tree: Tree, source: Served, target: Served | None) -> Tree:
-    if target is None:
-        return tree
-    return target.shown(copied(source.kept(copied(tree))))
-
-
-def _options(call: Call) -> Tree:
-    """The request's options as an object."""
-    kind = OPTIONS.get(call.verb)
-    if kind is None:
-        return {}
-    given = {name: call.query[name] for name in ("fieldManager", "fieldValidation") if call.query.get(name)}
-    dry: Tree = {"dryRun": [call.query["dryRun"]]} if call.dry_run else {}
-    return {"kind": kind, "apiVersion": "meta.k8s.io/v1", **dry, **given}

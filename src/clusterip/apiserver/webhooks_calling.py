@@ -45,6 +45,10 @@ WORDS = {
 class CallError(Exception):
     """A webhook could not be asked, or did not answer well."""
 
+    def __init__(self, why: str, code: int = 503) -> None:
+        super().__init__(why)
+        self.code = code
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -193,9 +197,9 @@ def _answer(status: int, raw: bytes) -> Tree:
     if not 200 <= status <= 206:
         text = raw.decode(errors="replace").strip()
         if status in WORDS:
-            raise CallError(WORDS[status])
+            raise CallError(WORDS[status], status)
         raise CallError(
-            f"an error on the server ({quoted(text or 'unknown')}) has prevented the request from succeeding"
+            f"an error on the server ({quoted(text or 'unknown')}) has prevented the request from succeeding", status
         )
     try:
         found: Any = orjson.loads(raw)

@@ -62,6 +62,7 @@ class Hook:
     tree: Tree
     namespaces: LabelSelector
     objects: LabelSelector
+    configuration: str = ""
 
     @property
     def ignores_failure(self) -> bool:
@@ -84,13 +85,14 @@ class Hook:
 
 def hooks_of(configurations: Iterable[Tree]) -> tuple[Hook, ...]:
     """All webhooks, in the order in which they are asked."""
-    listed = [hook for tree in sorted(configurations, key=name_of) for hook in tree.get("webhooks") or ()]
-    return tuple(hook_of(number, tree) for number, tree in enumerate(listed))
+    by_name = sorted(configurations, key=name_of)
+    listed = [(hook, name_of(tree)) for tree in by_name for hook in tree.get("webhooks") or ()]
+    return tuple(hook_of(number, *each) for number, each in enumerate(listed))
 
 
-def hook_of(number: int, tree: Tree) -> Hook:
+def hook_of(number: int, tree: Tree, configuration: str = "") -> Hook:
     namespaces, objects = (_selector(tree.get(field)) for field in ("namespaceSelector", "objectSelector"))
-    return Hook(tree.get("name") or "", number, tree, namespaces, objects)
+    return Hook(tree.get("name") or "", number, tree, namespaces, objects, configuration)
 
 
 def _selector(tree: Tree | None) -> LabelSelector:

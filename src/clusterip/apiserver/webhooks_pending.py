@@ -16,6 +16,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from clusterip.api.errors import ApiError
+from clusterip.apiserver.admissionnumbers import tally
 
 if TYPE_CHECKING:
     from clusterip.apiserver.core import Call, Core
@@ -69,13 +70,22 @@ def replayed(core: Core, consulted: Consulted) -> Iterator[None]:
 
 
 async def settled(core: Core, call: Call, run: Callable[[], Awaitable[T]]) -> T:
-    """What `run` answers once nothing is missing."""
+    """What `run` answers once nothing is missing; what its last run counted counts."""
+    try:
+        return await _settled(core, call, run)
+    finally:
+        tally(call.tallies)
+        call.tallies.clear()
+
+
+async def _settled(core: Core, call: Call, run: Callable[[], Awaitable[T]]) -> T:
     try:
         return await run()
     except Pending:
         if call.consulted is None:
             call.consulted = Consulted(core.clock.now(), core.random.getrandbits(64))
     for _ in range(TRIES):
+        call.tallies.clear()
         try:
             return await run()
         except Pending as pending:

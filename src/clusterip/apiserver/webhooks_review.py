@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,6 +65,7 @@ class Verdict:
     result: Tree = field(default_factory=dict)
     patch: list[Any] = field(default_factory=list)
     warnings: tuple[str, ...] = ()
+    audited: Mapping[str, str] = field(default_factory=dict)
 
 
 def review_version(listed: Sequence[str]) -> str:
@@ -103,10 +104,12 @@ def verdict(answer: Tree, uid: str, version: str, mutates: bool) -> Verdict:
         _check_head(answer, response, uid)
         _check_patch(response, mutates)
     result, warnings = response.get("result") or response.get("status") or {}, response.get("warnings") or ()
-    if not isinstance(result, dict) or not isinstance(warnings, (list, tuple)):
+    said = response.get("auditAnnotations") or {}
+    if not isinstance(result, dict) or not isinstance(warnings, (list, tuple)) or not isinstance(said, dict):
         raise BadAnswer("webhook response was malformed")
     patch = _patch(response.get("patch") or "") if mutates else []
-    return Verdict(response.get("allowed") is True, result, patch, tuple(map(str, warnings)))
+    audited = {str(key): str(value) for key, value in said.items()}
+    return Verdict(response.get("allowed") is True, result, patch, tuple(map(str, warnings)), audited)
 
 
 def _check_head(answer: Tree, response: Tree, uid: str) -> None:

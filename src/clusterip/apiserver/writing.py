@@ -218,8 +218,9 @@ def bring_to_life(
     if not is_managed:
         tree["metadata"].pop("managedFields", None)
         objects.manage(None, tree, call.manager, call.subresource, resource.api_version, now, resource.schema)
-    admission.admit_create(core, call, transaction, tree)
-    webhooks.mutate(core, call, "CREATE", tree, None)
+    with core.numbers.step("admit", "CREATE", call):
+        admission.admit_create(core, call, transaction, tree)
+        webhooks.mutate(core, call, "CREATE", tree, None)
     resource.prepare_create(tree)
     serves = call.served.collection is core.registry.of("services")
     if serves:
@@ -230,8 +231,9 @@ def bring_to_life(
     _complete(call.served, tree)
     if had_revision and not call.dry_run:
         raise ApiError.unclassified("resourceVersion should not be set on objects to be created")
-    admission.judge(core, call, transaction, tree, None)
-    webhooks.validate(core, call, "CREATE", tree, None)
+    with core.numbers.step("validate", "CREATE", call):
+        admission.judge(core, call, transaction, tree, None)
+        webhooks.validate(core, call, "CREATE", tree, None)
     entry = _put_new(core, call, transaction, tree)
     if serves:
         holdings.follow(core, transaction, None, tree)
@@ -323,9 +325,10 @@ def change(
     if not is_managed:
         now = core.clock.now()
         objects.manage(old, new, call.manager, call.subresource, resource.api_version, now, resource.schema)
-    admission.admit_update(core, call, transaction, new, old)
-    if webhooks.mutate(core, call, "UPDATE", new, old):
-        _settle(new, old, resource)
+    with core.numbers.step("admit", "UPDATE", call):
+        admission.admit_update(core, call, transaction, new, old)
+        if webhooks.mutate(core, call, "UPDATE", new, old):
+            _settle(new, old, resource)
     _prepare(call, new, old)
     if served.collection is core.registry.of("services") and not call.subresource:
         taken = core.holdings.taken(transaction)
@@ -333,8 +336,9 @@ def change(
     objects.refuse(resource, call.name, _update_errors(call, new, old))
     call.warnings += _update_warnings(call, new, old)
     _complete(served, new, _unchanged(new, old) if shares else ())
-    admission.judge(core, call, transaction, new, old)
-    webhooks.validate(core, call, "UPDATE", new, old)
+    with core.numbers.step("validate", "UPDATE", call):
+        admission.judge(core, call, transaction, new, old)
+        webhooks.validate(core, call, "UPDATE", new, old)
     if served.collection is core.registry.of("services"):
         holdings.follow(core, transaction, old, new)
     return _put_changed(call, transaction, entry, new, old)

@@ -75,6 +75,11 @@ class SqliteStore(Sole):
             self._checker.start()
 
     @property
+    def path(self) -> Path:
+        """The file that the store lies in."""
+        return self._file.path
+
+    @property
     def _reader(self) -> sqlite3.Connection:
         return self._file.reader
 
