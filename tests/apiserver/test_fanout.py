@@ -18,10 +18,11 @@ class Told:
         self.buffered = 0
         self.is_cut = False
 
-    def write(self, framed: bytes) -> None:
+    def give(self, framed: bytes) -> int:
         if self.is_cut:
             raise ConnectionResetError
         self.got.append(framed)
+        return self.buffered
 
     def abort(self) -> None:
         self.is_cut = True
@@ -53,7 +54,7 @@ def made(count: int) -> tuple[Collection, Fan, list[Any]]:
 
 
 async def settle(sinks: list[Any], wanted: bytes) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while any(b"".join(sink.got) != wanted for sink in sinks if not sink.is_cut):  # noqa: ASYNC110 - every turn
             await asyncio.sleep(0)
 

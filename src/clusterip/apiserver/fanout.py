@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 SLOW = 1024 * 1024  # bytes a watcher may leave untaken, before it is sent only what it takes
 AT_ONCE = 64  # watchers between two looks at what else there is to do
 FAN = -2  # its place among a collection's watchers
+NOWHERE = -1
 
 Frame = Callable[[Change], bytes]
 """What a change looks like to those of a group; nothing when it is none of theirs."""
@@ -40,15 +41,14 @@ class Member:
 
     def flush(self) -> None:
         """Write what it has not been given."""
-        group = self.group
-        if self.position < group.end:
-            joined, sizes = group.since(self.position)
-            self.sink.write(joined)
-            for size in sizes:
-                self.sizes.append(size)
-            self.position = group.end
-            if self.sink.buffered > SLOW:
-                self.fell_behind()
+        group, position = self.group, self.position
+        if position == group.end:
+            return
+        joined, sizes = group.joined if group.joined_from == position else group.since(position)
+        self.position = group.end
+        self.sizes.extend(sizes)
+        if self.sink.give(joined) > SLOW:
+            self.fell_behind()
 
 
 @dataclass(slots=True, eq=False)
@@ -59,27 +59,30 @@ class Group:
     members: dict[int, Member] = field(default_factory=dict)
     begin: int = 0
     """The number of the first frame that is kept."""
+    end: int = 0
+    """The number of the next frame."""
     frames: list[bytes] = field(default_factory=list)
-    _joined: tuple[int, int, bytes, list[int]] = (0, 0, b"", [])
+    joined: tuple[bytes, list[int]] = (b"", [])
+    """All frames from `joined_from` on, as one buffer, and their sizes: most members ask for the same."""
+    joined_from: int = NOWHERE
 
-    @property
-    def end(self) -> int:
-        return self.begin + len(self.frames)
+    def add(self, framed: bytes) -> None:
+        """One frame more."""
+        self.frames.append(framed)
+        self.end += 1
+        self.joined_from = NOWHERE
 
     def since(self, position: int) -> tuple[bytes, list[int]]:
-        """All frames from one on, as one buffer, and their sizes: most members ask for the same."""
-        first, last, joined, sizes = self._joined
-        if (first, last) != (position, self.end):
-            frames = self.frames[position - self.begin :]
-            joined, sizes = b"".join(frames), [len(each) for each in frames]
-            self._joined = (position, self.end, joined, sizes)
-        return joined, sizes
+        """All frames from one on."""
+        frames = self.frames[position - self.begin :]
+        self.joined, self.joined_from = (b"".join(frames), [len(each) for each in frames]), position
+        return self.joined
 
     def forget(self, until: int) -> None:
         """Every member has the frames before this."""
         del self.frames[: until - self.begin]
         self.begin = until
-        self._joined = (0, 0, b"", [])
+        self.joined, self.joined_from = (b"", []), NOWHERE
 
 
 class Fan:
@@ -119,7 +122,7 @@ class Fan:
     def _heard(self, change: Change) -> None:
         for group in self._groups.values():
             if framed := group.frame(change):
-                group.frames.append(framed)
+                group.add(framed)
                 if not self._is_running:
                     self._begin()
 

@@ -21,6 +21,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from clusterip.transport.tls import quick
+
 YEARS = 10
 
 
@@ -145,7 +147,7 @@ def server_context(pair: KeyPair, client_authority: bytes | None = None) -> ssl.
     if client_authority:
         context.load_verify_locations(cadata=client_authority.decode())
         context.verify_mode = ssl.CERT_OPTIONAL
-    return context
+    return quick(context)
 
 
 def client_context(authority: bytes, pair: KeyPair | None = None) -> ssl.SSLContext:

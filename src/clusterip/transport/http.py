@@ -12,7 +12,7 @@ import asyncio
 import socket
 import ssl
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from http import HTTPStatus
@@ -55,6 +55,8 @@ class Sizes(Protocol):
     """Takes numbers."""
 
     def append(self, size: int, /) -> None: ...
+
+    def extend(self, sizes: Iterable[int], /) -> None: ...
 
 
 NO_SIZES: Sizes = deque(maxlen=0)
@@ -221,6 +223,14 @@ class Sink:
     def write(self, framed: bytes) -> None:
         if not self.closing:  # a client that left is no reason to fail the writer of a change
             self._transport.write(framed if self._chunked else unframed(framed))
+
+    def give(self, framed: bytes) -> int:
+        """Write; the bytes that the client has not taken yet."""
+        transport = self._transport
+        if transport.is_closing():
+            return 0
+        transport.write(framed if self._chunked else unframed(framed))
+        return transport.get_write_buffer_size()
 
     @property
     def buffered(self) -> int:
