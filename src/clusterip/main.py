@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "down": ("clusterip.cli.down", "stop a cluster and remove all that it made"),
     "status": ("clusterip.cli.status", "say what runs"),
     "doctor": ("clusterip.cli.doctor", "find what is wrong with Services, in any cluster"),
+    "explain": ("clusterip.cli.explain", "walk a packet to a Service, hop by hop"),
     "backup": ("clusterip.cli.backup", "save all objects in one file"),
     "restore": ("clusterip.cli.restore", "put a backup in a store's place"),
     "kubeconfig": ("clusterip.cli.kubeconfig", "print the administrator's kubeconfig"),
