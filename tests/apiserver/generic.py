@@ -32,7 +32,7 @@ class Player:
     def __init__(self, url: str, token: str, namespace: str) -> None:
         address = urlsplit(url)
         context = ssl._create_unverified_context()
-        self.connection = http.client.HTTPSConnection(address.hostname or "", address.port, context=context, timeout=10)
+        self.connection = http.client.HTTPSConnection(address.hostname or "", address.port, context=context, timeout=60)
         self.token = token
         self.saved = {"ns": namespace}
         tree = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}

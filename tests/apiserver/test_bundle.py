@@ -36,7 +36,7 @@ async def kubectl(config: Path, *words: str, given: str = "") -> tuple[int, str]
         stderr=asyncio.subprocess.STDOUT,
         env={**os.environ, "KUBECONFIG": str(config)},
     )
-    output, _ = await asyncio.wait_for(process.communicate(given.encode()), 60)
+    output, _ = await asyncio.wait_for(process.communicate(given.encode()), 200)
     return process.returncode or 0, output.decode()
 
 

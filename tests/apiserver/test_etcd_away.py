@@ -61,6 +61,6 @@ def test_killed_frozen_and_back() -> None:
         async def run() -> None:
             where = server.endpoints()
             async with server_on(where) as one, server_on(where) as other:
-                await asyncio.wait_for(body(one, other), 90)
+                await asyncio.wait_for(body(one, other), 240)
 
         asyncio.run(run())

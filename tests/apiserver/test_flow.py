@@ -18,7 +18,7 @@ def level(name: str = "low", seats: int = 2, queues: int = 8, length: int = 50, 
 
 
 def run(test: Callable[[], Awaitable[None]]) -> None:
-    asyncio.run(asyncio.wait_for(test(), 20))
+    asyncio.run(asyncio.wait_for(test(), 120))
 
 
 class Moment:

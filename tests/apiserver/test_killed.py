@@ -140,12 +140,13 @@ def _value(event: dict[str, Any]) -> str:
 
 @pytest.mark.timeout(300 + 10 * ROUNDS)
 def test_acknowledged_writes_survive_kill_nine(tmp_path: Path) -> None:
-    story, events = Story(), 0
-    for number in range(ROUNDS + 1):
+    story, events, number, ended = Story(), 0, 0, False
+    while not ended:
         process, where = start(tmp_path)
         try:
             events += asyncio.run(compare(where, story))
-            if number < ROUNDS:
+            ended = number >= ROUNDS and events > 10 * ROUNDS  # a busy machine writes less in a round
+            if not ended:
                 asyncio.run(write_until_killed(where, process, number, story))
             else:
                 process.send_signal(signal.SIGTERM)
@@ -155,7 +156,7 @@ def test_acknowledged_writes_survive_kill_nine(tmp_path: Path) -> None:
             process.wait()
             assert process.stdout is not None
             process.stdout.close()
-    assert events > 10 * ROUNDS
+        number += 1
 
 
 def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
@@ -174,7 +175,7 @@ def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
         ]
         source = Path(__file__).parents[2] / "src"
         second = subprocess.run(
-            command, env={**os.environ, "PYTHONPATH": str(source)}, capture_output=True, timeout=20, check=False
+            command, env={**os.environ, "PYTHONPATH": str(source)}, capture_output=True, timeout=120, check=False
         )
         assert second.returncode == 1
         lines = second.stderr.decode().splitlines()

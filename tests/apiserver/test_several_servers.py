@@ -19,7 +19,7 @@ from clusterip.apiserver.core import Settings
 from clusterip.store.etcd import opened
 from store.etcdserver import Etcd, etcd
 
-PATIENCE = 60
+PATIENCE = 200
 
 
 @pytest.fixture(scope="module")

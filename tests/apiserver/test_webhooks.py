@@ -161,17 +161,23 @@ def test_nobody_there_too_slow_and_not_believed() -> None:
             return {"allowed": True}
 
         async with hooked(slow) as hook, administered() as client:
+            nowhere = {**hook.client, "url": "https://127.0.0.1:1/x"}
             cases = [
-                (hook.client, "context deadline exceeded"),
-                ({**hook.client, "url": "https://127.0.0.1:1/x"}, "dial tcp 127.0.0.1:1: connect: connection refused"),
-                ({"url": hook.client["url"]}, "x509: certificate signed by unknown authority"),
+                (hook.client, 1, "context deadline exceeded"),
+                (
+                    nowhere,
+                    30,
+                    "dial tcp 127.0.0.1:1: connect: connection refused",
+                ),
+                ({"url": hook.client["url"]}, 30, "x509: certificate signed by unknown authority"),
                 (
                     {"service": {"namespace": "default", "name": "none"}},
+                    30,
                     '"https://none.default.svc:443/": service "none" not',
                 ),
             ]
-            for where, text in cases:
-                await client.create(VALIDATING, configuration(VALIDATING, where, timeoutSeconds=1))
+            for where, seconds, text in cases:
+                await client.create(VALIDATING, configuration(VALIDATING, where, timeoutSeconds=seconds))
                 assert text in (await refused(client.create(MAPS, config_map(), "default"))).message
                 await client.delete(VALIDATING, "hooks")
 

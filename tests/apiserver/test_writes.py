@@ -53,7 +53,7 @@ def with_gate(test) -> None:
         path = WritePath(store, lambda key: collection)
         task = asyncio.ensure_future(path.run())
         try:
-            await asyncio.wait_for(test(store, collection, path), 30)
+            await asyncio.wait_for(test(store, collection, path), 120)
         finally:
             task.cancel()
 

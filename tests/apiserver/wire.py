@@ -74,7 +74,7 @@ def served(test: Callable[[Wire], Awaitable[None]], **options: Any) -> None:
         async with serving(**options) as api:
             context = ssl.create_default_context(cadata=api.ca.decode())
             async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)) as session:
-                await asyncio.wait_for(test(Wire(api, session)), 60)
+                await asyncio.wait_for(test(Wire(api, session)), 200)
 
     asyncio.run(run())
 

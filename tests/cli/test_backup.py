@@ -24,7 +24,7 @@ SOURCE = Path(__file__).parents[2] / "src"
 def clusterip(*words: str | Path, home: Path | None = None) -> tuple[int, str]:
     environment = {**os.environ, "PYTHONPATH": str(SOURCE), **({"CLUSTERIP_HOME": str(home)} if home else {})}
     command = [sys.executable, "-m", "clusterip.main", *map(str, words)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=150, check=False)
     return done.returncode, done.stdout + done.stderr
 
 

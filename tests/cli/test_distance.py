@@ -61,7 +61,7 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(clusterip.__file__).parent.p
 
 def run(port: int, *command: str, input: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        words(port, *command), input=input, capture_output=True, text=True, timeout=30, env=ENVIRONMENT, check=False
+        words(port, *command), input=input, capture_output=True, text=True, timeout=120, env=ENVIRONMENT, check=False
     )
 
 
@@ -78,7 +78,7 @@ def test_a_file_as_input(port: int, tmp_path: Path) -> None:
             stdin=file,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=120,
             env=ENVIRONMENT,
             check=False,
         )

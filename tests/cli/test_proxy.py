@@ -56,7 +56,7 @@ def test_a_mode_that_cannot_run_here_ends_with_one_line(tmp_path: Path) -> None:
         env={"PATH": "/nonexistent", "PYTHONPATH": str(SOURCES)},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
     )
     assert found.returncode == 1
     assert len(found.stderr.splitlines()) == 1

@@ -45,7 +45,7 @@ def test_the_relay_leads_to_the_first_server_that_answers(tmp_path: Path) -> Non
             await task
 
     with etcd() as server:
-        asyncio.run(asyncio.wait_for(body(server.port, server.url), 60))
+        asyncio.run(asyncio.wait_for(body(server.port, server.url), 240))
 
 
 @pytest.mark.root

@@ -40,7 +40,7 @@ SECONDS = 90.0
 REPLICAS = 3
 ROLLOUTS = 10 if os.environ.get("CLUSTERIP_SOAK") else 1
 PAUSE_SECONDS, HANG_SECONDS = 0.002, 3.0
-ANSWER_SECONDS = 5.0
+ANSWER_SECONDS = 30.0
 NODE_PORT = 30080
 # no preStop, no patience: SIGTERM ends the server and what it was doing
 SERVER = (
@@ -185,8 +185,10 @@ async def play(cluster: Cluster) -> list[Load]:
         for thread in threads:
             thread.start()
         try:
+            await until_seen(loads, REPLICAS)
             for number in range(ROLLOUTS):
                 await restart(client, number)
+            await until_seen(loads, 2 * REPLICAS)
         finally:
             for load, thread in zip(loads, threads, strict=True):
                 load.ended.set()
@@ -196,6 +198,12 @@ async def play(cluster: Cluster) -> list[Load]:
         events = (await client.list(EVENTS, "default"))["items"]
         assert [event["message"] for event in events if event["reason"] == "DrainIncomplete"] == []
         return loads
+
+
+async def until_seen(loads: list[Load], pods: int) -> None:
+    """From every place so many pods have answered."""
+    while any(len(load.seen) < pods and not load.failures for load in loads):  # noqa: ASYNC110
+        await asyncio.sleep(0.02)
 
 
 def test_every_proxy_says_what_it_has_programmed(cluster: Cluster) -> None:

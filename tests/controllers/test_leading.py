@@ -29,7 +29,7 @@ class Work:
 
 def test_one_leads_and_who_loses_stops():
     async def scenario():
-        async with serving() as api, api.client() as client, asyncio.timeout(30):
+        async with serving() as api, api.client() as client, asyncio.timeout(120):
             first, second = Work(), Work()
             one = asyncio.ensure_future(lead(client, "one", first, SystemClock(), retry_seconds=RETRY))
             await first.began.wait()

@@ -15,7 +15,7 @@ from clusterip.client.rest import Client
 Tree = dict[str, Any]
 FILE = Path(__file__).parents[2] / "examples" / "metallb" / "metallb-native.yaml"
 NAMESPACE = "metallb-system"
-SECONDS = 20.0
+SECONDS = 60.0
 
 
 def bundle() -> list[Tree]:

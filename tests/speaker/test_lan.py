@@ -29,7 +29,7 @@ from speaker.test_frames import solicitation
 from speaker.test_layer2 import KEY, VIP, VIP6, Heard
 
 pytestmark = pytest.mark.root
-SECONDS = 20.0
+SECONDS = 60.0
 MACHINE, LIAR = "02:00:00:00:04:01", bytes.fromhex("020000000999")
 MACS = {"node-1": "02:00:00:00:04:65", "node-2": "02:00:00:00:04:66"}
 

@@ -17,7 +17,7 @@ from clusterip.store.sqlite import SqliteStore
 
 
 def run(body) -> None:  # type: ignore[no-untyped-def]
-    asyncio.run(asyncio.wait_for(body, 60))
+    asyncio.run(asyncio.wait_for(body, 240))
 
 
 def test_a_backup_is_one_state_while_writes_go_on(tmp_path: Path) -> None:

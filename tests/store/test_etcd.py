@@ -22,7 +22,7 @@ from clusterip.store.opening import EtcdOptions, remove
 from clusterip.transport.certificates import new_authority
 from store.etcdserver import Etcd, brief, etcd
 
-PATIENCE = 60
+PATIENCE = 240
 
 
 @pytest.fixture(scope="module")

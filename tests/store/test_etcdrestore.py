@@ -24,7 +24,7 @@ def server() -> Iterator[Etcd]:
 
 
 def run(body: Any) -> None:
-    asyncio.run(asyncio.wait_for(body, 60))
+    asyncio.run(asyncio.wait_for(body, 240))
 
 
 def test_out_and_in_again(server: Etcd, tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def served(talk: Callable[..., Awaitable[None]], handler: Callable[[Request], Aw
         listener = Listener(handler)
         await listener.listen(sock, None)
         try:
-            await asyncio.wait_for(talk(*sock.getsockname()), 30)
+            await asyncio.wait_for(talk(*sock.getsockname()), 120)
         finally:
             await listener.close()
 

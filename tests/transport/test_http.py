@@ -25,7 +25,7 @@ def served(handler: Callable[[Request], Awaitable[Answer]], talk: Callable[..., 
         listener = Listener(handler)
         await listener.listen(sock, None)
         try:
-            await asyncio.wait_for(talk(*sock.getsockname()), 10)
+            await asyncio.wait_for(talk(*sock.getsockname()), 120)
         finally:
             await listener.close()
 

@@ -37,7 +37,7 @@ def make(request: pytest.FixtureRequest) -> Callable[[], Relay]:
 
 
 def run(body: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(asyncio.wait_for(body, 30))
+    asyncio.run(asyncio.wait_for(body, 120))
 
 
 def test_listeners_come_and_go(make: Callable[[], Relay]) -> None:
