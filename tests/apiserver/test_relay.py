@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pytest
+
 from apiserver.wire import PODS, Wire, account, pod, served
+from clusterip.transport import departure
 from clusterip.transport.certificates import server_context
 
 
@@ -86,6 +90,69 @@ def test_what_cannot_be_reached_is_said() -> None:
         status, refused = await wire("GET", f"{PODS}/p/log")
         assert status == 500
         assert "error dialing backend" in refused["message"]
+
+    served(body)
+
+
+def test_forwarded_ports_are_told_to_the_node_as_one_list() -> None:
+    async def body(wire: Wire) -> None:
+        kubelet = Kubelet()
+        kubelet.answer = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
+        async with node(wire, kubelet):
+            upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Authorization": f"Bearer {wire.api.token}"}
+            ports = f"{wire.api.url}{PODS}/p/portforward?ports=80&ports=81"
+            async with wire.session.get(ports, headers=upgrade) as answer:
+                assert answer.status == 101
+            assert kubelet.heads[0].startswith("GET /portForward/default/p?port=80%2C81 HTTP/1.1\r\n")
+
+    served(body)
+
+
+def test_a_nodes_refusal_is_handed_on() -> None:
+    """It has closed its connection before anybody listens to it."""
+
+    class Refusing(Kubelet):
+        async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 3\r\nConnection: close\r\n\r\nno\n")
+            writer.close()
+
+    async def body(wire: Wire) -> None:
+        async with node(wire, Refusing()):
+            upgrade = {"Connection": "Upgrade", "Upgrade": "SPDY/3.1", "Authorization": f"Bearer {wire.api.token}"}
+            async with wire.session.post(f"{wire.api.url}{PODS}/p/exec?command=x", headers=upgrade) as answer:
+                assert (answer.status, await answer.text()) == (400, "no\n")
+
+    served(body)
+
+
+def test_a_client_that_vanishes_while_the_node_takes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All buffers are full and nothing is read: the node hears of it by a reset, whatever waits before it."""
+    monkeypatch.setattr(departure, "LAST_SECONDS", 0.1)
+    heard = asyncio.Event()
+
+    class Stubborn(Kubelet):
+        async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: SPDY/3.1\r\nConnection: Upgrade\r\n\r\n")
+            await departure.left(writer.transport)
+            heard.set()
+            writer.transport.abort()
+
+    async def body(wire: Wire) -> None:
+        async with node(wire, Stubborn()):
+            host, _, port = wire.api.url.removeprefix("https://").partition(":")
+            context = ssl.create_default_context(cadata=wire.api.ca.decode())
+            reader, writer = await asyncio.open_connection(host, int(port), ssl=context)
+            head = f"POST {PODS}/p/exec?command=x&stdin=1 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {wire.api.token}"
+            writer.write(f"{head}\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n\r\n".encode())
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
+            writer.write(bytes(30_000_000))
+            with contextlib.suppress(TimeoutError):  # until nobody takes any more
+                await asyncio.wait_for(writer.drain(), 0.5)
+            departure.reset(writer.transport)
+            async with asyncio.timeout(30):
+                await heard.wait()
 
     served(body)
 

@@ -6,7 +6,19 @@ import asyncio
 
 import pytest
 
-from clusterip.node.channels import Channels, Ended, Input, Resized, Typed, decode, exited, failed, last_word
+from clusterip.node.channels import (
+    Channels,
+    Ended,
+    Input,
+    Resized,
+    Typed,
+    decode,
+    exited,
+    failed,
+    last_word,
+    packed,
+    unpacked,
+)
 from clusterip.transport.websocket import Opcode
 
 
@@ -65,6 +77,13 @@ def test_output_by_protocol(protocol: str, sent: list[tuple[bytes, bool]]) -> No
         assert socket.sent == sent
 
     asyncio.run(work())
+
+
+def test_messages_as_text_and_as_bytes() -> None:
+    assert unpacked(b"\0ls", is_text=False) == b"\0ls"
+    assert unpacked(*packed(0, b"ls", is_text=True)[:1], is_text=True) == b"\0ls"
+    for nonsense in (b"", b"!"):
+        assert unpacked(nonsense, is_text=True) == b""
 
 
 def test_older_protocols_say_a_failure_as_text() -> None:

@@ -1,122 +1,238 @@
-"""Connections into a pod over pairs of streams."""
+"""One connection into a pod, against real sockets: ends, failures, and one that stalls beside others."""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import socket
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from clusterip.node.portforward import Forwarding, Streams
-from clusterip.transport.spdy import Content, Decoder, Encoder, Pinged, Reset
+import pytest
+import uvloop
+
+from clusterip.node.portforward import Connection, Room, Streams, plainly, reason
+from clusterip.transport import departure
+
+CLOCK = 30
+Pod = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 @dataclass
-class Wire:
-    """A client's side: what it sends, what it got on each stream."""
+class Client:
+    """What a client hears of one connection."""
 
-    typed: asyncio.Queue[bytes] = field(default_factory=asyncio.Queue)
-    got: dict[int, bytes] = field(default_factory=dict)
-    ended: set[int] = field(default_factory=set)
-    reset: set[int] = field(default_factory=set)
-    pings: list[int] = field(default_factory=list)
-    news: asyncio.Event = field(default_factory=asyncio.Event)
-    encoder: Encoder = field(default_factory=Encoder)
-    decoder: Decoder = field(default_factory=Decoder)
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        while content := await self.typed.get():
-            yield content
+    got: bytearray = field(default_factory=bytearray)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    failed: str = ""
 
     async def send(self, content: bytes) -> None:
-        for event in self.decoder.feed(content):
-            if isinstance(event, Content):
-                self.got[event.stream] = self.got.get(event.stream, b"") + event.content
-                if event.ended:
-                    self.ended.add(event.stream)
-            elif isinstance(event, Reset):
-                self.reset.add(event.stream)
-            elif isinstance(event, Pinged):
-                self.pings.append(event.number)
-        self.news.set()
+        self.got += content
 
-    def open(self, first: int, port: str = "80") -> None:
-        for stream, kind in ((first, "error"), (first + 2, "data")):
-            self.typed.put_nowait(
-                self.encoder.opened(stream, {"streamtype": kind, "port": port, "requestid": str(first)})
-            )
+    async def end(self) -> None:
+        self.ended.set()
 
-    def type(self, stream: int, content: bytes, *, ended: bool = False) -> None:
-        self.typed.put_nowait(self.encoder.content(stream, content, ended=ended))
+    async def fail(self, why: str) -> None:
+        self.failed = why
 
-    async def until(self, condition: Callable[[], bool]) -> None:
-        while not condition():
-            self.news.clear()
-            await asyncio.wait_for(self.news.wait(), 5)
+
+@asynccontextmanager
+async def pod(behaves: Pod) -> AsyncIterator[Callable[[int], Awaitable[Streams]]]:
+    """A port where a pod behaves like this."""
+    async with await asyncio.start_server(behaves, "127.0.0.1", 0) as server:
+        address = server.sockets[0].getsockname()
+        yield lambda _: asyncio.open_connection(*address)
+
+
+def run(work: Callable[[], Awaitable[None]]) -> None:
+    async def within() -> None:
+        async with asyncio.timeout(CLOCK):
+            await work()
+
+    uvloop.run(within())
+
+
+async def stubborn(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """A pod that reads nothing, as long as its connection stands."""
+    writer.transport.pause_reading()  # type: ignore[attr-defined]
+    await departure.left(writer.transport)
+    writer.transport.abort()
 
 
 async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """A pod that answers when its client has said all."""
-    writer.write(b"you said " + await reader.read())
-    await writer.drain()
+    while piece := await reader.read(65536):
+        writer.write(piece)
+        await writer.drain()
     writer.close()
 
 
-def play(script: Callable[[Wire], Awaitable[None]]) -> None:
+def test_the_pods_end_is_passed_on_and_the_client_goes_on() -> None:
+    heard = asyncio.Queue[bytes]()
+
+    async def first_says_all(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"all I say")
+        writer.write_eof()
+        heard.put_nowait(await reader.read())
+        writer.close()
+
     async def work() -> None:
-        async with await asyncio.start_server(echo, "127.0.0.1", 0) as server:
-            bound = server.sockets[0].getsockname()[1]
+        client, room = Client(), Room()
+        async with pod(first_says_all) as connect:
+            connection = Connection(80, connect, client, room)
+            running = asyncio.ensure_future(connection.run())
+            await client.ended.wait()
+            assert client.got == b"all I say"
+            connection.take(b"and I go on")
+            connection.end()
+            assert await heard.get() == b"and I go on"
+            await running
+            assert (room.held, room.connections) == (0, set())
 
-            async def connect(port: int) -> Streams:
-                return await asyncio.open_connection("127.0.0.1", bound if port == 80 else 1)
-
-            wire = Wire()
-            running = asyncio.ensure_future(Forwarding(wire, connect).run())
-            await script(wire)
-            wire.typed.put_nowait(b"")
-            await asyncio.wait_for(running, 5)
-
-    asyncio.run(work())
+    run(work)
 
 
-def test_two_connections_at_once() -> None:
-    async def script(wire: Wire) -> None:
-        wire.open(1)
-        wire.open(5)
-        wire.type(3, b"one")
-        wire.type(7, b"two", ended=True)
-        await wire.until(lambda: 7 in wire.ended)
-        wire.type(3, b"!", ended=True)
-        await wire.until(lambda: {1, 3, 5, 7} <= wire.ended)
-        assert (wire.got[3], wire.got[7], wire.got[1]) == (b"you said one!", b"you said two", b"")
+def test_the_clients_end_is_passed_on_and_the_pod_goes_on() -> None:
+    async def last_word(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"heard " + await reader.read())
+        writer.close()
 
-    play(script)
+    async def work() -> None:
+        client = Client()
+        async with pod(last_word) as connect:
+            connection = Connection(80, connect, client, Room())
+            connection.take(b"it")
+            connection.end()
+            await connection.run()
+        assert (client.got, client.failed) == (b"heard it", "")
+
+    run(work)
 
 
 def test_a_port_where_nobody_listens() -> None:
-    async def script(wire: Wire) -> None:
-        wire.open(1, "81")
-        await wire.until(lambda: {1, 3} <= wire.ended)
-        assert wire.got[1].startswith(b"failed to connect to localhost:81 inside the pod: Connection refused")
-        wire.open(5)
-        wire.type(7, b"still here", ended=True)
-        await wire.until(lambda: 7 in wire.ended)
+    async def work() -> None:
+        client, room = Client(), Room()
 
-    play(script)
+        async def refuse(port: int) -> Streams:
+            raise ConnectionRefusedError(111, "x")
 
+        connection = Connection(81, refuse, client, room)
+        connection.take(b"lost")
+        await connection.run()
+        connection.take(b"late")
+        assert client.failed == "failed to connect to localhost:81 inside the pod: connection refused"
+        assert room.held == 0
 
-def test_pings_and_streams_that_make_no_sense() -> None:
-    async def script(wire: Wire) -> None:
-        wire.typed.put_nowait(wire.encoder.ping(1) + wire.encoder.ping(2))
-        wire.typed.put_nowait(wire.encoder.opened(1, {"streamtype": "data", "port": "many"}))
-        await wire.until(lambda: bool(wire.reset))
-        assert (wire.pings, wire.reset) == ([1], {1})
-
-    play(script)
+    run(work)
 
 
-def test_a_client_that_leaves_ends_everything() -> None:
-    async def script(wire: Wire) -> None:
-        wire.open(1)
-        wire.type(3, b"unfinished")
+def test_a_pod_that_resets_its_connection() -> None:
+    async def rude(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        sock = socket.socket(fileno=writer.get_extra_info("socket").fileno())
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        sock.detach()
+        writer.transport.abort()
 
-    play(script)
+    async def work() -> None:
+        client = Client()
+        async with pod(rude) as connect:
+            connection = Connection(80, connect, client, Room())
+            connection.take(b"x")
+            await connection.run()
+        assert client.failed == "the connection to localhost:80 inside the pod was lost: connection reset by peer"
+
+    run(work)
+
+
+def test_one_that_stalls_makes_way_for_others() -> None:
+    async def work() -> None:
+        room, slow, quick = Room(size=1_000_000, patience=0.2), Client(), Client()
+        async with pod(stubborn) as silent, pod(echo) as lively:
+            stalled = Connection(80, silent, slow, room)
+            other = Connection(81, lively, quick, room)
+            running = [asyncio.ensure_future(each.run()) for each in (stalled, other)]
+            for _ in range(1000):  # more than all the kernel's buffers
+                stalled.take(bytes(64 * 1024))
+                await room.free()
+            other.take(b"still here")
+            other.end()
+            await asyncio.gather(*running)
+        assert "bytes was taken in 0 seconds" in slow.failed
+        assert (quick.got, quick.failed, room.held) == (b"still here", "", 0)
+
+    run(work)
+
+
+def test_one_that_is_alone_is_waited_for() -> None:
+    go = asyncio.Event()
+
+    async def late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await go.wait()
+        await echo(reader, writer)
+
+    async def work() -> None:
+        room, client = Room(size=100_000, patience=0.01), Client()
+        async with pod(late) as connect:
+            connection = Connection(80, connect, client, room)
+            running = asyncio.ensure_future(connection.run())
+            for _ in range(100):
+                connection.take(bytes(200_000))
+                waiting = asyncio.ensure_future(room.free())
+                await asyncio.wait((waiting,), timeout=0.02)
+                go.set()
+                await waiting
+            connection.end()
+            await running
+        assert (len(client.got), client.failed) == (20_000_000, "")
+
+    run(work)
+
+
+def test_one_that_the_client_drops_is_closed_at_both_ends() -> None:
+    closed = asyncio.Event()
+
+    async def until_closed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"hello")
+        with pytest.raises((ConnectionError, EOFError)):
+            await reader.readexactly(100)
+        closed.set()
+        writer.close()
+
+    async def work() -> None:
+        client = Client()
+        async with pod(until_closed) as connect:
+            connection = Connection(80, connect, client, Room())
+            running = asyncio.ensure_future(connection.run())
+            connection.take(b"x")
+            connection.drop()
+            await running
+            assert client.failed == ""
+
+    run(work)
+
+
+def test_every_byte_of_a_long_transfer_comes_back() -> None:
+    async def work() -> None:
+        room, client = Room(size=1_000_000), Client()
+        sent = hashlib.sha256()
+        async with pod(echo) as connect:
+            connection = Connection(80, connect, client, room)
+            running = asyncio.ensure_future(connection.run())
+            for number in range(320):
+                piece = number.to_bytes(4, "big") * 16 * 1024
+                sent.update(piece)
+                connection.take(piece)
+                await room.free()
+                assert room.held <= 1_000_000
+            connection.end()
+            await running
+        assert hashlib.sha256(client.got).digest() == sent.digest()
+
+    run(work)
+
+
+def test_words() -> None:
+    assert reason(TimeoutError()) == "no answer in time"
+    assert plainly(80, "why") == "why"

@@ -10,7 +10,7 @@ import pytest
 from clusterip.node import channels
 from clusterip.node.channels import exited
 from clusterip.node.spdychannels import SpdyChannels
-from node.test_portforward import Wire
+from node.spdywire import Wire
 
 ALL = frozenset({channels.STDIN, channels.STDOUT, channels.STDERR, channels.ERROR})
 KINDS = ("error", "stdin", "stdout", "stderr", "resize")  # streams 1, 3, 5, 7, 9

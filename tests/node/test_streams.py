@@ -26,6 +26,7 @@ from clusterip.node.logs import Follower
 from clusterip.node.lookup import ContainerRef, NoSuchContainer, PodRef
 from clusterip.node.runtime import Runtime, Streams, exit_code
 from clusterip.node.server import NodeServer
+from clusterip.transport import departure
 from clusterip.transport.http import Handler, Listener, Peer, Request
 
 RUNC, CONMON, BUSYBOX = shutil.which("runc"), shutil.which("conmon"), shutil.which("busybox")
@@ -148,6 +149,13 @@ class Session:
 
     async def resize(self, rows: int, columns: int) -> None:
         await self.socket.send_bytes(b"\4" + json.dumps({"Width": columns, "Height": rows}).encode())
+
+    def vanish(self) -> None:
+        """Leave without a word."""
+        connection = self.socket._response.connection
+        assert connection is not None
+        assert connection.transport is not None
+        connection.transport.abort()
 
     async def until(self, text: bytes, channel: int = 1) -> bytes:
         """Read until the text came on the channel. A doubled carriage return is one (see OnTerminal)."""
@@ -279,6 +287,46 @@ def test_a_client_that_leaves_ends_its_shell_not_the_container(tmp_path: Path) -
             async with client.open(command("sh", "-c", "cat /proc/[0-9]*/comm", stdout=True, stderr=True)) as session:
                 await session.status()
                 assert b"sleep" in session.got[1]
+
+    run(work())
+
+
+def children() -> set[int]:
+    found = (path.read_text().split() for path in Path("/proc/self/task").glob("*/children"))
+    return {int(word) for words in found for word in words}
+
+
+async def over(pid: int) -> None:
+    """Wait until a process has ended."""
+    fd = os.pidfd_open(pid)
+    try:
+        gone = asyncio.Event()
+        asyncio.get_running_loop().add_reader(fd, gone.set)
+        await gone.wait()
+    finally:
+        asyncio.get_running_loop().remove_reader(fd)
+        os.close(fd)
+
+
+def test_a_client_that_vanishes_behind_input_that_nobody_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command reads nothing, so nothing reads the client's end: the connection itself tells of it."""
+    monkeypatch.setattr(departure, "LAST_SECONDS", 0.1)
+
+    async def work() -> None:
+        async with container(tmp_path, "sleep", "1000") as agent, served(agent) as client:
+            before, before_fds = children(), len(os.listdir("/proc/self/fd"))
+            async with client.open(command("sh", "-c", "echo begun; sleep 1000", stdin=True, stdout=True)) as session:
+                await session.until(b"begun\n")
+                (pid,) = children() - before
+                for _ in range(8):
+                    await session.type("x" * 100_000)  # more than the pipe holds, less than all buffers do
+                session.vanish()
+            await over(pid)
+            while len(os.listdir("/proc/self/fd")) > before_fds:  # noqa: ASYNC110  (nothing tells of a closed file)
+                await asyncio.sleep(0.01)
+            async with client.open(command("echo", "others go on", stdout=True)) as session:
+                await session.status()
+                assert session.got[1] == b"others go on\n"
 
     run(work())
 

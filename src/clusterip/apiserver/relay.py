@@ -19,7 +19,7 @@ from clusterip.api.errors import ApiError
 from clusterip.api.meta import Tree
 from clusterip.apiserver.core import Call, Core, pick
 from clusterip.apiserver.reading import found
-from clusterip.transport import websocket
+from clusterip.transport import departure, websocket
 from clusterip.transport.http import Answer, Response, Sink, Stream, Takeover, framed
 
 PORT = 10250
@@ -76,6 +76,9 @@ def _query(call: Call) -> str:
     """The parameters as sent, without the container: that is in the path."""
     text = call.request.target.partition("?")[2]
     pairs = [pair for pair in parse_qsl(text, keep_blank_values=True) if pair[0] != "container"]
+    if call.subresource == "portforward":  # a node knows them as one list
+        ports = ",".join(value for name, value in pairs if name == "ports")
+        pairs = [("port", ports)] if ports else []
     return f"?{urlencode(pairs)}" if pairs else ""
 
 
@@ -155,16 +158,19 @@ def both_ways(
     """What leads a client's bytes to a backend and back."""
 
     async def run(client: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
-        try:
-            async with asyncio.TaskGroup() as group:
-                out = group.create_task(_pour(reader, back))
-                into = group.create_task(_pour(client, writer))
-                await out  # the node has said all it will say
-                into.cancel()
-        except* (ConnectionError, ssl.SSLError, TimeoutError):
-            pass
-        finally:
-            writer.close()
+        out, into = asyncio.ensure_future(_pour(reader, back)), asyncio.ensure_future(_pour(client, writer))
+        gone = asyncio.ensure_future(departure.left(back.transport))
+        with departure.held(writer.transport) as hold:
+            try:
+                await asyncio.wait((out, gone), return_when=asyncio.FIRST_COMPLETED)
+                if not out.done():  # the backend may take the client's last bytes
+                    await asyncio.wait((into,), timeout=departure.LAST_SECONDS)
+                    await departure.let_go(writer.transport, hold)
+            finally:
+                writer.close()
+                for task in (out, into, gone):
+                    task.cancel()
+                await asyncio.gather(out, into, gone, return_exceptions=True)
 
     return run
 

@@ -11,11 +11,13 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from clusterip.api.errors import ApiError
 from clusterip.api.meta import Tree
+from clusterip.transport import departure
 from clusterip.transport.websocket import Opcode, WebSocket, WebSocketError
 
 STDIN, STDOUT, STDERR, ERROR, RESIZE, CLOSE = 0, 1, 2, 3, 4, 255
@@ -98,6 +100,30 @@ def last_word(status: Tree, protocol: str) -> bytes:
     return b"" if status["status"] == "Success" else str(status.get("message", "")).encode()
 
 
+def packed(channel: int, content: bytes, *, is_text: bool) -> tuple[bytes, Opcode]:
+    """A message of one channel."""
+    if is_text:
+        return b"%d" % channel + base64.b64encode(content), Opcode.TEXT
+    return bytes((channel,)) + content, Opcode.BINARY
+
+
+def unpacked(message: bytes, *, is_text: bool) -> bytes:
+    """A message as its channel's number and content; empty for what is none."""
+    if not is_text:
+        return message
+    try:
+        return bytes((message[0] - ord("0"),)) + base64.b64decode(message[1:])
+    except (ValueError, IndexError, binascii.Error):
+        return b""
+
+
+async def messages(socket: WebSocket, *, is_text: bool) -> AsyncIterator[tuple[int, bytes]]:
+    """What a client sends, by channel."""
+    async for message in socket.messages():
+        if plain := unpacked(message.payload, is_text=is_text):
+            yield plain[0], plain[1:]
+
+
 class Client(Protocol):
     """One remote command's client, over whatever carries it."""
 
@@ -128,18 +154,7 @@ class Channels:
 
     async def send(self, channel: int, content: bytes) -> None:
         """Output; waits while the client is slow, raises ConnectionError when it is gone."""
-        if self._is_text:
-            await self._socket.send(b"%d" % channel + base64.b64encode(content), Opcode.TEXT)
-        else:
-            await self._socket.send(bytes((channel,)) + content)
-
-    def _decoded(self, message: bytes) -> Input | None:
-        if not self._is_text:
-            return decode(message)
-        try:
-            return decode(bytes((message[0] - ord("0"),)) + base64.b64decode(message[1:]))
-        except (ValueError, IndexError, binascii.Error):
-            return None
+        await self._socket.send(*packed(channel, content, is_text=self._is_text))
 
     async def finish(self, status: Tree) -> None:
         """The last word; a client that has gone already does not hear it."""
@@ -152,9 +167,12 @@ class Channels:
 
     async def run_input(self, sink: InputSink) -> None:
         """Pass the client's input on until it leaves. Input that nobody takes any more is dropped."""
+        await departure.while_there(self._pass_on(sink), self._socket.left())
+
+    async def _pass_on(self, sink: InputSink) -> None:
         try:
             async for message in self._socket.messages():
-                event = self._decoded(message.payload)
+                event = decode(unpacked(message.payload, is_text=self._is_text))
                 if isinstance(event, Resized):
                     sink.resize(event.rows, event.columns)
                     continue

@@ -1,8 +1,11 @@
-"""Port forwarding: pairs of SPDY streams, each a connection to a port of the pod.
+"""Port forwarding: one connection into a pod, and the room that a client's connections share.
 
-Stage: edge.  In: a client's bytes, a way to connect into the pod.  Out: bytes both ways, errors on their own stream.
-Rules: one connection that fails or stalls ends alone; when the client leaves all end.
-Truth: portforward.k8s.io: each connection is an error and a data stream with headers streamtype, port, requestid.
+Stage: edge.  In: what a client sends for one connection, a way to connect.  Out: what the pod says, to the client.
+Rules: taking a client's bytes never waits; each side's end is passed on while the other goes on; a connection that
+fails, stalls or is dropped ends alone.  No flow control is spoken by any client (see spdy.py), so bytes that the pod
+does not take wait in a bounded room; when it is full the client waits, and if connections wait behind one that takes
+nothing at all for PATIENCE, that one is ended.
+Truth: the kubelet's words for a port that cannot be reached; tcp(7).
 """
 
 from __future__ import annotations
@@ -10,164 +13,187 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from clusterip.transport.spdy import Content, Decoder, Encoder, Opened, Pinged, Reset, SpdyError
-from clusterip.transport.websocket import WebSocket, WebSocketError
+from clusterip.transport import departure
 
-PROTOCOL = "portforward.k8s.io"
-TUNNEL = f"SPDY/3.1+{PROTOCOL}"
 CHUNK = 32 * 1024
-WAITING = 64  # chunks of one connection that wait for the pod
+ROOM = 16 * 1024 * 1024  # bytes of one client that wait for the pod
+PATIENCE = 10.0
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Connect = Callable[[int], Awaitable[Streams]]
+Words = Callable[[int, str], str]  # how a failure at a port is told
 
 
-class Carrier(Protocol):
-    """What carries the client's bytes."""
+def plainly(port: int, why: str) -> str:
+    return why
 
-    def chunks(self) -> AsyncIterator[bytes]: ...
+
+class Teller(Protocol):
+    """How the client hears of one connection; ConnectionError when the client is gone."""
 
     async def send(self, content: bytes) -> None: ...
 
+    async def end(self) -> None:
+        """The pod has said all it will say; the client may go on."""
+        ...
 
-class Tunnel:
-    """SPDY inside a WebSocket."""
-
-    def __init__(self, socket: WebSocket) -> None:
-        self._socket = socket
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        with contextlib.suppress(WebSocketError, ConnectionError):
-            async for message in self._socket.messages():
-                yield message.payload
-
-    async def send(self, content: bytes) -> None:
-        await self._socket.send(content)
+    async def fail(self, why: str) -> None: ...
 
 
-class Plain:
-    """SPDY on the connection itself, as older clients speak it."""
+class Room:
+    """What of a client's bytes waits for the pod."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader, self._writer = reader, writer
+    def __init__(self, size: int = ROOM, patience: float = PATIENCE) -> None:
+        self._size = size
+        self._patience = patience
+        self._eased = asyncio.Event()
+        self.connections: set[Connection] = set()
+        self.held = 0
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        with contextlib.suppress(ConnectionError):
-            while content := await self._reader.read(CHUNK):
-                yield content
+    def change(self, size: int) -> None:
+        self.held += size
+        if self.held <= self._size:
+            self._eased.set()
 
-    async def send(self, content: bytes) -> None:
-        self._writer.write(content)
-        await self._writer.drain()
+    async def free(self) -> None:
+        """Wait until there is room again."""
+        while self.held > self._size:
+            self._eased.clear()
+            worst = max(self.connections, key=lambda each: each.held)
+            taken = worst.taken
+            try:
+                async with asyncio.timeout(self._patience):
+                    await self._eased.wait()
+            except TimeoutError:
+                if worst.taken == taken and len(self.connections) > 1:
+                    worst.drop(f"nothing of {worst.held} bytes was taken in {self._patience:.0f} seconds")
 
 
-@dataclass(slots=True)
-class Pair:
-    """The two streams of one connection."""
+class Connection:
+    """One connection into the pod."""
 
-    port: int
-    error: int = 0
-    data: int = 0
-    waiting: asyncio.Queue[bytes] = field(default_factory=lambda: asyncio.Queue(WAITING))  # b"" is the end
-
-
-class Forwarding:
-    """One client's forwarding into one pod."""
-
-    def __init__(self, carrier: Carrier, connect: Connect) -> None:
-        self._carrier = carrier
+    def __init__(self, port: int, connect: Connect, teller: Teller, room: Room) -> None:
+        self.port = port
+        self.held = 0
+        self.taken = 0
         self._connect = connect
-        self._encoder = Encoder()
-        self._pairs: dict[str, Pair] = {}
-        self._by_data: dict[int, Pair] = {}
+        self._teller = teller
+        self._room = room
+        self._waiting: deque[bytes] = deque()
+        self._news = asyncio.Event()
+        self._is_ended = False
+        self._is_closed = False
+        self._dropped: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        room.connections.add(self)
+
+    def take(self, content: bytes) -> None:
+        """The client's next bytes; those that nobody takes any more are let go."""
+        if content and not (self._is_ended or self._is_closed):
+            self._waiting.append(content)
+            self._hold(len(content))
+            self._news.set()
+
+    def end(self) -> None:
+        """The client has said all; the pod may go on."""
+        self._is_ended = True
+        self._news.set()
+
+    def drop(self, why: str = "") -> None:
+        """End both ways at once; the client hears why, if there is something to say."""
+        if not self._dropped.done():
+            self._dropped.set_result(why)
 
     async def run(self) -> None:
-        """Forward until the client leaves."""
-        decoder = Decoder()
-        async with asyncio.TaskGroup() as group:
-            tasks: set[asyncio.Task[None]] = set()
-            with contextlib.suppress(SpdyError, ConnectionError):
-                async for chunk in self._carrier.chunks():
-                    for event in decoder.feed(chunk):
-                        pair = await self._take(event)
-                        if pair is not None:
-                            task = group.create_task(self._forward(pair), name=f"forward {pair.port}")
-                            tasks.add(task)
-                            task.add_done_callback(tasks.discard)
-            for task in tasks:
-                task.cancel()
-
-    async def _take(self, event: Opened | Content | Reset | Pinged) -> Pair | None:
-        """Handle one event; a pair that is complete with it."""
-        if isinstance(event, Opened):
-            return await self._open(event)
-        if isinstance(event, Pinged):
-            if event.number % 2:  # the client's own; an even one would be the answer to ours
-                await self._carrier.send(self._encoder.ping(event.number))
-            return None
-        pair = self._by_data.get(event.stream)
-        if pair is not None:
-            if isinstance(event, Content) and event.content:
-                await pair.waiting.put(event.content)
-            if isinstance(event, Reset) or event.ended:
-                await pair.waiting.put(b"")
-        return None
-
-    async def _open(self, event: Opened) -> Pair | None:
-        kind, port = event.headers.get("streamtype", ""), event.headers.get("port", "")
-        if kind not in ("error", "data") or not port.isdigit() or not 0 < int(port) < 65536:
-            await self._carrier.send(self._encoder.reset(event.stream))
-            return None
-        request = event.headers.get("requestid", port)
-        pair = self._pairs.setdefault(request, Pair(int(port)))
-        if kind == "error":
-            pair.error = event.stream
-        else:
-            pair.data = event.stream
-            self._by_data[event.stream] = pair
-        await self._carrier.send(self._encoder.reply(event.stream))
-        return self._pairs.pop(request) if pair.error and pair.data else None
-
-    async def _forward(self, pair: Pair) -> None:
-        """One connection, from its first byte to its last."""
+        """From the first byte to the last."""
         try:
             with contextlib.suppress(ConnectionError):  # the client is gone: nobody to tell
-                await self._carry(pair)
-                await self._carrier.send(self._encoder.content(pair.data, b"", ended=True))
-                await self._carrier.send(self._encoder.content(pair.error, b"", ended=True))
+                await self._run()
         finally:
-            self._by_data.pop(pair.data, None)
-            while not pair.waiting.empty():  # lets go of whoever waits to put more
-                pair.waiting.get_nowait()
+            self.close()
 
-    async def _carry(self, pair: Pair) -> None:
+    def close(self) -> None:
+        """Nothing is held any more."""
+        self._is_closed = True
+        self._waiting.clear()
+        self._hold(-self.held)
+        self._room.connections.discard(self)
+
+    def _hold(self, size: int) -> None:
+        size = max(size, -self.held)  # what was let go of in the meantime is no longer held
+        self.held += size
+        self._room.change(size)
+
+    async def _run(self) -> None:
         try:
-            reader, writer = await self._connect(pair.port)
+            reader, writer = await self._connect(self.port)
         except (OSError, TimeoutError) as error:
-            why = os.strerror(error.errno) if error.errno else "no answer in time"
-            text = f"failed to connect to localhost:{pair.port} inside the pod: {why}"
-            await self._carrier.send(self._encoder.content(pair.error, text.encode()))
+            await self._teller.fail(f"failed to connect to localhost:{self.port} inside the pod: {reason(error)}")
             return
-        typing = asyncio.ensure_future(_pour(pair.waiting, writer))
+        ways = asyncio.ensure_future(self._both_ways(reader, writer))
         try:
-            with contextlib.suppress(ConnectionResetError):
-                while content := await reader.read(CHUNK):
-                    await self._carrier.send(self._encoder.content(pair.data, content))
+            await asyncio.wait((ways, self._dropped), return_when=asyncio.FIRST_COMPLETED)
+            if ways.done():
+                ways.result()
+            elif why := self._dropped.result():
+                self.close()
+                departure.reset(writer.transport)
+                await self._teller.fail(why)
+            else:
+                writer.transport.abort()
+        finally:
+            ways.cancel()
+            await asyncio.gather(ways, return_exceptions=True)
+            writer.close()
+
+    async def _both_ways(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        typing = asyncio.ensure_future(self._type(writer))
+        try:
+            await self._tell(reader)
+            await typing
         finally:
             typing.cancel()
             await asyncio.gather(typing, return_exceptions=True)
-            writer.close()
+
+    async def _tell(self, reader: asyncio.StreamReader) -> None:
+        """What the pod says, and that it has said all."""
+        while content := await self._from_pod(reader):
+            await self._teller.send(content)
+        if not self._dropped.done():
+            await self._teller.end()
+
+    async def _from_pod(self, reader: asyncio.StreamReader) -> bytes:
+        try:
+            return await reader.read(CHUNK)
+        except OSError as error:
+            self.drop(f"the connection to localhost:{self.port} inside the pod was lost: {reason(error)}")
+            return b""
+
+    async def _type(self, writer: asyncio.StreamWriter) -> None:
+        """The client's bytes to the pod; one that takes no more may still have something to say."""
+        try:
+            while content := await self._next():
+                writer.write(content)
+                await writer.drain()
+                self.taken += len(content)
+                self._hold(-len(content))
+            if writer.can_write_eof():
+                writer.write_eof()
+        except (OSError, RuntimeError):
+            self._is_ended = True
+            self._waiting.clear()
+            self._hold(-self.held)
+
+    async def _next(self) -> bytes:
+        while not self._waiting and not self._is_ended:
+            self._news.clear()
+            await self._news.wait()
+        return self._waiting.popleft() if self._waiting else b""
 
 
-async def _pour(waiting: asyncio.Queue[bytes], writer: asyncio.StreamWriter) -> None:
-    """The client's bytes to the pod; its end is passed on, the other way stays open."""
-    with contextlib.suppress(ConnectionError):
-        while content := await waiting.get():
-            writer.write(content)
-            await writer.drain()
-        if writer.can_write_eof():
-            writer.write_eof()
+def reason(error: OSError | TimeoutError) -> str:
+    """Why a connection failed, as programs in Go word it."""
+    return os.strerror(error.errno).lower() if error.errno else str(error) or "no answer in time"

@@ -10,22 +10,23 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from urllib.parse import parse_qs
 
 from clusterip.api.errors import ApiError
 from clusterip.api.meta import Tree
 from clusterip.clock import Clock
-from clusterip.kernel import netns
-from clusterip.kernel.process import closing_fd
-from clusterip.node import channels, spdychannels
+from clusterip.kernel.loopback import dial
+from clusterip.node import channelforward, channels, spdychannels
+from clusterip.node.carriers import Carrier, Plain, Tunnel
+from clusterip.node.channelforward import ChannelForwarding, parse_ports
 from clusterip.node.channels import PROTOCOLS, Channels, Client
 from clusterip.node.logs import BadLogOptions, LogOptions, parse_options, rendered
 from clusterip.node.lookup import ContainerRef, Lookup, NoSuchContainer, PodRef
-from clusterip.node.portforward import PROTOCOL, TUNNEL, Forwarding, Plain, Tunnel
 from clusterip.node.spdychannels import SpdyChannels
+from clusterip.node.spdyforward import PROTOCOL, TUNNEL, Forwarding
 from clusterip.node.streams import StreamOptions, run_attach, run_exec
 from clusterip.transport import listening, websocket
 from clusterip.transport.http import Answer, Listener, Peer, Request, Response, Sink, Stream, Takeover, framed
@@ -34,7 +35,6 @@ CLIENTS = frozenset({"kube-apiserver-kubelet-client"})
 ADMINISTRATORS = "system:masters"
 TEXT = "text/plain; charset=utf-8"
 TRUE = ("true", "1")
-CONNECT_SECONDS = 10.0
 SPDY = "spdy/3.1"
 FORBIDDEN = "only the API server may ask a node"
 
@@ -170,21 +170,21 @@ class NodeServer:
         return Takeover(talk)
 
     async def _port_forward(self, request: Request, segments: list[str]) -> Answer:
-        """/portForward/NAMESPACE/POD[/UID], upgraded to a WebSocket that tunnels SPDY, or to SPDY itself."""
+        """/portForward/NAMESPACE/POD[/UID], upgraded to a WebSocket (channels, or a tunnel for SPDY) or to SPDY."""
         if len(segments) not in (3, 4):
             raise ApiError.bad_request("port forwarding is at /portForward/NAMESPACE/POD")
         try:
             pod = self._lookup.pod(segments[1], segments[2])
         except NoSuchContainer as error:
             raise ApiError(404, "NotFound", str(error)) from error
-        tunnelled = websocket.wants(request.headers) and websocket.choose(request.headers, (TUNNEL,))
-        if not tunnelled and request.headers.get("Upgrade", "").lower() != SPDY:
+        if websocket.wants(request.headers):
+            return Takeover(_forward_by_websocket(request, pod))
+        if request.headers.get("Upgrade", "").lower() != SPDY:
             raise ApiError.bad_request(f"Upgrade request required: a WebSocket with {TUNNEL}, or SPDY/3.1")
 
         async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            writer.write(websocket.answer(request.headers, TUNNEL) if tunnelled else spdychannels.answer(PROTOCOL))
-            carrier = Tunnel(websocket.WebSocket(reader, writer)) if tunnelled else Plain(reader, writer)
-            await Forwarding(carrier, lambda port: _dial(pod, port)).run()
+            writer.write(spdychannels.answer(PROTOCOL))
+            await _forwarding(Plain(reader, writer), pod).run()
 
         return Takeover(talk)
 
@@ -212,6 +212,36 @@ def _over_spdy(request: Request, ref: ContainerRef, options: StreamOptions, sess
     return talk
 
 
+def _forward_by_websocket(request: Request, pod: PodRef) -> Talk:
+    """Port forwarding by SPDY in a tunnel, or by a pair of channels for each port that the request names."""
+    spoken = (TUNNEL, *channelforward.PROTOCOLS)
+    offered = request.headers.get("Sec-WebSocket-Protocol", "")
+    protocol = websocket.choose(request.headers, spoken)
+    if protocol is None and offered:
+        raise _not_spoken(offered, spoken)
+    ports = () if protocol == TUNNEL else parse_ports(parse_qs(request.target.partition("?")[2]).get("port", ()))
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(websocket.answer(request.headers, protocol))
+        socket = websocket.WebSocket(reader, writer)
+        if protocol == TUNNEL:
+            await _forwarding(Tunnel(socket), pod).run()
+        else:
+            await ChannelForwarding(
+                socket, protocol or "", ports, partial(dial, pod.netns), partial(_unforwarded, pod)
+            ).run()
+
+    return talk
+
+
+def _forwarding(carrier: Carrier, pod: PodRef) -> Forwarding:
+    return Forwarding(carrier, partial(dial, pod.netns), partial(_unforwarded, pod))
+
+
+def _unforwarded(pod: PodRef, port: int, why: str) -> str:
+    return f"error forwarding port {port} to pod {pod.name}, uid {pod.uid}: {why}"
+
+
 def _streams(options: StreamOptions) -> frozenset[int]:
     """The streams that a client opens for these options; that of sizes may come or not."""
     wanted = {
@@ -225,26 +255,6 @@ def _streams(options: StreamOptions) -> frozenset[int]:
 
 def _not_spoken(offered: str, spoken: Sequence[str]) -> ApiError:
     return ApiError(403, "Forbidden", f"unable to upgrade: none of [{offered}] is spoken here: {', '.join(spoken)}")
-
-
-async def _dial(pod: PodRef, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A connection to a port of the pod's own loopback: the socket is made in the pod's network and used from here."""
-
-    def make() -> socket.socket:
-        return socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
-
-    if pod.netns is None:
-        sock = make()
-    else:
-        with closing_fd(netns.open_pinned(pod.netns)) as fd:
-            sock = netns.inside(fd, make)
-    try:
-        async with asyncio.timeout(CONNECT_SECONDS):
-            await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
-        return await asyncio.open_connection(sock=sock)
-    except BaseException:
-        sock.close()
-        raise
 
 
 def parse_streams(target: str, ref: ContainerRef, kind: str) -> StreamOptions:

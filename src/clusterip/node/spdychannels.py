@@ -14,8 +14,9 @@ from collections.abc import AsyncIterator
 
 from clusterip.api.meta import Tree
 from clusterip.node import channels
+from clusterip.node.carriers import Carrier
 from clusterip.node.channels import InputSink, last_word, resized
-from clusterip.node.portforward import Carrier
+from clusterip.transport import departure
 from clusterip.transport.spdy import Content, Decoder, Encoder, Opened, Pinged, Reset, SpdyError
 
 PROTOCOLS = ("v4.channel.k8s.io", "v3.channel.k8s.io", "v2.channel.k8s.io", "channel.k8s.io")
@@ -88,6 +89,9 @@ class SpdyChannels:
 
     async def run_input(self, sink: InputSink) -> None:
         """Pass the client's input on until it leaves. Input that nobody takes any more is dropped."""
+        await departure.while_there(self._pass_on(sink), self._carrier.left())
+
+    async def _pass_on(self, sink: InputSink) -> None:
         async for event in self._incoming:
             channel = self._channels.get(event.stream)
             if channel == channels.RESIZE and isinstance(event, Content):

@@ -143,6 +143,8 @@ class Piped:
     def leave(self) -> None:
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
+        if self._process.stdin is not None:
+            self._process.stdin.transport.abort()  # what the command has not read, nobody will write
 
 
 class OnTerminal:
@@ -201,6 +203,7 @@ async def _started(start: Start, options: StreamOptions) -> AsyncIterator[Runnin
         finally:
             running.leave()
             await asyncio.shield(process.wait())
+            process._transport.close()  # type: ignore[attr-defined]  # what the runtime started may hold its pipes for long
     finally:
         if terminal:
             terminal.close()

@@ -14,6 +14,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
+from clusterip.transport import departure
+
 LIMIT = 32 * 1024 * 1024
 READ_SIZE = 256 * 1024
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -183,6 +185,10 @@ class WebSocket:
         if not self._closed:
             self._closed = True
             await self._write(close_frame(code, reason))
+
+    async def left(self) -> None:
+        """Wait until the peer is gone, whether or not its messages are read."""
+        await departure.left(self._writer.transport)
 
     async def _read(self) -> bytes:
         try:
