@@ -13,6 +13,7 @@ from typing import Any
 from unittest.mock import patch
 
 from apiserver.serving import Api
+from clusterip.client.config import ServerConfig
 from clusterip.client.names import ENDPOINT_SLICES, INGRESSES, SERVICES
 from clusterip.client.rest import Client
 from clusterip.ingress import controller as following
@@ -50,7 +51,15 @@ class Pod:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
                 first, *lines = head.strip().split("\r\n")
                 headers = {line.partition(":")[0].lower(): line.partition(":")[2].strip() for line in lines}
+                if headers.get("transfer-encoding") == "chunked":
+                    await reader.readuntil(b"0\r\n\r\n")
                 await reader.readexactly(int(headers.get("content-length", 0)))
+                if headers.get("upgrade") == "websocket":
+                    writer.write(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n")
+                    writer.write(b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n")
+                    while said := await reader.read(1000):
+                        writer.write(said)
+                    return
                 await asyncio.sleep(self.delay)
                 body = json.dumps({"pod": self.name, "path": first.split(" ")[1], "headers": headers}).encode()
                 writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
@@ -81,14 +90,17 @@ class Answer:
     seen: Mapping[str, str] = field(default_factory=dict)  # headers, as the pod saw them
 
 
-async def get(socket: Path, host: str, path: str, method: str = "GET", body: bytes = b"", **headers: str) -> Answer:
-    """One request on a connection of its own; the path goes out as it is."""
+async def get(
+    socket: Path, host: str, path: str, method: str = "GET", body: bytes = b"", sender: str = "", **headers: str
+) -> Answer:
+    """One request on a connection of its own; the path goes out as it is. The sender is said in PROXY protocol."""
     more = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
     length = f"Content-Length: {len(body)}\r\n" if body else ""
     head = f"{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{more}{length}\r\n"
     async with asyncio.timeout(SECONDS):
         reader, writer = await asyncio.open_unix_connection(str(socket))
-        writer.write(head.encode("latin-1") + body)
+        said = f"PROXY TCP{6 if ':' in sender else 4} {sender} {sender} 4000 80\r\n" if sender else ""
+        writer.write(f"{said}{head}".encode("latin-1") + body)
         raw = await reader.read(-1)
         writer.close()
     return parsed(raw)
@@ -117,6 +129,11 @@ class Running:
         return self.folder / "http"
 
     @property
+    def proxied(self) -> Path:
+        """Where a client says its address, in PROXY protocol."""
+        return self.folder / "proxied"
+
+    @property
     def https(self) -> Path:
         return self.folder / "https"
 
@@ -125,7 +142,19 @@ class Running:
 
 
 def places(folder: Path) -> Listening:
-    return Listening((f"unix@{folder / 'http'}",), (f"unix@{folder / 'https'}",))
+    plain = (f"unix@{folder / 'http'}", f"unix@{folder / 'proxied'} accept-proxy")
+    return Listening(plain, (f"unix@{folder / 'https'}",))
+
+
+def settings_of(server: ServerConfig, folder: Path, published: Published | None = None) -> Settings:
+    return Settings(
+        server=server,
+        served=Served(without_class=True),
+        published=published or Published(addresses=("192.0.2.7",)),
+        listening=places(folder),
+        state=folder / "state",
+        grace_seconds=5.0,
+    )
 
 
 @asynccontextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from clusterip.ingress.process import Process, Settings
 from clusterip.transport import log
 
 DESCRIPTION = "Carry requests by Ingresses' rules until SIGTERM; HAProxy (apt-get install haproxy) does the work."
+logger = logging.getLogger(__name__)
+
 NGINX = "k8s.io/ingress-nginx"
 # flags of ingress-nginx's controller that change nothing here
 IGNORED = [
@@ -66,15 +69,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--grace", type=float, default=20.0, metavar="SECONDS", help="for requests at the end")
     parser.add_argument("-v", "--v", type=int, default=2, metavar="LEVEL", help="verbosity of the log (default: 2)")
     for flag in IGNORED:
-        parser.add_argument(flag, nargs="?", help=argparse.SUPPRESS)
+        parser.add_argument(flag, nargs="?", const="", help=argparse.SUPPRESS)
 
 
 def run(args: argparse.Namespace) -> int:
-
     log.set_up(args.v)
+    if flags := ignored(args):
+        logger.warning("Flags that change nothing here", extra={"kv": {"flags": " ".join(flags)}})
     settings = settings_of(args)
     foreground.run(Process(settings).run())
     return 0
+
+
+def ignored(args: argparse.Namespace) -> list[str]:
+    """The flags of ingress-nginx that were given and have no meaning here."""
+    return [flag for flag in IGNORED if getattr(args, flag.removeprefix("--").replace("-", "_")) is not None]
 
 
 def settings_of(args: argparse.Namespace) -> Settings:

@@ -15,7 +15,7 @@ from clusterip.ingress import metrics, runtime
 from clusterip.ingress.certificates import Certificate
 from clusterip.ingress.compile import CERTIFICATES, CONFIG, Config, Listening, certificate_file, compile_plan, name_of
 from clusterip.ingress.endpoints import Address
-from clusterip.ingress.engine import Engine, complaints, lines_of
+from clusterip.ingress.engine import Engine, complaints, lines_of, reason
 from clusterip.ingress.frontend import MAPS
 from clusterip.ingress.model import Key
 from clusterip.ingress.plan import Backend, Picture, Plan, Served, make_plan
@@ -79,7 +79,7 @@ class Carrier:
             alone = replace(plan, routes=routes, defaults=defaults, certificates=())
             said = await self._engine.refusal(compile_plan(alone, self._listening, self._fallback, {}))
             if said:
-                refused[key] = "; ".join(complaints(said))[:LONGEST_REASON] or said[:LONGEST_REASON]
+                refused[key] = "; ".join(map(reason, complaints(said)))[:LONGEST_REASON] or said[:LONGEST_REASON]
         return refused
 
     async def carry(self, plan: Plan, endpoints: Endpoints) -> None:
@@ -142,5 +142,5 @@ def culprits(config: Config, said: str, *files: str) -> dict[Key, str]:
             owners = config.owners.get(name, ()) if name in files else ()
             owner = owners[number - 1] if 0 < number <= len(owners) else None
             if owner is not None:
-                found.setdefault(owner, text[:LONGEST_REASON])
+                found.setdefault(owner, reason(text)[:LONGEST_REASON])
     return found

@@ -29,6 +29,7 @@ GLOBAL = """\
 global
   default-path config
   expose-experimental-directives
+  hard-stop-after 240s
   tune.ssl.default-dh-param 2048
   ssl-default-bind-options ssl-min-ver TLSv1.2
 defaults

@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 START_SECONDS, CHECK_SECONDS = 20.0, 60.0
 LOOK_SECONDS = 0.01
 COMPLAINT = re.compile(r"\[ALERT\]\s*(?:\(\d+\))?\s*:\s*(.*)")
+WHERE = re.compile(r"^config : (parsing \[[^]]*\] : )?")
 LINE = re.compile(r"([\w.-]+):(\d+)\]|line (\d+) (?:of|in) file '(?:[^']*/)?([\w.-]+)'")
 
 
@@ -205,6 +206,11 @@ def found(program: str) -> str:
     if path is None:
         raise Failure(f"{program} is not installed on this machine; run: apt-get install haproxy")
     return path
+
+
+def reason(sentence: str) -> str:
+    """What is wrong, without where: files are the controller's own."""
+    return WHERE.sub("", sentence)
 
 
 def complaints(said: str) -> list[str]:
