@@ -21,7 +21,7 @@ def parsed(*words: str) -> argparse.Namespace:
 
 @pytest.fixture(autouse=True)
 def _identity(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("clusterip.cli.ingress.in_cluster", lambda: ServerConfig("https://localhost:1"))
+    monkeypatch.setattr("clusterip.cli.ingress.in_cluster", lambda: ServerConfig(url="https://localhost:1"))
 
 
 def test_what_ingress_nginx_is_started_with() -> None:
