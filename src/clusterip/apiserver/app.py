@@ -40,7 +40,7 @@ from clusterip.apiserver.visit import Visit
 from clusterip.apiserver.webhooks_pending import settled
 from clusterip.apiserver.writes import away
 from clusterip.store.base import Away
-from clusterip.transport.http import Answer, Request, Response
+from clusterip.transport.http import Answer, Request, Response, Takeover
 
 log = logging.getLogger(__name__)
 
@@ -135,7 +135,10 @@ class App:
         try:
             if served.converter is not None and found.verb in READERS:
                 return await settled(self._core, call, lambda: self._verb(call, found))
-            return await self._verb(call, found)
+            given = await self._verb(call, found)
+            if isinstance(given, Takeover):
+                request.lead += "".join(f"{name}: {text}\r\n" for name, text in call.warning_headers()).encode()
+            return given
         except ApiError as error:
             return failure(error, call.warning_headers())
         finally:

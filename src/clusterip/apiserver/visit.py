@@ -157,6 +157,7 @@ class Visit:
     def _taken_over(self, run: Taker) -> Taker:
         async def running(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             with _Held(self, 101):
+                _lead(writer, self.request.lead)
                 await run(reader, writer)
 
         return running
@@ -192,6 +193,18 @@ class Visit:
 
     def closed(self, code: int) -> None:
         self._finish(code, 0)
+
+
+def _lead(writer: asyncio.StreamWriter, lines: bytes) -> None:
+    """Have the head that whoever takes the connection over writes first carry these lines too."""
+    write = writer.transport.write
+
+    def first(given: bytes) -> None:
+        del writer.write  # type: ignore[method-assign]
+        status, end, rest = bytes(given).partition(b"\r\n")
+        write(status + end + lines + rest if end else status)
+
+    writer.write = first  # type: ignore[assignment, method-assign]
 
 
 class _Held:
