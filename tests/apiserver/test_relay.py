@@ -83,6 +83,10 @@ def test_what_cannot_be_reached_is_said() -> None:
             status, refused = await wire("GET", f"{PODS}/p/log?container=x")
             assert (status, refused["message"]) == (400, "container x is not valid for pod p")
             assert (await wire("GET", f"{PODS}/none/log"))[0] == 404
+            status, refused = await wire("GET", f"{PODS}/p/log?stream=Stdout&tailLines=-1")
+            assert (status, refused["reason"]) == (422, "Invalid")
+            assert [cause["field"] for cause in refused["details"]["causes"]] == ["tailLines", "stream"]
+            assert (await wire("GET", f"{PODS}/p/log?tailLines=many"))[0] == 400
             assert (await wire("POST", f"{PODS}/p/exec?command=x"))[0] == 400
         await wire.ok("POST", PODS, pod("waiting"))
         status, refused = await wire("GET", f"{PODS}/waiting/log")

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, quote, urlencode
 
+from clusterip.api import log_options
 from clusterip.api.errors import ApiError
 from clusterip.api.meta import Tree
 from clusterip.apiserver.core import Call, Core, pick
@@ -190,6 +191,7 @@ async def log(core: Core, call: Call) -> Answer:
     """A container's log, whole or as it grows."""
     if call.verb != "get":
         raise ApiError.method_not_allowed()
+    _check_log_options(call)
     where, reader, writer = await _open(core, call)
     try:
         writer.write(_request_head(call, where, upgrade=False))
@@ -219,6 +221,15 @@ async def log(core: Core, call: Call) -> Answer:
             writer.close()
 
     return Stream(run, content_type=headers.get("content-type", "text/plain"))
+
+
+def _check_log_options(call: Call) -> None:
+    try:
+        errors = log_options.validate(call.query)
+    except log_options.NotANumber as error:
+        raise ApiError.bad_request(str(error)) from None
+    if errors:
+        raise ApiError.invalid("", "PodLogOptions", call.name, errors)
 
 
 def _in_messages(call: Call, pieces: Pieces, backend: asyncio.StreamWriter) -> Answer:

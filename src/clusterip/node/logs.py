@@ -60,7 +60,8 @@ def parse_options(query: Mapping[str, str], now: datetime) -> LogOptions:
 
 
 def _flag(query: Mapping[str, str], name: str) -> bool:
-    return query.get(name, "").lower() in ("true", "1")
+    """A flag that is named is set, unless it says otherwise."""
+    return query.get(name, "false").lower() not in ("false", "0")
 
 
 def _number(query: Mapping[str, str], name: str, lowest: int) -> int | None:
