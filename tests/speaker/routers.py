@@ -152,6 +152,10 @@ class Net:
         except ValueError:
             return {}
 
+    def vtysh_do(self, what: str) -> None:
+        command = ["vtysh", "--vty_socket", str(self.folder), "-d", "bgpd", "-c", what]
+        subprocess.run(command, check=True, capture_output=True, timeout=SECONDS)
+
     def hops(self, prefix: Network) -> set[str]:
         """Next hops that FRR uses at once."""
         paths = self.vtysh(f"bgp ipv{prefix.version} unicast {prefix}").get("paths", [])

@@ -1,10 +1,10 @@
-"""ServiceL2Status: one a Service, of the node that announces."""
+"""ServiceL2Status: one a Service, of the node that announces; ServiceBGPStatus: one a node."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from clusterip.speaker.status import Steps, steps
+from clusterip.speaker.status import BGP, LAYER2, Steps, by_interfaces, by_peers, steps
 
 KEY = ("default", "web")
 
@@ -18,7 +18,7 @@ def status(name: str, node: str, interfaces: list[str] | None = None) -> dict[st
 
 
 def plan(announces: frozenset[str] | None, *present: dict[str, Any]) -> Steps:
-    return steps("node-1", KEY, announces, present, "metallb-system", None)
+    return steps(LAYER2, "node-1", KEY, by_interfaces(announces), present, "metallb-system", None)
 
 
 def test_the_announcer_writes_its_own_and_removes_others() -> None:
@@ -42,3 +42,18 @@ def test_other_interfaces_are_a_change() -> None:
 
 def test_who_announces_no_more_removes_its_own_alone() -> None:
     assert plan(None, status("l2-a", "node-1"), status("l2-b", "node-2")) == Steps(("l2-a",))
+
+
+def test_every_node_says_which_routers_it_tells() -> None:
+    def told(peers: frozenset[str] | None, *present: dict[str, Any]) -> Steps:
+        return steps(BGP, "node-1", KEY, by_peers(peers), present, "metallb-system", None)
+
+    other = status("bgp-b", "node-2")
+    made = told(frozenset({"tor-2", "tor-1"}), other)
+    assert made.delete == ()
+    assert made.create is not None
+    assert made.create["kind"] == "ServiceBGPStatus"
+    assert made.create["metadata"]["generateName"] == "bgp-"
+    assert made.create["status"]["peers"] == ["tor-1", "tor-2"]
+    assert told(None, status("bgp-a", "node-1"), other) == Steps(("bgp-a",))
+    assert told(frozenset({"t"}), status("bgp-a", "node-1"), status("bgp-c", "node-1"), other).delete == ("bgp-c",)

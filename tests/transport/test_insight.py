@@ -9,18 +9,18 @@ from contextlib import AsyncExitStack
 import aiohttp
 
 from clusterip.transport.exposition import Kind, Metric, Registry
-from clusterip.transport.http import Listener
+from clusterip.transport.http import Listener, Request, Response
 from clusterip.transport.insight import Insight, own_context
 from clusterip.transport.listening import bind
 
 
-async def ask(url: str) -> dict[str, tuple[int, str]]:
+async def ask(url: str, headers: dict[str, str] | None = None) -> dict[str, tuple[int, str]]:
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     found = {}
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)) as session:
         for path in ("healthz", "readyz", "metrics", "else"):
-            async with session.get(f"{url}/{path}") as answer:
+            async with session.get(f"{url}/{path}", headers=headers) as answer:
                 found[path] = (answer.status, await answer.text())
     return found
 
@@ -46,5 +46,25 @@ def test_what_a_process_shows() -> None:
                 assert found["else"][0] == 404
                 ready[0] = True
                 assert (await ask(url))["readyz"] == (200, "ok")
+
+    asyncio.run(run())
+
+
+def test_a_gate_hides_the_numbers_and_not_the_health() -> None:
+    async def gate(request: Request) -> Response | None:
+        return None if request.headers.get("Authorization") else Response(401, b"Unauthorized\n")
+
+    async def run() -> None:
+        insight = Insight(Registry([Metric("seen_total", Kind.COUNTER, "Seen.")]), lambda: True)
+        async with AsyncExitStack() as stack:
+            sock = bind("127.0.0.1:0")
+            listener = Listener(insight.behind(gate))
+            await listener.listen(sock, own_context("here"))
+            stack.push_async_callback(listener.close)
+            url = f"https://127.0.0.1:{sock.getsockname()[1]}"
+            found = await ask(url)
+            assert (found["metrics"][0], found["healthz"][0], found["readyz"][0]) == (401, 200, 200)
+            known = await ask(url, {"Authorization": "Bearer x"})
+            assert "seen_total 0" in known["metrics"][1]
 
     asyncio.run(run())

@@ -86,6 +86,7 @@ CERTIFICATE_SIGNING_REQUESTS = ResourceRef(
 SUBJECT_ACCESS_REVIEWS = ResourceRef(
     "authorization.k8s.io", "v1", "subjectaccessreviews", "SubjectAccessReview", namespaced=False
 )
+TOKEN_REVIEWS = ResourceRef("authentication.k8s.io", "v1", "tokenreviews", "TokenReview", namespaced=False)
 INGRESSES = ResourceRef("networking.k8s.io", "v1", "ingresses", "Ingress")
 INGRESS_CLASSES = ResourceRef("networking.k8s.io", "v1", "ingressclasses", "IngressClass", namespaced=False)
 SERVICE_CIDRS = ResourceRef("networking.k8s.io", "v1", "servicecidrs", "ServiceCIDR", namespaced=False)

@@ -21,6 +21,7 @@ from clusterip.client.events import EventRecorder
 from clusterip.client.metallb import FOR_ADDRESSES, Configured
 from clusterip.client.metallb_state import CONTROLLER, KIND, StateReporter, state_tree
 from clusterip.client.rest import Client, Unreachable
+from clusterip.client.scrapers import Scrapers
 from clusterip.clock import Clock, SystemClock
 from clusterip.loadbalancer import memberlist
 from clusterip.loadbalancer.certificate import TRUSTING, Certificate, Trusted
@@ -70,7 +71,7 @@ class Process:
             client = await stack.enter_async_context(Client(settings.server, user_agent="metallb-controller/clusterip"))
             recorder = EventRecorder(client, COMPONENT)
             controller = AddressController(client, recorder, settings.namespace, settings.balancer_class)
-            await self._show(stack, controller)
+            await self._show(stack, client, controller)
             async with asyncio.TaskGroup() as group:
                 group.create_task(recorder.run(), name="events")
                 if settings.webhook_mode != DISABLED:
@@ -91,10 +92,13 @@ class Process:
         group.create_task(reporter.run(), name="state")
         group.create_task(controller.run(), name="addresses")
 
-    async def _show(self, stack: AsyncExitStack, controller: AddressController) -> None:
+    async def _show(self, stack: AsyncExitStack, client: Client, controller: AddressController) -> None:
         insight = Insight(controller.registry, lambda: self._is_ready)
         port = self._settings.metrics_port
-        await insight.listen(stack, f":{port}", None if port == PLAIN_PORT else own_context(COMPONENT))
+        if port == PLAIN_PORT:
+            await insight.listen(stack, f":{port}")
+        else:
+            await insight.listen(stack, f":{port}", own_context(COMPONENT), Scrapers(client, self._clock).gate)
         if self._settings.health_port != port:
             await insight.listen(stack, f":{self._settings.health_port}")
 

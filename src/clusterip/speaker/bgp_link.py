@@ -154,6 +154,7 @@ class _Line(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost = self.talk.ended or (str(exc) if exc else "the router hung up")
+        self._transport = None
         if self._timer is not None:
             self._timer.cancel()
         self.closed.set()
@@ -171,10 +172,10 @@ class _Line(asyncio.Protocol):
 
     def _hang_up(self, transport: asyncio.Transport) -> None:
         """Whoever does not read what was said will not read why it ends."""
-        if transport.get_write_buffer_size():
-            transport.abort()
-        else:
-            transport.close()
+        if self._timer is not None:
+            self._timer.cancel()
+        transport.close()
+        self._timer = asyncio.get_running_loop().call_later(FLUSH_SECONDS, transport.abort)
 
     def _arm(self) -> None:
         if self._timer is not None:

@@ -12,7 +12,7 @@ import asyncio
 import logging
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,18 +28,19 @@ from clusterip.client.metallb import FOR_SPEAKERS, Configured
 from clusterip.client.metallb_state import KIND, NODE, SPEAKER, StateReporter, state_tree
 from clusterip.client.names import PODS
 from clusterip.client.rest import Client, Unreachable
+from clusterip.client.scrapers import Scrapers
 from clusterip.clock import Clock, SystemClock
 from clusterip.failure import Failure
 from clusterip.kernel.packet import KernelLan, Lan
 from clusterip.speaker import bfd_metrics, bgp_metrics, metrics
 from clusterip.speaker.announcer import Announcer, EventVoice
-from clusterip.speaker.bgp import Bgp
+from clusterip.speaker.bgp import Bgp, Ground
 from clusterip.speaker.bgp_link import KernelPlace
 from clusterip.speaker.gossip import Gossip
 from clusterip.speaker.layer2 import Layer2
 from clusterip.speaker.members import Members
 from clusterip.speaker.model import Key, Node
-from clusterip.speaker.status import StatusWriter
+from clusterip.speaker.status import BGP, LAYER2, StatusWriter, by_interfaces, by_peers
 from clusterip.transport.exposition import Registry
 from clusterip.transport.insight import Insight, own_context
 
@@ -96,8 +97,11 @@ def read_excluded(path: Path = EXCLUDED_FILE) -> re.Pattern[str]:
 class Process:
     """One speaker."""
 
-    def __init__(self, settings: Settings, lan: Lan | None = None, clock: Clock | None = None) -> None:
+    def __init__(
+        self, settings: Settings, lan: Lan | None = None, clock: Clock | None = None, place: Ground | None = None
+    ) -> None:
         self._settings, self._lan, self._clock = settings, lan or KernelLan(), clock or SystemClock()
+        self._place: Ground = place or KernelPlace()
         self._registry: Registry = metrics.registry(*bgp_metrics.METRICS, *bfd_metrics.METRICS)
         self._is_ready = False
         self._gossip: Gossip | None = None
@@ -108,7 +112,7 @@ class Process:
         settings = self._settings
         async with AsyncExitStack() as stack:
             client = await stack.enter_async_context(Client(settings.server, user_agent="metallb-speaker/clusterip"))
-            await self._show(stack)
+            await self._show(stack, client)
             announcer = self._announcer = self._made(client)
             gossip = self._gossip = await self._talk(announcer)
             try:
@@ -148,10 +152,13 @@ class Process:
     async def _work(self, client: Client, announcer: Announcer, gossip: Gossip | None) -> None:
         settings = self._settings
         recorder = EventRecorder(client, COMPONENT, settings.node, clock=self._clock)
-        statuses = StatusWriter(client, settings.namespace, settings.node, self._interfaces)
-        voice = EventVoice(recorder, settings.node, statuses.changed)
-        layer2 = Layer2(self._lan, voice, self._registry, self._clock, settings.excluded)
-        bgp = Bgp(KernelPlace(), voice, self._registry, self._clock)
+        writers = [
+            StatusWriter(client, sort, settings.namespace, settings.node, said)
+            for sort, said in ((LAYER2, self._interfaces), (BGP, self._peers))
+        ]
+        voices = [EventVoice(recorder, settings.node, writer.changed) for writer in writers]
+        layer2 = Layer2(self._lan, voices[0], self._registry, self._clock, settings.excluded)
+        bgp = Bgp(self._place, voices[1], self._registry, self._clock)
         announcer.protocols = (layer2, bgp)
         configured = Configured(client, settings.namespace, FOR_SPEAKERS, RULES[settings.bgp_type])
         configured.subscribe(announcer.on_configuration, announcer.on_verdict)
@@ -160,7 +167,7 @@ class Process:
         async with asyncio.TaskGroup() as group:
             for work in (recorder.run(), state.run(), configured.run(), layer2.run(), bgp.run()):
                 group.create_task(work)
-            group.create_task(self._own_statuses(client, statuses), name="statuses")
+            group.create_task(self._own_statuses(client, writers), name="statuses")
             if gossip is not None:
                 group.create_task(gossip.run(), name="beats")
             group.create_task(announcer.run(gossip.settled if gossip is not None else lambda: None), name="announcer")
@@ -171,16 +178,26 @@ class Process:
         labels = {KIND: "speaker", NODE: settings.node}
         return state_tree(f"speaker-{settings.node}", settings.namespace, labels, None)
 
-    async def _own_statuses(self, client: Client, statuses: StatusWriter) -> None:
+    async def _own_statuses(self, client: Client, writers: Iterable[StatusWriter]) -> None:
         """Statuses go with the pod that wrote them."""
-        statuses.owner = await own_pod(client, self._settings.pod, self._settings.namespace)
-        await statuses.run()
+        owner = await own_pod(client, self._settings.pod, self._settings.namespace)
+        async with asyncio.TaskGroup() as group:
+            for writer in writers:
+                writer.owner = owner
+                group.create_task(writer.run())
 
-    def _interfaces(self, key: Key) -> frozenset[str] | None:
+    def _peers(self, key: Key) -> Tree | None:
+        """The routers that hear of a Service."""
+        for protocol in self._announcer.protocols if self._announcer is not None else ():
+            if isinstance(protocol, Bgp):
+                return by_peers(protocol.peers_of(key))
+        return None
+
+    def _interfaces(self, key: Key) -> Tree | None:
         """What layer 2 announces of a Service: the interfaces; none for all of them."""
         for protocol in self._announcer.protocols if self._announcer is not None else ():
             if isinstance(protocol, Layer2) and key in protocol.table.services():
-                return protocol.table.services()[key][1] or frozenset()
+                return by_interfaces(protocol.table.services()[key][1] or frozenset())
         return None
 
     def withdraw(self) -> None:
@@ -190,11 +207,14 @@ class Process:
         if self._gossip is not None:
             self._gossip.leave()
 
-    async def _show(self, stack: AsyncExitStack) -> None:
+    async def _show(self, stack: AsyncExitStack, client: Client) -> None:
         settings = self._settings
         insight = Insight(self._registry, lambda: self._is_ready)
         port = settings.metrics_port
-        await insight.listen(stack, f":{port}", None if port == PLAIN_PORT else own_context(COMPONENT))
+        if port == PLAIN_PORT:
+            await insight.listen(stack, f":{port}")
+        else:
+            await insight.listen(stack, f":{port}", own_context(COMPONENT), Scrapers(client, self._clock).gate)
         if settings.health_port != port:
             await insight.listen(stack, f"127.0.0.1:{settings.health_port}")
 

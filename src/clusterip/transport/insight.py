@@ -1,15 +1,15 @@
 """Health and numbers of a process, over HTTP: /healthz, /readyz, /metrics.
 
 Stage: edge.  In: a registry, whether it is ready.  Out: answers on any number of sockets.
-Rules: every socket answers all paths; TLS with a certificate that nobody has to know is for scrapers that ask for https
-and check nothing.
+Rules: every socket answers all paths; a gate asks who wants the numbers, on the sockets that have one.  TLS with a
+certificate that nobody has to know is for scrapers that ask for https and check nothing.
 Truth: controller-runtime's probes ("ok"), Prometheus text format.
 """
 
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 
 from clusterip.transport import certificates
@@ -18,6 +18,9 @@ from clusterip.transport.http import Listener, Request, Response
 from clusterip.transport.listening import bind, bind_any, split_address
 
 TEXT = "text/plain; charset=utf-8"
+
+
+Gate = Callable[[Request], Awaitable[Response | None]]  # None: come in
 
 
 class Insight:
@@ -35,12 +38,23 @@ class Insight:
             return Response(500, b"not ready\n", TEXT)
         return Response(404, b"404 page not found\n", TEXT)
 
-    async def listen(self, stack: AsyncExitStack, address: str, context: ssl.SSLContext | None = None) -> None:
+    def behind(self, gate: Gate) -> Callable[[Request], Awaitable[Response]]:
+        """The numbers for whom the gate lets in; health for everybody."""
+
+        async def handle(request: Request) -> Response:
+            refused = await gate(request) if request.path == "/metrics" else None
+            return refused or await self.handle(request)
+
+        return handle
+
+    async def listen(
+        self, stack: AsyncExitStack, address: str, context: ssl.SSLContext | None = None, gate: Gate | None = None
+    ) -> None:
         """Answer on `host:port`; without a host, on every address. Port 0 is none."""
         host, port = split_address(address)
         if port == 0:
             return
-        listener = Listener(self.handle)
+        listener = Listener(self.behind(gate) if gate is not None else self.handle)
         await listener.listen(bind(address) if host else bind_any(port), context)
         stack.push_async_callback(listener.close)
 
