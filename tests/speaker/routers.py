@@ -6,13 +6,15 @@ import asyncio
 import json
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from clusterip.api.metallb import BfdProfile, BgpPeer, Network
@@ -76,6 +78,7 @@ class Net:
     calls: list[asyncio.Future[None]] = field(default_factory=list)
     bfds: dict[str, Bfd] = field(default_factory=dict)
     registries: dict[str, Registry] = field(default_factory=dict)
+    doors: list[socket.socket] = field(default_factory=list)
 
     def make(self) -> None:
         netns.inside(self.router, lambda: sysctl.apply({"net.ipv4.fib_multipath_hash_policy": "1"}))
@@ -207,6 +210,29 @@ class Net:
         self.calls.append(asyncio.ensure_future(link.run()))
         return link
 
+    def serve(self, node: str, at: Network) -> None:
+        """Whoever connects to the address on this node is told its name."""
+        door = netns.inside(self.nodes[node], lambda: socket.create_server((str(at.network_address), 80), backlog=64))
+        self.doors.append(door)
+
+        def answer() -> None:
+            with suppress(OSError):
+                while True:
+                    call, _ = door.accept()
+                    with call:
+                        call.sendall(node.encode())
+
+        Thread(target=answer, daemon=True).start()
+
+    def answers(self, at: Network, times: int) -> set[str]:
+        """Who answers the router when it connects that often."""
+
+        def ask() -> str:
+            with socket.create_connection((str(at.network_address), 80), timeout=SECONDS) as call:
+                return call.recv(64).decode()
+
+        return {netns.inside(self.router, ask) for _ in range(times)}
+
     def cut(self, node: str, *, up: bool = False) -> None:
         """The node's cable, at the bridge: neither end's link to the other tells."""
         with Netlink(self.router) as net:
@@ -221,6 +247,9 @@ class Net:
             await link.leave()
         for bfd in self.bfds.values():
             bfd.close()
+        for door in self.doors:
+            door.shutdown(socket.SHUT_RDWR)
+            door.close()
         for process in reversed(self.running):
             process.kill()
             process.wait()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 
 import pytest
@@ -10,7 +11,7 @@ import uvloop
 from clusterip.api.metallb import Community
 from clusterip.speaker.bgp_link import Waits
 from clusterip.speaker.bgp_routes import Route
-from speaker.routers import FRR, NODES, ROUTER_6, VIP, VIP6, Net, lan, until
+from speaker.routers import ADDRESSES, FRR, NODES, ROUTER_6, VIP, VIP6, Net, lan, until
 
 
 @pytest.mark.root
@@ -41,6 +42,31 @@ async def _comes_back(net: Net, bgpd: subprocess.Popen[bytes]) -> None:
     net.call("node-1", ROUTER_6).tell({VIP6: Route()})
     await until(lambda: net.hops(VIP) == {"192.168.5.102", "192.168.5.103"})
     await until(lambda: net.hops(VIP6) == {"fd00:5::101"})
+
+
+@pytest.mark.root
+@pytest.mark.skipif(not FRR.exists(), reason="no FRR here")
+def test_packets_for_one_address_reach_several_nodes_while_they_tell_of_it() -> None:
+    uvloop.run(_packets())
+
+
+async def _packets() -> None:
+    """The router's kernel spreads connections; a farewell moves them, and none is refused meanwhile."""
+    async with lan() as net:
+        await net.frr()
+        for node in NODES:
+            net.serve(node, VIP)
+        links = [net.call(node) for node in NODES]
+        for link in links:
+            link.tell({VIP: Route()})
+        await until(lambda: net.ways(VIP) == set(ADDRESSES.values()))
+        assert await asyncio.to_thread(net.answers, VIP, 60) == set(NODES)
+        links[0].stop()
+        await until(lambda: net.ways(VIP) == {ADDRESSES["node-2"], ADDRESSES["node-3"]})
+        assert await asyncio.to_thread(net.answers, VIP, 40) == {"node-2", "node-3"}
+        links[1].tell({})
+        await until(lambda: net.ways(VIP) == {ADDRESSES["node-3"]})
+        assert await asyncio.to_thread(net.answers, VIP, 5) == {"node-3"}
 
 
 def test_calls_become_rarer() -> None:
