@@ -8,7 +8,7 @@ import json
 import sys
 from pathlib import Path
 
-from bench import api, cluster, dns, ingress, loadbalancer, policy, proxy, watch
+from bench import api, cluster, dns, doctor, ingress, loadbalancer, policy, proxy, watch
 from bench.figure import Figure, table
 
 BENCHES = {
@@ -22,6 +22,7 @@ BENCHES = {
     "api": api.api,
     "dns": dns.dns,
     "ingress": ingress.ingress,
+    "doctor": doctor.doctor,
     "watch": watch.watch,
 }
 OUT = Path(__file__).parent / "out" / "figures.json"

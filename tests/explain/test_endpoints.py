@@ -51,7 +51,7 @@ def test_pods_that_are_not_ready() -> None:
     bad = pod("web-2", ip="10.244.1.6", ready=False, spec={"containers": [{"name": "main", "readinessProbe": {}}]})
     (some,) = found(web, one, bad, slices=(made,))
     assert (some.severity, some.kind) == (Severity.SUSPECT, "pod-probe")
-    assert some.what.startswith("1 of 2 pods cannot take traffic: web-2 runs, but")
+    assert some.what.startswith("1 of 2 pods cannot take traffic: pod web-2 runs, but")
     (all_of_them,) = found(web, bad, slices=(slice_of(web, [bad]),))
     assert all_of_them.severity is Severity.BROKEN
 

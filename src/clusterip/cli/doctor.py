@@ -17,7 +17,7 @@ from clusterip.cluster.config import parse_name
 from clusterip.cluster.folder import Folder
 from clusterip.cluster.state import default_name, running_cluster
 from clusterip.explain.doctor import Scope, diagnose
-from clusterip.explain.gather import gather
+from clusterip.explain.gather import gather, with_logs
 from clusterip.explain.picture import Picture
 from clusterip.explain.report import render, tree_of
 from clusterip.explain.visit import entered, evidence
@@ -86,7 +86,7 @@ async def look(server: ServerConfig, folder: Folder | None) -> Picture:
     """Everything that can be seen, from the API and from inside the nodes of a cluster of this machine."""
     clock = SystemClock()
     async with Client(server, user_agent="clusterip-doctor") as client:
-        picture = await gather(client, clock.now())
+        picture = await with_logs(client, await gather(client, clock.now()))
     if folder is None:
         return picture
     with entered(folder) as visit:

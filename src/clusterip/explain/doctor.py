@@ -7,12 +7,23 @@ Rules: pure.  A check that fails on an object that makes no sense costs that che
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import partial
 
 from clusterip.api.meta import ObjectKey, Tree, key_of, name_of, namespace_of
-from clusterip.explain import balancers, endpoints, external, ingresses, isolation, ports, selection, system, traffic
+from clusterip.explain import (
+    balancers,
+    endpoints,
+    external,
+    ingresses,
+    isolation,
+    ports,
+    reaching,
+    selection,
+    system,
+    traffic,
+)
 from clusterip.explain.finding import Finding, Report, Severity, listed
 from clusterip.explain.picture import Picture
 
@@ -54,8 +65,20 @@ def diagnose(picture: Picture, scope: Scope = EVERYTHING) -> Report:
         if tree is not dns:
             for each in OF_SERVICES:
                 found += _tried(partial(each, picture, tree), f"Service {key_of(tree)}", unseen)
+    found += _unexplained(picture, services, found)
     kept = [each for each in dict.fromkeys(found) if scope.service or each.severity is not Severity.NOTE]
     return Report(tuple(sorted(kept, key=lambda each: each.order)), tuple(unseen.items()), len(services))
+
+
+def _unexplained(picture: Picture, services: list[Tree], found: list[Finding]) -> Iterator[Finding]:
+    """Connections that failed where nothing that was found says why."""
+    told = {each.about for each in found if each.severity is Severity.BROKEN}
+    nodes = {name for name in picture.nodes_by_name if f"Node {name}" in told}
+    evidence = replace(picture.evidence, tried=tuple(each for each in picture.evidence.tried if each.node not in nodes))
+    seen = replace(picture, evidence=evidence)
+    for tree in services:
+        if f"Service {key_of(tree)}" not in told:
+            yield from reaching.check(seen, tree)
 
 
 def _tried(check: Callable[[], Iterator[Finding]], what: str, unseen: dict[str, str]) -> list[Finding]:

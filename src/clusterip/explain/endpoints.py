@@ -74,7 +74,7 @@ def _not_ready(picture: Picture, service: Tree, pods: tuple[Tree, ...]) -> Itera
             Severity.BROKEN if none_left else Severity.SUSPECT,
             f"pod-{reason.kind}",
             f"Service {key_of(service)}",
-            f"{count} cannot take traffic: {listed(map(name_of, found))} {reason.text}",
+            f"{count} cannot take traffic: pod {listed(map(name_of, found))} {reason.text}",
             reason.evidence,
             reason.fixes,
         )

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import re
+from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from clusterip.api.errors import ApiError
-from clusterip.api.meta import Tree
+from clusterip.api.meta import Tree, key_of, name_of, namespace_of
 from clusterip.client import names
 from clusterip.client.names import ResourceRef
 from clusterip.client.rest import Client, Unreachable
-from clusterip.explain.picture import SYSTEM, Picture
+from clusterip.explain.picture import SYSTEM, Picture, status_of
+from clusterip.explain.pods import ends_by_itself
 from clusterip.failure import Failure
 
 POLICIES = ResourceRef("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy")
@@ -41,6 +44,7 @@ SOURCES: dict[str, tuple[ResourceRef, dict[str, Any]]] = {
 OPTIONAL = ("ipaddresspools", "l2advertisements", "bgpadvertisements")  # of a cluster without MetalLB: there are none
 ZONE = re.compile(r"^\s*kubernetes\s+([\w.-]+)", re.MULTILINE)
 PAGE = 5000
+MOST_LOGS = 10
 
 
 class Blind(Failure):
@@ -57,6 +61,24 @@ async def gather(client: Client, now: datetime) -> Picture:
         raise Blind(f"cannot look at Services of {client.config.url}: {unseen['services']}")
     lists: dict[str, Any] = {field: task.result() for field, task in asked.items()}
     return Picture(now, **lists, unseen=unseen, domain=domain.result())
+
+
+async def with_logs(client: Client, picture: Picture) -> Picture:
+    """The picture with the last lines of some pods that end by themselves; a log that cannot be had is left out."""
+    pods = [pod for pod in picture.pods if ends_by_itself(pod)][:MOST_LOGS]
+    texts = await asyncio.gather(*(_log(client, pod) for pod in pods))
+    logs = {key_of(pod): text for pod, text in zip(pods, texts, strict=True) if text}
+    return replace(picture, evidence=replace(picture.evidence, logs=logs))
+
+
+async def _log(client: Client, pod: Tree) -> str:
+    states = status_of(pod).get("containerStatuses") or ()
+    name = next((each["name"] for each in states if not each.get("ready")), "")
+    params = {"container": name, "tailLines": "2", "previous": "true"}
+    path = names.PODS.path(namespace_of(pod), name_of(pod), "log")
+    with suppress(ApiError, Unreachable, TimeoutError):
+        return (await client.request_bytes("GET", path, params=params)).decode(errors="replace")
+    return ""
 
 
 async def _list(client: Client, field: str, unseen: dict[str, str]) -> tuple[Tree, ...]:

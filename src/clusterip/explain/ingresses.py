@@ -47,8 +47,9 @@ def _class(picture: Picture, tree: Tree) -> Iterator[Finding]:
     known = sorted(map(name_of, picture.ingressclasses))
     wanted = spec_of(tree).get("ingressClassName")
     namespace, name = key_of(tree)
-    right = known[0] if known else "nginx"
-    patch = f"""kubectl -n {namespace} patch ingress {name} -p '{{"spec": {{"ingressClassName": "{right}"}}}}'"""
+    patch = "kubectl get ingressclasses   # there is none: install an Ingress controller, which brings one"
+    if known:
+        patch = f"""kubectl -n {namespace} patch ingress {name} -p '{{"spec": {{"ingressClassName": "{known[0]}"}}}}'"""
     evidence = (f"IngressClasses: {listed(known) or 'none'}",)
     if wanted and wanted not in known:
         what = f"its class {wanted} is no IngressClass: no controller serves it"

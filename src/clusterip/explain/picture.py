@@ -41,6 +41,16 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
+class Tried:
+    """A connection from a node to a Service's cluster IP. `trouble` is empty when it was accepted."""
+
+    node: str
+    service: ObjectKey
+    frontend: str
+    trouble: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """What is known beside the API: of a cluster on this machine alone."""
 
@@ -48,6 +58,7 @@ class Evidence:
     nodes: Mapping[str, NodeSeen] = field(default_factory=dict)
     pods: Mapping[str, tuple[Socket, ...]] = field(default_factory=dict)  # by uid: what its processes listen on
     questions: tuple[Question, ...] = ()
+    tried: tuple[Tried, ...] = ()
     node_ports: tuple[int, int] | None = None
     proxy_mode: str = ""
     logs: Mapping[ObjectKey, str] = field(default_factory=dict)  # the last lines of pods that end by themselves

@@ -36,6 +36,15 @@ def is_over(pod: Tree) -> bool:
     return status_of(pod).get("phase") in ("Succeeded", "Failed")
 
 
+def ends_by_itself(pod: Tree) -> bool:
+    """Whether a container ended with an error and is not ready again: its log may say why."""
+    for state in status_of(pod).get("containerStatuses") or ():
+        ended = (state.get("lastState") or {}).get("terminated") or {}
+        if not state.get("ready") and ended.get("exitCode"):
+            return True
+    return False
+
+
 def condition(tree: Tree, kind: str) -> dict[str, Any]:
     """The condition of that type; empty when there is none."""
     return next((each for each in status_of(tree).get("conditions") or () if each.get("type") == kind), {})
@@ -145,13 +154,13 @@ def _crash(picture: Picture, pod: Tree, state: Mapping[str, Any], ended: Mapping
     if ended.get("reason") == "OOMKilled":
         return Reason(
             "out-of-memory",
-            f"container {name} is killed for the memory that it takes",
+            f"is killed for the memory that its container {name} takes",
             (f"OOMKilled, {count} restarts",),
             (f"kubectl -n {namespace_of(pod)} set resources {_owner(pod)} -c {name} --limits=memory=512Mi",),
         )
     return Reason(
         "crash",
-        f"container {name} ends again and again",
+        f"ends again and again (container {name})",
         (f"{how}, {count} restarts", *filter(None, (_cut(ended.get("message") or ""),)), *_logged(picture, pod)),
         (f"kubectl -n {namespace_of(pod)} logs {name_of(pod)} -c {name} --previous",),
     )

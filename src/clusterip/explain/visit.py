@@ -15,14 +15,16 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from clusterip.api.meta import Tree, uid_of
+from clusterip.api.meta import ObjectKey, Tree, key_of, uid_of
 from clusterip.clock import Clock
 from clusterip.cluster.config import UML, Config
 from clusterip.cluster.folder import Folder
 from clusterip.cluster.machines import anchor_name
+from clusterip.cluster.monitoring import Spot
 from clusterip.cluster.parts import NODE_ROOT
-from clusterip.cluster.probing import look_up
-from clusterip.explain.picture import Evidence, NodeSeen, Picture, Question, spec_of, status_of
+from clusterip.cluster.probing import connect_all, look_up
+from clusterip.explain.picture import NodeSeen, Picture, Question, Tried, spec_of, status_of
+from clusterip.explain.reaching import is_tried
 from clusterip.explain.sockets import Socket, parse
 from clusterip.explain.system import dns_service
 from clusterip.kernel import netns
@@ -32,6 +34,7 @@ from clusterip.kernel.nft_reader import Reader
 
 LISTINGS = (("tcp", "tcp"), ("tcp6", "tcp"), ("udp", "udp"), ("udp6", "udp"))
 TABLES = (Table("ip", "kube-proxy"), Table("ip6", "kube-proxy"), Table("ip", "clusterip-policy"))
+MOST_TRIED = 100
 NEEDS_ROOT = "entering nodes needs root: run it as root"
 HERE = Path("/proc/thread-self/net")
 
@@ -69,18 +72,21 @@ async def evidence(visit: Visit | None, picture: Picture, clock: Clock) -> Pictu
     """The picture with what is seen from inside."""
     if visit is None:
         unseen = {**picture.unseen, "sockets, kernels and DNS of the nodes": NEEDS_ROOT}
-        return replace(picture, unseen=unseen, evidence=Evidence(is_own=True))
+        return replace(picture, unseen=unseen, evidence=replace(picture.evidence, is_own=True))
     first, last = map(int, visit.config.node_port_range.split("-"))
-    seen = Evidence(is_own=True, node_ports=(first, last), proxy_mode=visit.config.proxy_mode)
+    seen = replace(picture.evidence, is_own=True, node_ports=(first, last), proxy_mode=visit.config.proxy_mode)
     if visit.config.node_kind == UML:
         pods = await asyncio.to_thread(_pods, visit, picture)
         unseen = {**picture.unseen, "kernels and DNS of the nodes": "they are guests with a kernel of their own"}
         return replace(picture, unseen=unseen, evidence=replace(seen, pods=pods))
-    pods, nodes, questions = await asyncio.gather(
-        asyncio.to_thread(_pods, visit, picture), asyncio.to_thread(_nodes, visit), _ask(visit, picture, clock)
+    pods, nodes, questions, tried = await asyncio.gather(
+        asyncio.to_thread(_pods, visit, picture),
+        asyncio.to_thread(_nodes, visit),
+        _ask(visit, picture, clock),
+        _try(visit, picture, clock),
     )
     pods |= _of_hosts(picture, nodes)
-    return replace(picture, evidence=replace(seen, pods=pods, nodes=nodes, questions=questions))
+    return replace(picture, evidence=replace(seen, pods=pods, nodes=nodes, questions=questions, tried=tried))
 
 
 # -- sockets -----------------------------------------------------------------------------------------------------------
@@ -171,3 +177,22 @@ async def _ask(visit: Visit, picture: Picture, clock: Clock) -> tuple[Question, 
 async def _question(visit: Visit, node: str, server: str, name: str, clock: Clock) -> Question:
     found = await look_up(node, visit.nets[node], server, name, clock)
     return Question(server, name, node, found.trouble, (found.seconds or 0.0) * 1000)
+
+
+# -- connections -------------------------------------------------------------------------------------------------------
+
+
+async def _try(visit: Visit, picture: Picture, clock: Clock) -> tuple[Tried, ...]:
+    """From every node to the first TCP port of Services that have a ready endpoint, when they are not too many."""
+    spots: dict[Spot, ObjectKey] = {}
+    for service in picture.services:
+        if is_tried(picture, service):
+            spec = spec_of(service)
+            port = next((each for each in spec.get("ports") or () if (each.get("protocol") or "TCP") == "TCP"), None)
+            if port is not None:
+                spots[Spot(spec["clusterIP"], port["port"])] = key_of(service)
+    if len(spots) > MOST_TRIED:
+        return ()
+    looks = [connect_all(node, fd, list(spots), clock) for node, fd in visit.nets.items()]
+    found = [probe for probes in await asyncio.gather(*looks) for probe in probes]
+    return tuple(Tried(each.node, spots[each.at], str(each.at), each.trouble) for each in found)
