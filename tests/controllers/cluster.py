@@ -104,7 +104,7 @@ class Cluster:
         """The messages of the events with that reason."""
         return [tree["message"] for tree in self.all(EVENTS) if tree["reason"] == reason]
 
-    async def until(self, condition: Callable[[], Any], seconds: float = 30.0) -> None:
+    async def until(self, condition: Callable[[], Any], seconds: float = 120.0) -> None:
         """Wait for the world to agree."""
         waits = [asyncio.ensure_future(informer.until(condition, seconds)) for informer in self.seen.values()]
         try:

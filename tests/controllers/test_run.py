@@ -97,7 +97,7 @@ def test_cut_at_random(seed, monkeypatch):
                 await asyncio.sleep(chance.uniform(0, 0.2))
             stop.set()
             await task
-            await c.until(lambda: is_done(c, replicas, image), 20)
+            await c.until(lambda: is_done(c, replicas, image), 120)
             names = [pod["metadata"]["name"] for pod in c.all(PODS)]
             assert len(set(names)) == replicas
 

@@ -106,7 +106,7 @@ def test_the_first_server_that_answers(stream: bool) -> None:
         mute = await Upstream(silent).start()
         speaks = await Upstream(lambda asked: [good(asked)]).start()
         closed = (LOOPBACK, 1)
-        asks = forwarder(closed, mute.server, speaks.server)
+        asks = forwarder(closed, mute.server, speaks.server, seconds=2.0)
         assert address(await asks.ask(question(), stream=stream)) == "192.0.2.7"
         assert mute.asked == speaks.asked == 1
         assert address(await asks.ask(question("other.org"), stream=stream)) == "192.0.2.7"

@@ -41,7 +41,7 @@ def kubectl(request: pytest.FixtureRequest, api: Served, tmp_path: Path) -> Run:
             input=given,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=150,
             check=False,
             env={**os.environ, **environment},
         )
@@ -109,7 +109,7 @@ def test_helm_installs_upgrades_rolls_back_and_removes(api: Served, tmp_path: Pa
 
     def helm(*words: str) -> str:
         done = subprocess.run(
-            [*program, *words], capture_output=True, text=True, timeout=60, check=False, env={**os.environ, **folders}
+            [*program, *words], capture_output=True, text=True, timeout=150, check=False, env={**os.environ, **folders}
         )
         assert done.returncode == 0, (words, done.stdout, done.stderr)
         return done.stdout

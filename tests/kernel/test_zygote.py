@@ -43,7 +43,7 @@ class Server:
         self.path = str(folder / "z.sock")
         environment = dict(os.environ, PYTHONPATH=str(Path(clusterip.__file__).parent.parent))
         self.process = subprocess.Popen([sys.executable, "-c", SERVER, self.path], env=environment)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while not Path(self.path).exists() and time.monotonic() < deadline:
             time.sleep(0.005)
 

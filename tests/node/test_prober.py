@@ -31,7 +31,9 @@ class Process:
         return self.code, self.output
 
 
-def ask(tree: dict[str, Any], port: int = 0, handle: Process | None = None, timeout: float = 2) -> tuple[bool, str]:
+def ask(
+    tree: dict[str, Any], port: int = 0, handle: Process | None = None, timeout: float = SECONDS
+) -> tuple[bool, str]:
     action = parse_action(tree)
     assert action is not None
     container = Container({"name": "c", "ports": [{"name": "web", "containerPort": port}]})
@@ -39,7 +41,9 @@ def ask(tree: dict[str, Any], port: int = 0, handle: Process | None = None, time
     return asyncio.run(prober.ask(target, action, timeout))
 
 
-def against(answer: bytes | None, tree: Callable[[int], dict[str, Any]], timeout: float = 2) -> tuple[bool, str, bytes]:
+def against(
+    answer: bytes | None, tree: Callable[[int], dict[str, Any]], timeout: float = SECONDS
+) -> tuple[bool, str, bytes]:
     """Ask a server that answers this (None: nothing at all); the result, and what the server heard."""
     heard = b""
 

@@ -26,6 +26,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 NEEDED = {"modprobe": "kmod", "ipvsadm": "ipvsadm", "ipset": "ipset", "iptables-legacy": "iptables", "ip": "iproute2"}
 ENVIRONMENT = {"PYTHONPATH": f"{HERE.parent}:{ROOT / 'src'}", "PYTHONDONTWRITEBYTECODE": "1", "CLUSTERIP_GUEST": "1"}
+ENVIRONMENT |= {name: os.environ[name] for name in ("CI", "CLUSTERIP_SOAK") if name in os.environ}
 
 
 class GuestFailed(Exception):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from uml import guest
 
 INSIDE = Path(__file__).parent / "inside"
 FILES = sorted(path.name for path in INSIDE.glob("test_*.py"))
-SECONDS = 600
+SECONDS = 3600 if os.environ.get("CLUSTERIP_SOAK") else 600
 OPTIONS = ("-p", "no:cacheprovider", "--color=no", "--junitxml=/run/host/report.xml", "-o", "junit_family=xunit1")
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(SECONDS + 60)]
