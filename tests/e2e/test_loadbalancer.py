@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from e2e.router import FRR, router
+from e2e.router import NODES as ROUTER_NODES
+
 if TYPE_CHECKING:
     from e2e.conftest import Cluster
 
@@ -27,6 +30,29 @@ kind: IPAddressPool
 metadata: {name: second, namespace: metallb-system}
 spec: {addresses: [192.168.4.20-192.168.4.30]}
 """
+
+BY_BGP = """
+apiVersion: metallb.io/v1beta1
+kind: IPAddressPool
+metadata: {name: routed, namespace: metallb-system}
+spec: {addresses: [203.0.113.0/28]}
+---
+apiVersion: metallb.io/v1beta1
+kind: BGPAdvertisement
+metadata: {name: routed, namespace: metallb-system}
+spec: {ipAddressPools: [routed]}
+---
+apiVersion: metallb.io/v1beta1
+kind: BFDProfile
+metadata: {name: fast, namespace: metallb-system}
+spec: {receiveInterval: 200, transmitInterval: 200, detectMultiplier: 4}
+---
+apiVersion: metallb.io/v1beta2
+kind: BGPPeer
+metadata: {name: router, namespace: metallb-system}
+spec: {myASN: 64500, peerASN: 64501, peerAddress: 192.168.4.1, bfdProfile: fast}
+"""
+ROUTED = "203.0.113.0"
 
 
 @pytest.fixture
@@ -84,3 +110,34 @@ def test_the_lessons_load_balancer(metallb: Cluster, tmp_path: Path) -> None:
     told = cluster.kubectl("describe", "service", "balanced")
     assert 'Assigned IP ["192.168.4.10"]' in told
     assert f'announcing from node "{first}" with protocol "layer2"' in told
+
+
+def ways(cluster: Cluster) -> set[str]:
+    """The nodes by which the LAN machine reaches the address."""
+    routes = json.loads(cluster.on(None, "ip", "-j", "route", "show", ROUTED) or "[]")
+    return {hop["gateway"] for route in routes for hop in route.get("nexthops", [route]) if "gateway" in hop}
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.skipif(not FRR.exists(), reason="no FRR here")
+def test_a_router_learns_the_address_by_bgp_and_forgets_a_node_that_is_cut_off(
+    metallb: Cluster, tmp_path: Path
+) -> None:
+    cluster = metallb
+    (tmp_path / "bgp.yaml").write_text(BY_BGP)
+    cluster.kubectl("apply", "-f", str(tmp_path / "bgp.yaml"))
+    with router(cluster):
+        cluster.kubectl("create", "deployment", "balanced", "--image=nginx:1.15-alpine", "--replicas=2")
+        cluster.kubectl("expose", "deployment", "balanced", "--port=8090", "--target-port=80", "--type=LoadBalancer")
+        eventually(lambda: ways(cluster) == set(ROUTER_NODES))
+        curl = (*CURL[:-1], f"http://{ROUTED}:8090")
+        eventually(lambda: cluster.on(None, *curl, check=False) == "200")
+        statuses = json.loads(cluster.kubectl("-n", NAMESPACE, "get", "servicebgpstatuses", "-o", "json"))["items"]
+        assert sorted(each["status"]["node"] for each in statuses) == ["node-1", "node-2", "node-3"]
+        assert {tuple(each["status"]["peers"]) for each in statuses} == {("router",)}
+        cluster.on("node-3", "ip", "link", "set", "eth0", "down")
+        eventually(lambda: ways(cluster) == set(ROUTER_NODES[:2]))
+        cluster.on("node-3", "ip", "link", "set", "eth0", "up")
+        eventually(lambda: ways(cluster) == set(ROUTER_NODES))
+        eventually(lambda: cluster.on(None, *curl, check=False) == "200")
+        assert "default via 192.168.4.1" in cluster.on("node-3", "ip", "route")

@@ -33,7 +33,7 @@ def build(topology: Topology, namespaces: Mapping[str, int]) -> None:
 def _make_bridge(lan: Netlink, machine: Machine) -> None:
     with contextlib.suppress(FileExistsError):
         lan.add_bridge(BRIDGE, machine.mac)
-    _configure(lan, machine, BRIDGE)
+    configure(lan, machine, BRIDGE)
 
 
 def _join(lan: Netlink, machine: Machine, fd: int) -> None:
@@ -48,10 +48,11 @@ def _join(lan: Netlink, machine: Machine, fd: int) -> None:
             lan.add_veth(machine.port, ETH0, fd, peer_mac=machine.mac)
             lan.set_master(machine.port, BRIDGE)
         lan.set_up(machine.port)
-        _configure(own, machine, ETH0)
+        configure(own, machine, ETH0)
 
 
-def _configure(links: Netlink, machine: Machine, name: str) -> None:
+def configure(links: Netlink, machine: Machine, name: str) -> None:
+    """Addresses and routes of the machine, its link to the LAN up."""
     links.set_up("lo")
     links.add_address(name, machine.address)
     if machine.address_6 is not None:

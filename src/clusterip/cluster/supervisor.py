@@ -24,7 +24,7 @@ from clusterip.api.errors import ApiError
 from clusterip.client.config import from_kubeconfig
 from clusterip.client.rest import Client
 from clusterip.clock import Clock
-from clusterip.cluster import etcdrelay, launch, machine, machines
+from clusterip.cluster import cables, etcdrelay, launch, machine, machines
 from clusterip.cluster.bootstrap import bring_up
 from clusterip.cluster.config import Config
 from clusterip.cluster.folder import Folder, own_process
@@ -110,6 +110,8 @@ class Supervisor:
                 group.create_task(self._keep_anchor(each.name), name=anchor_name(each.name))
             for keeper in keepers:
                 group.create_task(keeper.run(), name=keeper.part.name)
+            nets = {name: spaces.net for name, spaces in self.namespaces.items()}
+            group.create_task(cables.keep(plan, nets), name="cables")
             group.create_task(self._bring_up(), name="bring up")
 
     async def _bring_up(self) -> None:

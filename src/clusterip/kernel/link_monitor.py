@@ -1,0 +1,61 @@
+"""Tells when a link of this network namespace is up again after it was down: rtnetlink events, without a poll.
+
+Stage: watch.  In: the kernel's notifications.  Out: one call per burst.
+Rules: a link that went down and came up within one burst counts; lost events count.
+Truth: rtnetlink(7), linux/rtnetlink.h (RTMGRP_LINK); routes through a link that goes down are gone for good.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Callable
+
+from clusterip.kernel.netlink import messages
+from clusterip.kernel.rtnetlink import IFF_UP, IFINFO, RTM_NEWLINK
+
+GROUP = 0x1
+RECEIVE_BYTES = 1 << 16
+
+
+class LinkMonitor:
+    """A socket for a loop's reader: `fileno`, and `drain` when it is readable."""
+
+    def __init__(self, index: int, on_return: Callable[[], None]) -> None:
+        self._index, self._on_return = index, on_return
+        self._is_down = False
+        self._socket = socket.socket(
+            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
+        )
+        self._socket.bind((0, GROUP))
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def drain(self) -> None:
+        """Read all that waits."""
+        is_back = False
+        while True:
+            try:
+                is_back = self._read(self._socket.recv(RECEIVE_BYTES)) or is_back
+            except BlockingIOError:
+                break
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                is_back = True
+        if is_back and not self._is_down:
+            self._on_return()
+
+    def _read(self, datagram: bytes) -> bool:
+        """Whether the link came up."""
+        is_back = False
+        for kind, _, _, body in messages(datagram):
+            if kind != RTM_NEWLINK or IFINFO.unpack_from(body)[2] != self._index:
+                continue
+            was_down, self._is_down = self._is_down, not IFINFO.unpack_from(body)[3] & IFF_UP
+            is_back = is_back or (was_down and not self._is_down)
+        return is_back
+
+    def close(self) -> None:
+        self._socket.close()
