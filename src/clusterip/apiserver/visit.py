@@ -200,7 +200,7 @@ def _lead(writer: asyncio.StreamWriter, lines: bytes) -> None:
     write = writer.transport.write
 
     def first(given: bytes) -> None:
-        del writer.write  # type: ignore[method-assign]
+        del writer.write
         status, end, rest = bytes(given).partition(b"\r\n")
         write(status + end + lines + rest if end else status)
 

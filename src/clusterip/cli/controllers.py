@@ -25,6 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cluster-signing-key-file", metavar="FILE", help="its key (default: nothing is signed)")
     parser.add_argument("--leader-elect", action="store_true", help="work only with Lease kube-controller-manager")
     parser.add_argument("--volumes", metavar="DIR", type=Path, help="where new volumes lie (default: none are made)")
+    place = "where /metrics, /healthz and /readyz are (default: nowhere)"
+    parser.add_argument("--metrics-bind-address", default="", metavar="IP:PORT", help=place)
     parser.add_argument("-v", "--v", type=int, default=2, metavar="LEVEL", help="verbosity of the log (default: 2)")
 
 
@@ -34,6 +36,7 @@ def run(args: argparse.Namespace) -> int:
     scheduler = from_kubeconfig(args.scheduler_kubeconfig) if args.scheduler_kubeconfig else config
     identity = f"{os.uname().nodename}_{uuid.uuid4()}" if args.leader_elect else ""
     more = {"authority": _authority(args), "volumes": args.volumes, "identity": identity}
+    more["page"] = args.metrics_bind_address
     foreground.run(run_controllers(config, scheduler, args.controllers, **more))
     return 0
 

@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from clusterip.api.errors import ApiError
 
@@ -23,11 +23,28 @@ LONGEST_RETRY_SECONDS = 10.0
 logger = logging.getLogger(__name__)
 
 
+class Listener(Protocol):
+    """Who is told what happens to keys."""
+
+    def added(self, key: Hashable) -> None: ...
+
+    def taken(self, key: Hashable) -> None: ...
+
+    def done(self, key: Hashable) -> None: ...
+
+    def retried(self) -> None: ...
+
+
 class WorkQueue(Generic[K]):
     """Keys in order of arrival, without doubles."""
 
-    def __init__(self, first: float = FIRST_RETRY_SECONDS, longest: float = LONGEST_RETRY_SECONDS) -> None:
-        self._first, self._longest = first, longest
+    def __init__(
+        self,
+        first: float = FIRST_RETRY_SECONDS,
+        longest: float = LONGEST_RETRY_SECONDS,
+        listener: Listener | None = None,
+    ) -> None:
+        self._first, self._longest, self._listener = first, longest, listener
         self._waiting: deque[K] = deque()
         self._dirty: set[K] = set()  # to be worked on, waiting or not
         self._working: set[K] = set()
@@ -43,6 +60,8 @@ class WorkQueue(Generic[K]):
         if key in self._dirty:
             return
         self._dirty.add(key)
+        if self._listener is not None:
+            self._listener.added(key)
         if key not in self._working:
             self._waiting.append(key)
             self._arrival.set()
@@ -65,6 +84,8 @@ class WorkQueue(Generic[K]):
         """Work on the key again after a failure: later each time."""
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
+        if self._listener is not None:
+            self._listener.retried()
         self.add_after(key, min(self._longest, self._first * 2 ** min(failures, 40)))
 
     def forget(self, key: K) -> None:
@@ -82,11 +103,15 @@ class WorkQueue(Generic[K]):
         key = self._waiting.popleft()
         self._dirty.discard(key)
         self._working.add(key)
+        if self._listener is not None:
+            self._listener.taken(key)
         return key
 
     def done(self, key: K) -> None:
         """The worker is through with the key; if it was added meanwhile, it comes again."""
         self._working.discard(key)
+        if self._listener is not None:
+            self._listener.done(key)
         if key in self._dirty:
             self._waiting.append(key)
             self._arrival.set()

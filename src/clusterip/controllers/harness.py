@@ -27,6 +27,7 @@ from clusterip.client.rest import Client, Unreachable
 from clusterip.client.workqueue import WorkQueue
 from clusterip.clock import Clock
 from clusterip.controllers.model import Meta, Partial, decoder
+from clusterip.controllers.numbers import Queues
 from clusterip.controllers.writes import (
     Bind,
     Create,
@@ -148,12 +149,15 @@ class World:
         clock: Clock,
         authority: KeyPair | None = None,
         volumes: Path | None = None,
+        queues: Queues | None = None,
     ) -> None:
         self.client, self.caches, self.recorder, self.clock = client, caches, recorder, clock
         self.authority = authority
         """What certificates are signed with."""
         self.volumes = volumes
         """Where the folders of new volumes are made; every node shows them."""
+        self.queues = queues
+        """Where what happens to keys is counted."""
 
     def follow(self, ref: ResourceRef, kind: type[T], selection: Selection = ALL) -> Informer[T]:
         return self.caches.follow(ref, kind, selection)
@@ -309,7 +313,7 @@ class Loop:
         self, name: str, world: World, reconcile: Callable[[Key], Outcome | Awaitable[Outcome]], *, workers: int = 4
     ) -> None:
         self.name, self.world = name, world
-        self.queue: WorkQueue[Key] = WorkQueue()
+        self.queue: WorkQueue[Key] = WorkQueue(listener=world.queues.of(name) if world.queues else None)
         self._reconcile, self._workers = reconcile, workers
         self._sources: list[Informer[Any]] = []
         self._failed: Callable[[Key, Exception], None] | None = None

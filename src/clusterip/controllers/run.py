@@ -40,8 +40,10 @@ from clusterip.controllers import (
 )
 from clusterip.controllers.harness import Caches, Part, World
 from clusterip.controllers.leading import lead
+from clusterip.controllers.numbers import Queues
 from clusterip.failure import Failure
 from clusterip.transport.certificates import KeyPair
+from clusterip.transport.insight import Insight
 
 logger = logging.getLogger(__name__)
 
@@ -93,19 +95,28 @@ async def run(
     authority: KeyPair | None = None,
     volumes: Path | None = None,
     identity: str = "",
+    page: str = "",
 ) -> None:
-    """Run until cancelled, which ends it at once: every write is whole, and the next start looks at all anew."""
+    """Run until cancelled, which ends it at once: every write is whole, and the next start looks at all anew.
+
+    `page` is where /metrics, /healthz and /readyz are; ready is who works, and does not wait for another to end.
+    """
     wanted = chosen(names)
     now = clock or SystemClock()
+    queues, works = Queues(now.monotonic), asyncio.Event()
 
     async def work() -> None:
-        await serve(config, scheduler_config, wanted, now, authority, volumes)
+        works.set()
+        await serve(config, scheduler_config, wanted, now, authority, volumes, queues)
 
     try:
-        if not identity:
-            await work()
-            return
-        async with Client(config, user_agent="leader-election/clusterip") as client:
+        async with AsyncExitStack() as stack:
+            if page:
+                await Insight(queues.registry, works.is_set).listen(stack, page)
+            if not identity:
+                await work()
+                return
+            client = await stack.enter_async_context(Client(config, user_agent="leader-election/clusterip"))
             await lead(client, identity, work, now)
     except asyncio.CancelledError:
         logger.info("Stopped")
@@ -119,6 +130,7 @@ async def serve(
     clock: Clock,
     authority: KeyPair | None = None,
     volumes: Path | None = None,
+    queues: Queues | None = None,
 ) -> None:
     """Follow, decide and write until cancelled."""
     async with AsyncExitStack() as stack:
@@ -133,7 +145,7 @@ async def serve(
             writer = as_scheduler if is_scheduler else client
             recorder = EventRecorder(writer, component, clock=clock)
             recorders.append(recorder)
-            parts += start(World(writer, caches, recorder, clock, authority, volumes))
+            parts += start(World(writer, caches, recorder, clock, authority, volumes, queues))
         group = await stack.enter_async_context(asyncio.TaskGroup())
         caches.begin(group)
         for recorder in recorders:
