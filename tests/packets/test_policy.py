@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 import subprocess
 import time
 from collections.abc import Callable, Coroutine, Iterator
@@ -278,3 +279,26 @@ def test_a_policy_that_cannot_be_read_isolates_and_is_told(world: World, monkeyp
 
     (event,) = world.call(told())
     assert event["involvedObject"]["name"] == "odd"
+
+
+def test_a_pod_cannot_take_the_address_of_another(world: World) -> None:
+    """Whoever it claims to be, of its own node, of another, or of outside: nothing of it arrives."""
+    world.pod("liar", CLIENT)
+    world.passes(CLIENT, f"{FAR}:8080")
+    with world.lab.machine(FAR).inside(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as target:
+        target.bind((FAR, 7000))
+        target.settimeout(WAIT_SECONDS)
+        for claimed in (WEB, "10.244.1.200", "10.244.2.200", "198.51.100.7", CLIENT):
+            world.lab.machine(CLIENT).inside(lambda claimed=claimed: spoof(claimed, FAR, 7000))  # type: ignore[misc]
+        assert target.recvfrom(100)[1][0] == CLIENT  # the honest one came last
+
+
+def spoof(source: str, destination: str, port: int) -> None:
+    """One datagram in another's name."""
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
+        body = struct.pack(">HHHH", 4000, port, 12, 0) + b"lies"
+        total = 20 + len(body)
+        ends = socket.inet_aton(source) + socket.inet_aton(destination)
+        raw.sendto(
+            struct.pack(">BBHHHBBH", 0x45, 0, total, 7, 0, 64, socket.IPPROTO_UDP, 0) + ends + body, (destination, 0)
+        )

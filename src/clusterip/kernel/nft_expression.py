@@ -23,6 +23,7 @@ from clusterip.kernel.nft_statement import (
     Drop,
     Established,
     FlipMark,
+    FromElsewhere,
     Goto,
     InSet,
     Is,
@@ -57,6 +58,7 @@ ADDRESS_PLACES = {"ip": {Field.SOURCE: 12, Field.DESTINATION: 16}, "ip6": {Field
 FAMILY_NUMBERS = {"ip": 2, "ip6": 10}
 DESTINATION_PORT = 2  # its place in the transport header
 LOCAL, OF_SOURCE, OF_DESTINATION, ADDRESS_TYPE = 2, 1, 2, 3
+BY_INPUT, IS_THERE, OUTPUT_LINK = 8, 32, 1
 NAT_DESTINATION, RANDOM, RANDOM_FULLY, UPDATE = 1, 1, 0x10, 1
 PORT_UNREACHABLE = {"ip": 3, "ip6": 4}
 INTERFACE_BYTES = 16
@@ -251,6 +253,12 @@ def _is_local(statement: IsLocal, family: str) -> Iterator[bytes]:
     yield _compare(EQUAL, NUMBER.pack(LOCAL))
 
 
+def _from_elsewhere(statement: FromElsewhere, family: str) -> Iterator[bytes]:
+    asked = OF_SOURCE | BY_INPUT | IS_THERE
+    yield _expression("fib", number(1, FIRST), number(2, OUTPUT_LINK), number(3, asked))
+    yield _compare(EQUAL, NUMBER.pack(0))
+
+
 def _lacks_mark(statement: LacksMark, family: str) -> Iterator[bytes]:
     yield _meta(META_MARK, FIRST)
     yield _masked(NUMBER.pack(statement.mark), bytes(NUMBER.size))
@@ -303,6 +311,7 @@ _PACKERS: dict[type, Callable[[Any, str], Iterator[bytes]]] = {
     InSet: _in_set,
     PortBetween: _port_between,
     IsLocal: _is_local,
+    FromElsewhere: _from_elsewhere,
     LacksMark: _lacks_mark,
     SetMark: lambda s, f: _change_mark(ALL ^ s.mark, s.mark),
     FlipMark: lambda s, f: _change_mark(ALL, s.mark),

@@ -84,6 +84,14 @@ class IsLocal:
 
 
 @dataclass(frozen=True, slots=True)
+class FromElsewhere:
+    """The packet came in by another link than that by which its sender is reached."""
+
+    def render(self, family: str) -> str:
+        return "fib saddr . iif oif missing"
+
+
+@dataclass(frozen=True, slots=True)
 class LacksMark:
     """The packet does not carry the mark."""
 
@@ -233,7 +241,7 @@ class Remember:
 
 
 Statement: TypeAlias = (
-    NewConnection | Established | Translated | Is | InSet | PortBetween | IsLocal | LacksMark | SetMark | FlipMark
-    | Dispatch | Goto | Jump | Return | Accept | Drop | Reject | Masquerade | TranslateByMap | Translate | Spread
-    | Remember
+    NewConnection | Established | Translated | Is | InSet | PortBetween | IsLocal | FromElsewhere | LacksMark | SetMark
+    | FlipMark | Dispatch | Goto | Jump | Return | Accept | Drop | Reject | Masquerade | TranslateByMap | Translate
+    | Spread | Remember
 )  # fmt: skip

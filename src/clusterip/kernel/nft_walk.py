@@ -21,6 +21,7 @@ from clusterip.kernel.nft_statement import (
     Drop,
     Established,
     FlipMark,
+    FromElsewhere,
     Goto,
     InSet,
     Is,
@@ -159,6 +160,8 @@ class _Walk:
                 return self._in_set(fields, name)
             case IsLocal(field):
                 return self._is_local(self._address(field))
+            case FromElsewhere():
+                return False  # no packet here lies about its sender
             case LacksMark(mark):
                 return packet.mark & mark != mark
             case SetMark(mark):

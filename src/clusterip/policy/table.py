@@ -36,6 +36,7 @@ from clusterip.kernel.nft_statement import (
     Dispatch,
     Drop,
     Established,
+    FromElsewhere,
     InSet,
     Is,
     Jump,
@@ -64,6 +65,7 @@ PEER = {Direction.EGRESS: Field.DESTINATION, Direction.INGRESS: Field.SOURCE}
 PORT_KEY = (Field.PROTOCOL, Field.PORT)
 NAMED_KEY = (Field.DESTINATION, Field.PROTOCOL, Field.PORT)
 BOTH = (Field.SOURCE, Field.DESTINATION)
+POD_LINKS = ("veth*", "cali*")  # as nodes call their ends of pods' links
 SHORT_RANGE = 32  # ranges up to this length become elements
 LONGEST_COMMENT = 120
 
@@ -86,6 +88,7 @@ def base(family: str, pod_networks: Iterable[IPNetwork]) -> Part:
         own = OWN[direction]
         found[set_key(PODS[direction])] = SetSpec((own,), has_verdicts=True)
         rules = (
+            *(_true_senders(networks, family) if direction is Direction.EGRESS else ()),
             rule(Established(), Accept(), family=family),
             rule(InSet(BOTH, SELF), Accept(), family=family),
             rule(Dispatch((own,), PODS[direction]), family=family),
@@ -93,6 +96,15 @@ def base(family: str, pod_networks: Iterable[IPNetwork]) -> Part:
         )
         found[chain_key(name)] = Chain(rules, Hook("filter", "forward", PRIORITY[direction]))
     return found
+
+
+def _true_senders(networks: Iterable[str], family: str) -> Iterator[Rule]:
+    """A pod sends from its own address, and nobody else from the node's range: an address belongs to a link."""
+    outside = [Is(Field.INTERFACE, link, negate=True) for link in POD_LINKS]
+    for link in POD_LINKS:
+        yield rule(Is(Field.INTERFACE, link), FromElsewhere(), Drop(), family=family)
+    for network in networks:
+        yield rule(*outside, Is(Field.SOURCE, network), FromElsewhere(), Drop(), family=family)
 
 
 def _is_of(network: IPNetwork, family: str) -> bool:
