@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from difflib import SequenceMatcher
 from heapq import nlargest
-from os.path import commonprefix
 from typing import NamedTuple
 
 from clusterip.api.meta import Tree, key_of, labels_of, name_of, namespace_of
@@ -138,8 +137,14 @@ def _promise(selector: Mapping[str, str], labels: Mapping[str, str]) -> float:
 def _ends(left: str, right: str) -> float:
     if left == right:
         return 1.0
-    same = len(commonprefix((left, right))) + len(commonprefix((left[::-1], right[::-1])))
+    same = _same(left, right) + _same(left[::-1], right[::-1])
     return min(0.9, 2 * same / (len(left) + len(right) + 1))
+
+
+def _same(left: str, right: str) -> int:
+    """How many letters two texts begin with alike."""
+    return next((place for place, pair in enumerate(zip(left, right, strict=False)) if pair[0] != pair[1]),
+                min(len(left), len(right)))  # fmt: skip
 
 
 def nearness(selector: Mapping[str, str], labels: Mapping[str, str]) -> Near | None:
