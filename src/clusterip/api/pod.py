@@ -204,10 +204,10 @@ def prepare_create(pod: Tree) -> None:
 
 
 def prepare_update(new: Tree, old: Tree) -> None:
-    if "status" in old:
-        new["status"] = copied(old["status"])
-    else:
+    if "status" not in old:
         new.pop("status", None)
+    elif new.get("status") is not old["status"]:
+        new["status"] = copied(old["status"])
     bump_generation(new, old)
 
 

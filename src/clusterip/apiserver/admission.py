@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
+
 from clusterip.api.errors import ApiError, quoted
 from clusterip.api.meta import Tree
 from clusterip.apiserver import (
@@ -25,6 +27,7 @@ from clusterip.apiserver import (
 )
 from clusterip.apiserver.cache import Collection
 from clusterip.apiserver.core import Call, Core, pick
+from clusterip.apiserver.sealed import is_sealed
 from clusterip.apiserver.writes import Transaction
 
 CERTIFICATES = "certificatesigningrequests"
@@ -58,7 +61,8 @@ def admit_update(core: Core, call: Call, transaction: Transaction, new: Tree, ol
         noderestriction.check(core, call, transaction, "UPDATE", new, old)
     if call.served.resource.plural == CERTIFICATES:
         certificates.check_update(core, call, new, old)
-    if not call.subresource and call.served.resource.qualified == "pods" and _tolerates(core):
+    is_pod = not call.subresource and call.served.resource.qualified == "pods"
+    if is_pod and _tolerates(core) and not _tolerated(new.get("spec")):
         _tolerate(new.setdefault("spec", {}))
     if not call.subresource and _differs(new, old):
         escalation.check(core, call, new)
@@ -280,10 +284,20 @@ def _tolerate(spec: Tree) -> None:
     tolerations = list(spec.get("tolerations") or ())
     for key in NO_EXECUTE_TAINTS:
         if not any(_covers(each, key) for each in tolerations):
-            tolerations.append(
-                {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": TOLERATION_SECONDS}
-            )
+            tolerations.append(_toleration(key))
     spec["tolerations"] = tolerations
+
+
+def _toleration(key: str) -> Tree:
+    return {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": TOLERATION_SECONDS}
+
+
+TOLERATED = [orjson.dumps(_toleration(key)) for key in NO_EXECUTE_TAINTS]
+
+
+def _tolerated(spec: object) -> bool:
+    """Whether a sealed spec shows what was added when it was made; bytes that begin so are no part of a text."""
+    return is_sealed(spec) and all(text in spec.raw for text in TOLERATED)
 
 
 def _covers(toleration: Tree, key: str) -> bool:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from clusterip.api.meta import Tree
 from clusterip.api.resource import Resource
 from clusterip.apiserver.cache import Collection, Entry, FieldReader
+from clusterip.apiserver.sealed import Sparing
 from clusterip.store.base import Store
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class Served:
     """What turns an entry's body into the object's JSON."""
     converter: Converter | Unmarked | None = None
     """Who knows the object's other versions, where that is a webhook."""
+    sparing: Sparing = field(default_factory=Sparing)
 
     def __post_init__(self) -> None:
         names = f'{{"kind":"{self.resource.kind}","apiVersion":"{self.resource.api_version}",'
@@ -42,6 +44,10 @@ class Served:
     def tree(self, entry: Entry) -> Tree:
         """The whole object in this version, the caller's own."""
         return self.shown(entry.tree())
+
+    def spared(self, entry: Entry) -> Tree:
+        """The object, with all but its metadata sealed, where that can be."""
+        return self.shown(entry.spared() if self.ready_made else entry.tree())
 
     def shown(self, tree: Tree) -> Tree:
         """A kept tree, the caller's own, in this version."""
