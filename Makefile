@@ -63,10 +63,10 @@ test: $(VENV)/.developing  ## everything that can run here: pure tests, kernel t
 	$(BIN)/pytest -n 2 --dist loadgroup -m "not cluster"
 	$(BIN)/pytest -m cluster
 
-lessons: $(VENV)/.developing  ## the lessons' commands with a real kubectl, printed like documentation
+lessons: $(VENV)/.developing  ## the lessons' commands with a real kubectl, printed like documentation, and what became of each
 	@$(MAKE) --no-print-directory system APT_EXTRA="$(APT_TEST)"
 	$(BIN)/clusterip image build
-	$(BIN)/pytest -s -m kubectl tests/e2e
+	$(BIN)/pytest -s -m lessons tests/e2e
 
 bench: $(VENV)/.developing  ## figures as a table and JSON; ONLY=up|memory|pods|ready|proxy|api|dns|... chooses, QUICK=1 is small
 	@$(MAKE) --no-print-directory system APT_EXTRA="$(APT_BENCH)"

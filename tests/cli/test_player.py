@@ -50,3 +50,11 @@ def test_a_command_is_repeated_while_its_time_lasts(tmp_path: Path) -> None:
 def test_a_value_of_the_lesson_is_found_among_different_lines_too(tmp_path: Path) -> None:
     failures, _ = play(tmp_path, "let 10.1.1.1 = echo 10.9.9.9\n$ echo from 10.1.1.1\n& 1 different from 10.1.1.1\n")
     assert not failures
+
+
+def test_what_was_played_is_on_record_in_the_transcript_s_words(tmp_path: Path) -> None:
+    text = (
+        "let 10.1.1.1 = echo 10.9.9.9\n$ echo  10.1.1.1\n| 10.1.1.1\n$ echo a\n| b\n$ echo again\n$ echo again\n| no\n"
+    )
+    outcome = Player(tmp_path, {}, lambda _: None).play(parse(text))
+    assert outcome.played == {"echo 10.1.1.1": True, "echo a": False, "echo again": False}

@@ -11,7 +11,39 @@ from pathlib import Path
 
 import pytest
 
+from e2e import ledger
+from e2e.outcomes import OUTCOMES
 from e2e.resolver import resolver
+
+# transcripts in the order in which the lessons come to them; others after these
+ORDER = ("clusterip", "fields", "iptables/lesson", "ingress", "packets", "ways-in", "uml/ipvs", "loadbalancer")
+ORDER += ("beyond", "names", "policy/lesson")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Lessons in their order when they alone are played; else each stays with the tests that share its cluster."""
+    if config.option.markexpr == "lessons":
+        items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> int:
+    name = item.name.partition("[")[2].rstrip("]")
+    turns = [turn for turn, known in enumerate(ORDER) if known.split("/")[-1] == name and _folder(known) in item.nodeid]
+    return turns[0] if turns else len(ORDER)
+
+
+def _folder(name: str) -> str:
+    """A part of the ids of tests that play it."""
+    return f"test_{name.split('/')[0]}.py" if "/" in name else "test_lessons.py"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """With -s, what became of everything that the lessons say."""
+    if OUTCOMES and terminalreporter.config.option.capture == "no":
+        terminalreporter.section("what the lessons say, and what became of it here")
+        listed = ledger.rows(ledger.LIST.read_text())
+        terminalreporter.write_line(ledger.table(ledger.verdict(row, OUTCOMES) for row in listed))
 
 
 @dataclass(frozen=True)

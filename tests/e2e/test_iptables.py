@@ -28,7 +28,8 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         cluster.clusterip("down", "--name", cluster.name)
 
 
+@pytest.mark.lessons
 @pytest.mark.parametrize("path", TRANSCRIPTS, ids=[path.stem for path in TRANSCRIPTS])
 def test_transcripts(path: Path, nodes: Cluster, tmp_path: Path) -> None:
-    failures = play(path.read_text(), nodes, tmp_path)
+    failures = play(f"iptables/{path.stem}", path.read_text(), nodes, tmp_path)
     assert not failures, "\n".join(failures)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,19 +15,22 @@ import pytest
 from clusterip.cli.demo import lesson_text, lessons, shell_environment
 from clusterip.cli.player import Player
 from clusterip.cli.transcript import parse
+from e2e.outcomes import OUTCOMES
 
 if TYPE_CHECKING:
     from e2e.conftest import Cluster
 
-pytestmark = [pytest.mark.cluster, pytest.mark.kubectl]
+pytestmark = [pytest.mark.cluster, pytest.mark.kubectl, pytest.mark.lessons]
+HAPROXY = shutil.which("haproxy", path="/usr/sbin:/usr/bin")
 EXAMPLES = Path(__file__).parents[2] / "examples"
 OWN = sorted((Path(__file__).parent / "transcripts").glob("*.txt"))
 
 
-def play(text: str, cluster: Cluster, folder: Path) -> list[str]:
+def play(name: str, text: str, cluster: Cluster, folder: Path) -> list[str]:
+    """Play a transcript and remember what became of it; what was missing."""
     environment = shell_environment(folder, cluster.kubeconfig)
     environment |= {"CLUSTERIP_HOME": str(cluster.home), "CLUSTERIP_NAME": cluster.name, "EXAMPLES": str(EXAMPLES)}
-    outcome = Player(folder, {**os.environ, **environment}, print).play(parse(text))
+    outcome = OUTCOMES[name] = Player(folder, {**os.environ, **environment}, print).play(parse(text))
     assert outcome.commands
     return outcome.failures
 
@@ -34,12 +38,14 @@ def play(text: str, cluster: Cluster, folder: Path) -> list[str]:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", lessons())
 def test_every_command_shows_what_the_lesson_shows(name: str, cluster: Cluster, tmp_path: Path) -> None:
-    failures = play(lesson_text(name), cluster, tmp_path)
+    failures = play(name, lesson_text(name), cluster, tmp_path)
     assert not failures, "\n".join(failures)
 
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("path", OWN, ids=[path.stem for path in OWN])
 def test_transcripts(path: Path, cluster: Cluster, tmp_path: Path) -> None:
-    failures = play(path.read_text(), cluster, tmp_path)
+    if path.stem == "ingress" and not HAPROXY:
+        pytest.skip("haproxy is not installed")
+    failures = play(path.stem, path.read_text(), cluster, tmp_path)
     assert not failures, "\n".join(failures)

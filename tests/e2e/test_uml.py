@@ -23,7 +23,9 @@ PATIENCE_SECONDS = 60.0
 def guests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Two nodes of kind uml."""
     cluster = Cluster(f"uml-{os.getpid()}", tmp_path_factory.mktemp("clusterip-home"))
-    cluster.clusterip("up", "--name", cluster.name, "--nodes", "2", "--node-kind", "uml", "--proxy-mode", "iptables")
+    cluster.clusterip(
+        "up", "--name", cluster.name, "--nodes", "2", "--node-kind", "uml", "--proxy-mode", "iptables", timeout=300
+    )
     try:
         yield cluster
     finally:
@@ -57,9 +59,10 @@ def until(holds: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:
         time.sleep(0.2)
 
 
+@pytest.mark.lessons
 @pytest.mark.parametrize("path", TRANSCRIPTS, ids=[path.stem for path in TRANSCRIPTS])
 def test_transcripts(path: Path, guests: Cluster, tmp_path: Path) -> None:
-    failures = play(path.read_text(), guests, tmp_path)
+    failures = play(f"uml/{path.stem}", path.read_text(), guests, tmp_path)
     assert not failures, "\n".join(failures)
 
 

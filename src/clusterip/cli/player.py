@@ -38,6 +38,12 @@ class Outcome:
 
     commands: int = 0
     failures: list[str] = field(default_factory=list)
+    played: dict[str, bool] = field(default_factory=dict)  # in the transcript's words; whether all was as it should be
+
+    def note(self, text: str, *, good: bool) -> None:
+        """What was typed; of what was typed more than once, whether it was good each time."""
+        words = " ".join(text.split())
+        self.played[words] = good and self.played.get(words, True)
 
 
 @dataclass(slots=True)
@@ -64,7 +70,10 @@ class Player:
                 outcome.failures += self._let(step)
             else:
                 outcome.commands += 1
-                outcome.failures += self._command(step)
+                missing = self._command(step)
+                outcome.failures += missing
+                for text in (step.text, *(typed.text for typed in step.typed)):
+                    outcome.note(text, good=not missing)
         return outcome
 
     def _let(self, step: Let) -> list[str]:
