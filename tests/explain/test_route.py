@@ -9,8 +9,8 @@ import pytest
 
 from clusterip.api.meta import ObjectKey, Tree
 from clusterip.explain.picture import Evidence, Picture
-from clusterip.explain.report import render_route, tree_of_route
 from clusterip.explain.route import Route, client_of, walk
+from clusterip.explain.route_report import render_route, tree_of_route
 from clusterip.explain.sockets import Socket
 from clusterip.failure import Failure
 from explain.objects import meta, node, picture, pod, service, slice_of

@@ -20,7 +20,6 @@ from clusterip.explain.doctor import Scope, diagnose
 from clusterip.explain.gather import gather, with_logs
 from clusterip.explain.picture import Picture
 from clusterip.explain.report import render, tree_of
-from clusterip.explain.visit import entered, evidence
 from clusterip.failure import Failure
 
 DESCRIPTION = """Find what is wrong with Services: each finding with what was seen and a command that helps. Looks at
@@ -89,5 +88,7 @@ async def look(server: ServerConfig, folder: Folder | None) -> Picture:
         picture = await with_logs(client, await gather(client, clock.now()))
     if folder is None:
         return picture
+    from clusterip.explain.visit import entered, evidence  # a foreign cluster has no use for it
+
     with entered(folder) as visit:
         return await evidence(visit, picture, clock)

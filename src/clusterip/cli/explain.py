@@ -22,8 +22,9 @@ from clusterip.explain.doctor import Scope, diagnose
 from clusterip.explain.gather import gather
 from clusterip.explain.picture import Picture
 from clusterip.explain.reality import compare, look
-from clusterip.explain.report import render, render_route, tree_of_route
+from clusterip.explain.report import render
 from clusterip.explain.route import Route, client_of, walk
+from clusterip.explain.route_report import render_route, tree_of_route
 from clusterip.explain.visit import entered, evidence
 from clusterip.failure import Failure
 

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from clusterip.explain.finding import Finding, Report, Severity
-from clusterip.explain.route import Mark, Route
 
 MARKS = {Severity.BROKEN: "BROKEN ", Severity.SUSPECT: "SUSPECT", Severity.NOTE: "NOTE   "}
 WIDTH = 110
@@ -71,30 +70,4 @@ def tree_of(report: Report) -> dict[str, Any]:
             for found in report.findings
         ],
         "notLookedAt": [{"what": what, "why": why} for what, why in report.unseen],
-    }
-
-
-def render_route(route: Route) -> str:
-    """One line a hop, what was seen below it."""
-    width = max(len(step.hop) for step in route.steps)
-    lines = [f"{route.client.text} -> Service {route.service}", ""]
-    for step in route.steps:
-        lines.append(f"{step.mark.value:<6}{step.hop:<{width}}  {step.text}")
-        lines += [" " * (8 + width) + each for each in step.evidence]
-    failed = [step for step in route.steps if step.mark is Mark.FAILS]
-    end = f"does not arrive: {failed[0].hop}: {failed[0].text}" if failed else "arrives"
-    return "\n".join([*lines, "", end])
-
-
-def tree_of_route(route: Route) -> dict[str, Any]:
-    """For programs."""
-    return {
-        "service": str(route.service),
-        "from": route.client.text,
-        "node": route.client.node,
-        "arrives": route.arrives,
-        "steps": [
-            {"hop": step.hop, "result": step.mark.name.lower(), "text": step.text, "evidence": list(step.evidence)}
-            for step in route.steps
-        ],
     }
