@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from clusterip.api.address_warnings import address_warning, network_warning
+from clusterip.api.meta import Tree
+from clusterip.api.resources import RESOURCES
 
 
 @pytest.mark.parametrize("value", ["192.0.2.1", "fd00::1", "banana", ""])
@@ -43,3 +45,36 @@ def test_a_proper_network_and_no_network_are_not_spoken_of(value: str) -> None:
 )
 def test_a_network_that_could_be_written_better(value: str, text: str) -> None:
     assert network_warning("a", value) == [f"a: {text}"]
+
+
+SLOPPY, WIDE = {"ip": "192.0.2.01"}, "192.0.2.1/24"
+
+
+def told(plural: str, tree: Tree, *, status: bool = False) -> list[str]:
+    """The paths that a kind's warnings are about."""
+    resource = next(each for each in RESOURCES if each.plural == plural)
+    found = resource.status_warnings(tree) if status else resource.warnings(tree, None)
+    return [text.partition(":")[0] for text in found]
+
+
+def test_networks_of_policies_and_nodes() -> None:
+    block = {"ipBlock": {"cidr": WIDE, "except": ["192.0.2.0/28", WIDE]}}
+    spec = {"ingress": [{}, {"from": [{"podSelector": {}}, block]}], "egress": [{"to": [block]}]}
+    assert told("networkpolicies", {"spec": spec}) == [
+        "spec.ingress[1].from[1].ipBlock.cidr",
+        "spec.ingress[1].from[1].ipBlock.except[1]",
+        "spec.egress[0].to[0].ipBlock.cidr",
+        "spec.egress[0].to[0].ipBlock.except[1]",
+    ]
+    assert told("nodes", {"spec": {"podCIDRs": ["10.0.0.0/24", WIDE], "externalID": "x"}}) == [
+        "spec.externalID",
+        "spec.podCIDRs[1]",
+    ]
+
+
+def test_addresses_in_statuses() -> None:
+    balanced = {"status": {"loadBalancer": {"ingress": [{"hostname": "h"}, SLOPPY]}}}
+    for plural in ("services", "ingresses"):
+        assert told(plural, balanced, status=True) == ["status.loadBalancer.ingress[1]"]
+    pod = {"status": {"podIPs": [{"ip": "10.0.0.1"}, SLOPPY], "hostIPs": [SLOPPY]}}
+    assert told("pods", pod, status=True) == ["status.podIPs[1].ip", "status.hostIPs[0].ip"]

@@ -10,7 +10,7 @@ import base64
 import json
 from typing import Any
 
-from clusterip.api import names, tables
+from clusterip.api import address_warnings, names, tables
 from clusterip.api.checks import each, immutable, reasons
 from clusterip.api.errors import FieldError, duplicate, forbidden, invalid, not_supported, required
 from clusterip.api.meta import Tree, copied, metadata_of, name_of
@@ -371,6 +371,7 @@ NODE = core(
     prepare_status=_prepare_node_status,
     validate=_validate_node,
     validate_update=_validate_node_update,
+    warnings=address_warnings.of_node,
     name_rule=name_is_subdomain,
     fields={"spec.unschedulable": lambda tree: "true" if tables.at(tree, "spec", "unschedulable") else "false"},
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from ipaddress import ip_address
 
-from clusterip.api import names
+from clusterip.api import address_warnings, names
 from clusterip.api.checks import each, immutable, reasons, supported
 from clusterip.api.errors import FieldError, forbidden, invalid, not_supported, required, too_long
 from clusterip.api.meta import Tree, annotations_of
@@ -196,6 +196,7 @@ INGRESS = Resource(
     prepare_status=only_status(),
     validate=_validate_create,
     validate_update=_validate_update,
+    status_warnings=address_warnings.of_load_balancer,
     name_rule=name_is_subdomain,
 )
 

@@ -5,7 +5,7 @@ Stage: none; a record.  Truth: kube-apiserver's Pod strategy, selectable fields 
 
 from __future__ import annotations
 
-from clusterip.api import pod, pod_sides, pod_table, pod_validation, pod_warnings
+from clusterip.api import address_warnings, pod, pod_sides, pod_table, pod_validation, pod_warnings
 from clusterip.api.meta import Tree
 from clusterip.api.names import name_is_subdomain
 from clusterip.api.resource import Subresource
@@ -51,6 +51,7 @@ POD = core(
     validate_update=pod_validation.validate_update,
     validate_status=pod_validation.validate_status,
     warnings=pod_warnings.of_pod,
+    status_warnings=address_warnings.of_pod_status,
     whole_update=True,
     name_rule=name_is_subdomain,
     fields={

@@ -9,7 +9,7 @@ from __future__ import annotations
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any
 
-from clusterip.api import names
+from clusterip.api import address_warnings, names
 from clusterip.api.checks import each, label_selector, reasons, supported_if_set
 from clusterip.api.errors import FieldError, forbidden, invalid, not_supported, required
 from clusterip.api.meta import Tree
@@ -129,6 +129,7 @@ NETWORK_POLICY = Resource(
         AGE,
     ),
     default=_default,
+    warnings=address_warnings.of_network_policy,
     prepare_create=first_generation,
     prepare_update=next_generation("spec"),
     validate=_validate,

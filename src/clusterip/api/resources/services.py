@@ -5,7 +5,7 @@ Stage: none; records.  Truth: kube-apiserver's strategies, validation and printe
 
 from __future__ import annotations
 
-from clusterip.api import names, service, service_validation
+from clusterip.api import address_warnings, names, service, service_validation
 from clusterip.api.address_warnings import address_warning
 from clusterip.api.checks import each, reasons, supported
 from clusterip.api.errors import FieldError, invalid, required
@@ -18,12 +18,6 @@ from clusterip.api.strategy import only_status
 from clusterip.api.tables import AGE, NAME, NONE, UNKNOWN, at, fixed, labels_text, text, with_more
 
 MANAGED_BY = "endpoints.kubernetes.io/managed-by"
-
-
-def ingress_warnings(tree: Tree) -> list[str]:
-    """Of a load balancer's addresses; at .ip they are, at their item they are told, as upstream has it."""
-    ingress = each("status.loadBalancer.ingress", at(tree, "status", "loadBalancer", "ingress"))
-    return [text for path, item in ingress for text in address_warning(path, item.get("ip") or "")]
 
 
 def _cluster_ip(tree: Tree) -> str:
@@ -83,7 +77,7 @@ SERVICE = core(
     validate_status=service_validation.validate_status,
     whole_update=True,
     warnings=service.warnings,
-    status_warnings=ingress_warnings,
+    status_warnings=address_warnings.of_load_balancer,
     name_rule=name_is_label,
     fields={"spec.clusterIP": service.field("clusterIP"), "spec.type": service.field("type")},
     create_on_update=True,
