@@ -177,7 +177,7 @@ def kube_proxy(config: Config) -> Tree:
         "env": [{"name": "NODE_NAME", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "spec.nodeName"}}}],
         "securityContext": {"privileged": True},
         "readinessProbe": _probe("/healthz", 10256, periodSeconds=2, failureThreshold=3),
-        "livenessProbe": _probe("/livez", 10256, initialDelaySeconds=10, periodSeconds=10, failureThreshold=6),
+        "livenessProbe": _probe("/livez", 10256, initialDelaySeconds=10, periodSeconds=10, failureThreshold=18),
         "volumeMounts": [{"name": "kube-proxy", "mountPath": "/var/lib/kube-proxy"}],
     }
     pod = {
