@@ -22,6 +22,7 @@ EXAMPLES = Path(__file__).parent.parent / "examples" / "metallb"
 NAMESPACE = "metallb-system"
 ROUNDS = 10
 CALM_LOOKS = 15
+ROUTED, LAST_NODE = "203.0.113.0", ("node-3", "192.168.4.103")
 FAILOVERS = 2  # a third restart would be put off for long
 
 FIRST_PACKET = """\
@@ -49,6 +50,21 @@ while True:
         print(time.perf_counter())
         break
 """
+# the moment at which the router's kernel has another route for the address
+REROUTED = """\
+import socket, subprocess, sys, time
+sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+sock.bind((0, 0x40))
+sock.settimeout(30)
+print("listening", flush=True)
+while True:
+    sock.recv(65536)
+    moment = time.perf_counter()
+    ways = subprocess.run(["ip", "route", "show", sys.argv[1]], capture_output=True, text=True).stdout
+    if ways and sys.argv[2] not in ways:
+        print(moment)
+        break
+"""
 CUT_OFF = "import subprocess, time; print(time.perf_counter()); subprocess.run(['ip', 'link', 'set', 'eth0', 'down'])"
 
 
@@ -60,12 +76,15 @@ async def loadbalancer() -> list[Figure]:
         node = await leader(client)
         farewells = [await farewell(client, home, node) for _ in range(FAILOVERS)]
         deaths = [await death(client, home, node)]
+        clusterip("shell", "--name", NAME, node, "--", "ip", "link", "set", "eth0", "up", home=home)
+        routed = await cut_off_by_bgp(client, home)
     median, worst = statistics.median(times) * 1000, max(times) * 1000
     return [
         Figure(f"LoadBalancer create to first packet from the LAN, median of {ROUNDS}", median, "ms", 300),
         Figure(f"LoadBalancer create to first packet from the LAN, worst of {ROUNDS}", worst, "ms", None),
         Figure(f"layer 2 failover, speaker told to stop, worst of {FAILOVERS}", max(farewells) * 1000, "ms", 100),
         Figure("layer 2 failover, node cut off", max(deaths) * 1000, "ms", 1000, "MetalLB 1-4 s (its issues)"),
+        Figure("BGP failover by BFD (4 x 200 ms), node cut off", routed * 1000, "ms", 1000),
     ]
 
 
@@ -93,9 +112,10 @@ def web() -> dict[str, Any]:
     }
 
 
-def service(name: str) -> dict[str, Any]:
+def service(name: str, **notes: str) -> dict[str, Any]:
     spec = {"type": "LoadBalancer", "selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": 8080}]}
-    return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": "default"}, "spec": spec}
+    meta = {"name": name, "namespace": "default", "annotations": notes}
+    return {"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": spec}
 
 
 async def first_packet(client: Client, home: str, number: int) -> float:
@@ -132,6 +152,43 @@ async def death(client: Client, home: str, node: str) -> float:
     watching = await on_lan(home, TAKEOVER, "192.168.4.10", mac(home, node))
     began = float(clusterip("shell", "--name", NAME, node, "--", "/usr/bin/python3.11", "-c", CUT_OFF, home=home))
     return moment(await watching.communicate()) - began
+
+
+async def cut_off_by_bgp(client: Client, home: str) -> float:
+    """From a node's last packet until FRR on the LAN machine routes by the others."""
+    command = [
+        sys.executable,
+        "-m",
+        "clusterip.main",
+        "shell",
+        "--name",
+        NAME,
+        "--",
+        "bash",
+        str(EXAMPLES / "router.sh"),
+    ]
+    environment = {**os.environ, "CLUSTERIP_HOME": home}
+    pipe, null = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
+    router = await asyncio.create_subprocess_exec(*command, env=environment, stdin=pipe, stdout=null, stderr=null)
+    try:
+        kubectl(home, "apply", "-f", str(EXAMPLES / "bgp.yaml"))
+        await client.create(SERVICES, service("routed", **{"metallb.io/address-pool": "routed"}))
+        await until_routed(home)
+        watching = await on_lan(home, REROUTED, ROUTED, LAST_NODE[1])
+        at = clusterip("shell", "--name", NAME, LAST_NODE[0], "--", "/usr/bin/python3.11", "-c", CUT_OFF, home=home)
+        return moment(await watching.communicate()) - float(at)
+    finally:
+        if router.stdin is not None:
+            router.stdin.close()
+        await router.wait()
+
+
+async def until_routed(home: str) -> None:
+    """By every node, and watched by BFD on both ends, which takes it some seconds."""
+    async with asyncio.timeout(60):
+        while LAST_NODE[1] not in clusterip("shell", "--name", NAME, "--", "ip", "route", "show", ROUTED, home=home):  # noqa: ASYNC110
+            await asyncio.sleep(0.2)
+    await asyncio.sleep(5)
 
 
 def moment(said: tuple[bytes, bytes | None]) -> float:

@@ -31,27 +31,6 @@ metadata: {name: second, namespace: metallb-system}
 spec: {addresses: [192.168.4.20-192.168.4.30]}
 """
 
-BY_BGP = """
-apiVersion: metallb.io/v1beta1
-kind: IPAddressPool
-metadata: {name: routed, namespace: metallb-system}
-spec: {addresses: [203.0.113.0/28]}
----
-apiVersion: metallb.io/v1beta1
-kind: BGPAdvertisement
-metadata: {name: routed, namespace: metallb-system}
-spec: {ipAddressPools: [routed]}
----
-apiVersion: metallb.io/v1beta1
-kind: BFDProfile
-metadata: {name: fast, namespace: metallb-system}
-spec: {receiveInterval: 200, transmitInterval: 200, detectMultiplier: 4}
----
-apiVersion: metallb.io/v1beta2
-kind: BGPPeer
-metadata: {name: router, namespace: metallb-system}
-spec: {myASN: 64500, peerASN: 64501, peerAddress: 192.168.4.1, bfdProfile: fast}
-"""
 ROUTED = "203.0.113.0"
 
 
@@ -120,12 +99,9 @@ def ways(cluster: Cluster) -> set[str]:
 
 @pytest.mark.timeout(400)
 @pytest.mark.skipif(not FRR.exists(), reason="no FRR here")
-def test_a_router_learns_the_address_by_bgp_and_forgets_a_node_that_is_cut_off(
-    metallb: Cluster, tmp_path: Path
-) -> None:
+def test_a_router_learns_the_address_by_bgp_and_forgets_a_node_that_is_cut_off(metallb: Cluster) -> None:
     cluster = metallb
-    (tmp_path / "bgp.yaml").write_text(BY_BGP)
-    cluster.kubectl("apply", "-f", str(tmp_path / "bgp.yaml"))
+    cluster.kubectl("apply", "-f", str(EXAMPLES / "bgp.yaml"))
     with router(cluster):
         cluster.kubectl("create", "deployment", "balanced", "--image=nginx:1.15-alpine", "--replicas=2")
         cluster.kubectl("expose", "deployment", "balanced", "--port=8090", "--target-port=80", "--type=LoadBalancer")

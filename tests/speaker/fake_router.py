@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -78,11 +80,22 @@ class Router:
             raise self.broken[0]
 
 
+def free_door() -> socket.socket:
+    """A listener on a port that BGPPeer's schema allows: 16384 at most."""
+    for _ in range(100):
+        try:
+            return socket.create_server(("127.0.0.1", 10000 + secrets.randbelow(6000)))
+        except OSError:
+            continue
+    raise OSError("no free port from 10000 to 15999")
+
+
 @asynccontextmanager
 async def router(*parts: Plays) -> AsyncIterator[Router]:
     made = Router(list(parts))
-    server = await asyncio.start_server(made.answer, "127.0.0.1", 0)
-    made.port = server.sockets[0].getsockname()[1]
+    door = free_door()
+    server = await asyncio.start_server(made.answer, sock=door)
+    made.port = door.getsockname()[1]
     try:
         yield made
     finally:

@@ -14,11 +14,14 @@ import pytest
 
 from apiserver.serving import Api, serving
 from clusterip.client.names import (
+    BGP_ADVERTISEMENTS,
+    BGP_PEERS,
     ENDPOINT_SLICES,
     EVENTS,
     IP_ADDRESS_POOLS,
     L2_ADVERTISEMENTS,
     NODES,
+    SERVICE_BGP_STATUSES,
     SERVICE_L2_STATUSES,
     SERVICES,
 )
@@ -27,12 +30,21 @@ from clusterip.failure import Failure
 from clusterip.kernel.packet import LanInterface
 from clusterip.kernel.packet_fake import FakeLan, FakeWire
 from clusterip.speaker import metrics
+from clusterip.speaker.bgp_messages import Kind, read_update
 from clusterip.speaker.frames import Claim, read
 from clusterip.speaker.process import Process, Settings, read_excluded, read_key
 from loadbalancer.bundle import NAMESPACE, create, eventually, install
+from speaker.fake_router import Call, router
 from transport.ports import free_port
 
 VIP = IPv4Address("192.168.4.10")
+
+
+async def fine(call: Call) -> None:
+    await call.establish()
+    assert str(read_update(await call.until(Kind.UPDATE)).prefixes[0]) == f"{VIP}/32"
+
+
 NAMES = ("node-1", "node-2")
 MACS = {bytes((2, 0, 0, 0, 0, n)): f"node-{n}" for n in (1, 2)}
 
@@ -200,6 +212,33 @@ def test_a_pool_that_goes_leaves_what_worked() -> None:
             await eventually(is_looked_at)
             assert process._announcer is not None
             assert process._announcer.protocols[0].announced() == {("default", "web"): [str(VIP)]}
+
+    asyncio.run(run())
+
+
+def test_routers_hear_of_a_service_and_the_status_says_which() -> None:
+    async def run() -> None:
+        async with lan() as (net, client), router(fine) as made:
+            place = {"peerAddress": "127.0.0.1", "peerPort": made.port, "ebgpMultiHop": True}
+            await create(client, BGP_PEERS, "tor", {"myASN": 64512, "peerASN": 64999, "routerID": "10.0.0.1"} | place)
+            await create(client, BGP_ADVERTISEMENTS, "first", {"ipAddressPools": ["first"]})
+            await balanced(client, "web", ("node-1",))
+            net.start("node-1")
+
+            async def told() -> list[Any]:
+                return [each.get("status") for each in (await client.list(SERVICE_BGP_STATUSES, NAMESPACE))["items"]]
+
+            async def is_told() -> bool:
+                wanted = {"node": "node-1", "serviceName": "web", "serviceNamespace": "default", "peers": ["tor"]}
+                return await told() == [wanted]
+
+            async def is_gone() -> bool:
+                return await told() == []
+
+            await eventually(is_told)
+            await made.finished()
+            await client.delete(BGP_PEERS, "tor", NAMESPACE)
+            await eventually(is_gone)
 
     asyncio.run(run())
 
