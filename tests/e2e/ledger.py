@@ -59,7 +59,7 @@ def rows(text: str) -> Iterator[Row]:
             if len(cells) != COLUMNS:
                 raise ValueError(f"a row with {len(cells)} cells instead of {COLUMNS}: {line}")
             said, state, played, where, remarks = (cell.replace("\\|", "|") for cell in cells)
-            yield Row(f"{part}.{row}", said.strip("`"), state, played.strip("`"), where, remarks)
+            yield Row(f"{part}.{row}", said.replace("`", ""), state, played.strip("`"), where, remarks)
 
 
 def verdict(row: Row, outcomes: Mapping[str, Outcome]) -> Verdict:
