@@ -17,6 +17,7 @@ from apiserver.wire import CONFIGMAPS, SERVICES, Wire, config_map, service
 from clusterip.api.allocation import Ranges
 from clusterip.apiserver.core import Settings
 from clusterip.store.etcd import opened
+from clusterip.store.etcdclient import EtcdClient
 from store.etcdserver import Etcd, etcd
 
 PATIENCE = 200
@@ -96,6 +97,29 @@ def test_both_write_at_once_and_every_watcher_sees_one_order(server: Etcd) -> No
         assert all(story == stories[0] for story in stories)
         revisions = [int(revision) for _, revision in stories[0]]
         assert revisions == sorted(set(revisions))
+
+    with_servers(server, body, count=3)
+
+
+def test_an_answer_that_comes_after_the_news_is_no_reason_to_decide_again(
+    server: Etcd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The watch tells of one's own write and of the one after it before etcd's answer is here."""
+    usual = EtcdClient.transact
+
+    async def late(client: EtcdClient, *arguments: Any) -> Any:
+        done = await usual(client, *arguments)
+        await asyncio.sleep(0.02)
+        return done
+
+    monkeypatch.setattr(EtcdClient, "transact", late)
+
+    async def body(*wires: Wire) -> None:
+        async def write(wire: Wire, who: int) -> None:
+            for n in range(20):
+                await wire.ok("POST", CONFIGMAPS, config_map(f"w{who}-{n}"))
+
+        await asyncio.gather(*(write(wire, number) for number, wire in enumerate(wires)))
 
     with_servers(server, body, count=3)
 

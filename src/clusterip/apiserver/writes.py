@@ -122,6 +122,8 @@ class _Group:
         self.made: dict[str, Entry | None] = {}
         self.entries: dict[int, Entry] = {}
         self.size = 0  # bytes of the values, once somebody asked
+        self.kept = False
+        """It is in the store, whose answer may come later than news of what follows it."""
 
 
 class WritePath:
@@ -271,9 +273,9 @@ class WritePath:
 
     def _overtaken(self, events: Sequence[Event]) -> None:
         """Another server wrote: give up what is pending, take its changes in, decide again on top of them."""
-        members = [*(self._flying.members if self._flying else ()), *self._open.members]
-        if self._flying:
-            self._flying.members = []
+        members = list(self._open.members)
+        if self._flying and not self._flying.kept:
+            members, self._flying.members = [*self._flying.members, *members], []
         self._open, self._in_flight = _Group(), 0
         self._forget_pending()
         for event in events:
@@ -313,7 +315,9 @@ class WritePath:
 
     def _committed(self, events: Sequence[Event]) -> None:
         """The store's events, in order, into the cache."""
-        made = self._flying.entries if self._flying else {}
+        made: dict[int, Entry] = {}
+        if self._flying:
+            made, self._flying.kept = self._flying.entries, True
         self._in_flight = 0
         for event in events:
             collection = self._find(event.key)

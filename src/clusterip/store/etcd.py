@@ -167,6 +167,8 @@ class EtcdStore:
             try:
                 done = await self._client.transact(request, max(0.5, min(left, TRY_SECONDS)))
             except Refused as error:
+                if flight.landed:
+                    return
                 if error.too_large:
                     raise TooLarge(f"etcd takes no request of this size: {error}") from error
                 raise self._away(error, doubtful) from error
@@ -179,14 +181,17 @@ class EtcdStore:
             if done.succeeded:
                 self._land(flight, done.revision)
             elif not flight.landed:
-                await self._settle(flight, done.found)
+                await self._settle(flight, done.found, doubtful)
 
-    async def _settle(self, flight: _Flight, found: Sequence[wire.Kept]) -> None:
+    async def _settle(self, flight: _Flight, found: Sequence[wire.Kept], doubtful: bool) -> None:
         """The head is another: ours after all (an answer was lost), or somebody else's."""
         if not found:
             self._lose("what it kept was removed")
             self._refuse_lost()
-        await self._reach(found[0].modified)
+        try:
+            await self._reach(found[0].modified)
+        except Away as error:
+            raise Away(str(error), doubtful) from error
         if not flight.landed:
             raise Moved("another server wrote first")
 
