@@ -92,7 +92,8 @@ def test_a_table_counts() -> None:
 
 
 def test_a_list_is_numbered_by_its_parts() -> None:
-    text = "## A\n| in the lesson | here |\n|---|---|\n| `a \\| b` | works | | one | |\n## B\n| `c` d | cannot | | | why |\n"
+    head = "| in the lesson | here |\n|---|---|\n"
+    text = f"## A\n{head}| `a \\| b` | works | | one | |\n## B\n| `c` d | cannot | | | why |\n"
     assert [(each.number, each.said) for each in rows(text)] == [("1.1", "a | b"), ("2.1", "c d")]
     with pytest.raises(ValueError, match="3 cells"):
         list(rows("| a | b | c |"))
