@@ -17,6 +17,7 @@ from apiserver.serving import Api, serving
 from clusterip.api.meta import Tree
 from clusterip.client.names import EVENTS, NAMESPACES, NODES, PODS, SERVICE_ACCOUNTS
 from clusterip.client.rest import Client
+from clusterip.policy import metrics
 from clusterip.policy.model import Policy
 from clusterip.policy.process import FAULT, NETWORK_POLICIES, Agent, Settings, clean_up
 from clusterip.policy.reading import read_policy
@@ -235,6 +236,26 @@ def test_rules_hold_while_the_api_is_away_and_after_the_agent(world: World) -> N
     world.drops(CLIENT, f"{DB}:8080")
     assert world.call(clean_up()) == ["ip clusterip-policy", "ip6 clusterip-policy"]
     world.passes(CLIENT, f"{DB}:8080")
+
+
+def test_health_and_numbers(world: World) -> None:
+    """Of the node's own loopback: nobody else sees them."""
+    numbers = world.agent.numbers
+    assert world.agent.ready.is_set()
+    world.policy("deny", DENY)
+    world.drops(FAR, f"{DB}:8080")
+    nft = program_in(world.lab.nodes["node-1"].fd)
+    subprocess.run([*nft, "delete", "table", "ip", "clusterip-policy"], check=True)
+    world.until(lambda: numbers.value(metrics.REPAIRS, family="ip") > 0)
+    text = numbers.render()
+    for line in (
+        "clusterip_policy_policies 1",
+        "clusterip_policy_pod_addresses 5",
+        "clusterip_policy_policies_unreadable 0",
+    ):
+        assert line in text
+    assert numbers.value(metrics.COMMITS, family="ip6") > 0
+    assert numbers.value(metrics.FAILURES, family="ip") == 0
 
 
 def test_an_agent_that_starts_again_changes_nothing_that_is_right(world: World) -> None:

@@ -14,6 +14,7 @@ from clusterip.transport import log
 
 DESCRIPTION = "Program this node's kernel for NetworkPolicies until SIGTERM; the rules stay when it ends."
 DEFAULT_VERBOSITY = 2
+HEALTH = "127.0.0.1:9099"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,6 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="",
         metavar="CIDRS",
         help="drop what comes from addresses of these networks that no known pod has (default: the Node's podCIDRs)",
+    )
+    parser.add_argument(
+        "--healthz-bind-address",
+        default=HEALTH,
+        metavar="ADDRESS:PORT",
+        help="of /healthz, /readyz and /metrics; empty: none (default: %(default)s)",
     )
     parser.add_argument("--cleanup", action="store_true", help="remove all rules and end")
     parser.add_argument("-v", "--v", type=int, default=DEFAULT_VERBOSITY, metavar="LEVEL", help="verbosity of the log")
@@ -47,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     server = from_kubeconfig(args.kubeconfig) if args.kubeconfig else in_cluster()
     name = (args.node_name or socket.gethostname()).strip().lower()
-    foreground.run(process.Agent(process.Settings(server, name, networks)).run())
+    foreground.run(process.Agent(process.Settings(server, name, networks, args.healthz_bind_address)).run())
     return 0
 
 

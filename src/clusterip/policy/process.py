@@ -3,7 +3,7 @@
 Stage: all of them; the only module of the agent that knows every other.
 Rules: nothing is written before Pods, Namespaces, NetworkPolicies and the Node were seen once.  While the API is away
 the rules hold; ending leaves them too: `clusterip policy --cleanup` removes them.  A policy that cannot be read is told
-by an event of its own.
+by an event of its own.  Ready once the kernel has what the API said.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import Any, NoReturn
@@ -27,10 +27,12 @@ from clusterip.kernel.claim import hold, holder
 from clusterip.kernel.nft import NftError
 from clusterip.kernel.nft_kernel import KernelNft
 from clusterip.kernel.nft_monitor import Monitor
+from clusterip.policy import metrics
 from clusterip.policy.model import Node, Picture, Policy
 from clusterip.policy.reading import labels_of, read_node, read_pod, read_policy
 from clusterip.policy.runner import Runner
 from clusterip.policy.snapshot import Collector
+from clusterip.transport.insight import Insight
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +50,7 @@ class Settings:
     server: ServerConfig
     node_name: str
     pod_networks: tuple[str, ...] = ()  # in place of the Node's
+    health: str = ""  # address and port of the health page and the numbers; empty: none
 
 
 class Agent:
@@ -58,6 +61,8 @@ class Agent:
         networks = tuple(ip_network(text, strict=False) for text in settings.pod_networks)
         self.collector = Collector(Node(settings.node_name, pod_networks=networks), self._wake)
         self.runners: list[Runner] = []
+        self.numbers = metrics.registry(self._picture)
+        self.ready = asyncio.Event()  # the kernel has what the API said
 
     def _wake(self) -> None:
         for runner in self.runners:
@@ -68,8 +73,11 @@ class Agent:
         held = await claim()
         nft = KernelNft()
         try:
-            async with Client(self._settings.server, user_agent="clusterip-policy") as client:
-                await self._follow(client, nft)
+            async with AsyncExitStack() as stack:
+                if self._settings.health:
+                    await Insight(self.numbers, self.ready.is_set).listen(stack, self._settings.health)
+                client = Client(self._settings.server, user_agent="clusterip-policy")
+                await self._follow(await stack.enter_async_context(client), nft)
         finally:
             nft.close()
             held.close()
@@ -87,9 +95,10 @@ class Agent:
             if not self.collector.node.addresses:
                 logger.warning("The Node has no address yet", extra={"kv": {"node": self._settings.node_name}})
             for family in await families_here(nft):
-                self.runners.append(runner := Runner(family, nft, self._picture))
+                self.runners.append(runner := Runner(family, nft, self._picture, self.numbers))
                 group.create_task(_run(runner, nft), name=family)
             await asyncio.gather(*(runner.programmed.wait() for runner in self.runners))
+            self.ready.set()
             values = {"policies": len(self._picture().policies), "pods": len(self._picture().pods)}
             logger.info("Policies are programmed", extra={"kv": values})
 

@@ -12,11 +12,14 @@ import logging
 from collections.abc import Callable, Collection, Hashable, Mapping
 from typing import NoReturn
 
+from clusterip.clock import Clock, SystemClock
 from clusterip.diff import Changes, diff, diff_parts, flat
 from clusterip.kernel.nft import TABLE, Key, Kind, Nft, NftError, SetSpec, State, TableSpec, Value
+from clusterip.policy import metrics
 from clusterip.policy.compile import Compiler
 from clusterip.policy.model import Picture
 from clusterip.policy.table import table
+from clusterip.transport.exposition import Registry
 
 logger = logging.getLogger(__name__)
 
@@ -29,8 +32,16 @@ READ_SECONDS = 3600.0
 class Runner:
     """Programs pictures. `wake` and `doubt` may be called at any time from the loop."""
 
-    def __init__(self, family: str, nft: Nft, picture: Callable[[], Picture]) -> None:
+    def __init__(
+        self,
+        family: str,
+        nft: Nft,
+        picture: Callable[[], Picture],
+        numbers: Registry | None = None,
+        clock: Clock | None = None,
+    ) -> None:
         self.table = table(family)
+        self._numbers, self._family, self._clock = numbers or Registry(metrics.METRICS), family, clock or SystemClock()
         self._nft, self._picture = nft, picture
         self._compiler = Compiler(family)
         self._known: Parts | None = None
@@ -60,10 +71,11 @@ class Runner:
             await self._attempt()
 
     async def _attempt(self) -> None:
-        was_known = self._known is not None
+        was_known, started = self._known is not None, self._clock.monotonic()
         try:
             count = await self.sync()
         except NftError as error:
+            self._numbers.count(metrics.FAILURES, family=self._family)
             delay = RETRY_SECONDS[min(self._failures, len(RETRY_SECONDS) - 1)]
             self._failures += 1
             values = {"table": str(self.table), "retryInSeconds": delay, "err": error}
@@ -72,7 +84,9 @@ class Runner:
             self._wanted.set()
             return
         self._failures = 0
+        self._numbers.observe(metrics.SECONDS, self._clock.monotonic() - started, family=self._family)
         if self.programmed.is_set() and not was_known and count:
+            self._numbers.count(metrics.REPAIRS, family=self._family)
             logger.warning("The table was not as it should be; repaired", extra={"kv": {"table": str(self.table)}})
             await asyncio.sleep(REPAIR_SECONDS)
         self.programmed.set()
@@ -87,6 +101,8 @@ class Runner:
             changes = diff_parts(*(_only(each, self._compiler.changed) for each in (known, parts)))
         if changes:
             await self._nft.commit(self.table, changes)
+            self._numbers.count(metrics.COMMITS, family=self._family)
+            self._numbers.count(metrics.CHANGES, len(changes), family=self._family)
         self._known = parts
         return len(changes)
 
