@@ -150,6 +150,11 @@ def named(found: dict[str, Any]) -> dict[tuple[str, str], Tree]:
     return {(each["about"], each["kind"]): each for each in found["findings"]}
 
 
+def is_fixed_by(found: dict[tuple[str, str], Tree], key: tuple[str, str], fix: str) -> bool:
+    """On its way a thing may be told for another reason: pods of a Deployment that is scaled down end first."""
+    return key in found and bool(found[key]["fixes"][0].startswith(fix))
+
+
 def test_a_new_cluster_is_healthy(cluster: Cluster) -> None:
     found = until_told(cluster, lambda found: bool(found["healthy"]))
     assert found["findings"] == []
@@ -167,7 +172,7 @@ def test_all_that_is_wrong_is_named_with_a_fix(cluster: Cluster) -> None:
         await client.patch(DEPLOYMENTS, "coredns", SYSTEM, {"spec": {"replicas": 0}})
 
     act(cluster, spoil)
-    found = named(until_told(cluster, lambda found: set(WRONG) <= set(named(found))))
+    found = named(until_told(cluster, lambda found: all(is_fixed_by(named(found), *each) for each in WRONG.items())))
     assert set(WRONG) - set(found) == set()
     for key, fix in WRONG.items():
         assert found[key]["fixes"][0].startswith(fix), found[key]
