@@ -24,7 +24,7 @@ HOLD = {"hold_seconds": 90.0}
 
 
 def is_up(link: Link, at: str = ROUTER) -> bool:
-    return link._registry.value(bfd_metrics.UP, peer=at, vrf="default") == 1
+    return link._registry.value(bfd_metrics.UP, peer=at, vrf="default") >= 1
 
 
 def test_frr_and_a_node_notice_each_others_silence() -> None:
@@ -52,7 +52,7 @@ async def _is_cut(net: Net, link: Link, six: Link) -> None:
     await until(lambda: net.ways(VIP) == {"192.168.5.102"} and not net.ways(VIP6))
     print(f"the router's kernel forgets a silent node after {time.monotonic() - began:.2f} s")
     await until(lambda: not link.is_up and not six.is_up)
-    assert link._registry.value(bfd_metrics.BFD + "session_down_events", peer=ROUTER, vrf="default") == 1
+    assert link._registry.value(bfd_metrics.BFD + "session_down_events", peer=ROUTER, vrf="default") >= 1
     net.cut("node-1", up=True)
     await until(lambda: net.ways(VIP) == {"192.168.5.101", "192.168.5.102"} and net.ways(VIP6) == {"fd00:5::101"})
 
@@ -101,7 +101,7 @@ async def _strangers() -> None:
             from_router.setsockopt(0, 2, 255)
             from_router.send(write(Packet(State.DOWN, 8)))
             await until(lambda: watch.session.state is State.INIT)
-            assert link._registry.value(bfd_metrics.BFD + "control_packet_input", peer=ROUTER, vrf="default") == 1
+            assert link._registry.value(bfd_metrics.BFD + "control_packet_input", peer=ROUTER, vrf="default") >= 1
 
 
 def _peer(net: Net) -> BgpPeer:
