@@ -83,6 +83,17 @@ def test_a_connection_counts_once_and_a_probe_never() -> None:
     assert readings.ports[0].connections == {ONE: 3, TWO: 1}
 
 
+def test_a_probe_that_the_kernel_has_forgotten_is_forgotten() -> None:
+    monitor, ours = Monitor(), (Probe("node-1", VIP, 7000, 0.001),)
+    monitor.observe(sample(probes=ours))
+    monitor.observe(sample(flow(7000)))
+    [reading] = monitor.observe(sample(flow(7000))).ports
+    assert reading.connections == {}  # as long as it is tracked, it is ours
+    monitor.observe(sample())
+    [reading] = monitor.observe(sample(flow(7000, id=99))).ports
+    assert reading.connections == {ONE: 1}  # a client took the same port
+
+
 def test_what_was_not_translated_is_nobodys_load() -> None:
     [reading] = Monitor().observe(sample(flow(1, endpoint=VIP), flow(2, front=Spot("10.96.0.8", 80)))).ports
     assert reading.connections == {}

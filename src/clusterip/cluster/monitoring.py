@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from clusterip.kernel.conntrack import Flow
 
@@ -62,6 +62,10 @@ class Probe:
     source_port: int
     seconds: float | None
     trouble: str = ""
+
+
+Try: TypeAlias = tuple[str, int, Spot]
+"""A probe as connection tracking shows it: node, source port, where it went."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,8 +167,8 @@ class Monitor:
         self._looks = 0
         self._tries: dict[Key, Tries] = {}
         self._names: dict[str, Tries] = {}
-        self._seen: dict[str, set[tuple[object, ...]]] = {}
-        self._ours: set[tuple[str, int, Spot]] = set()
+        self._seen: dict[str, set[Flow]] = {}
+        self._ours: set[Try] = set()
         self._connections: dict[Key, Counter[Spot]] = {}
 
     def observe(self, sample: Sample) -> Readings:
@@ -174,8 +178,8 @@ class Monitor:
         for counted in (self._tries, self._connections):
             for key in counted.keys() - known:
                 del counted[key]
-        self._ours |= {(probe.node, probe.source_port, probe.at) for probe in sample.probes}
-        self._count(sample)
+        ours = {(probe.node, probe.source_port, probe.at) for probe in sample.probes}
+        self._ours = ours | self._count(sample, ours | self._ours)
         return Readings(
             sample.at,
             self._looks,
@@ -196,21 +200,26 @@ class Monitor:
         tries.add(lookup.seconds)
         return tries
 
-    def _count(self, sample: Sample) -> None:
+    def _count(self, sample: Sample, ours: set[Try]) -> set[Try]:
+        """Count the connections that are new; those of our own tries that are still tracked."""
         by_front = {spot: watched.key for watched in sample.ports for spot in watched.fronts}
+        tracked = set[Try]()
         for node, flows in sample.flows.items():
-            seen, now = self._seen.get(node, set()), set[tuple[object, ...]]()
+            seen, self._seen[node] = self._seen.get(node, set()), set()
             for flow in flows:
                 front = Spot(str(flow.original.destination), flow.original.port)
-                key = by_front.get(front)
-                mark = (flow.id, flow.original.source, flow.original.source_port, front)
-                if key is None or (node, flow.original.source_port, front) in self._ours:
-                    continue
-                now.add(mark)
-                endpoint = Spot(str(flow.reply.source), flow.reply.source_port)
-                if mark not in seen and endpoint != front:
-                    self._connections.setdefault(key, Counter())[endpoint] += 1
-            self._seen[node] = now
+                key, attempt = by_front.get(front), (node, flow.original.source_port, front)
+                if attempt in ours:
+                    tracked.add(attempt)
+                elif key is not None:
+                    self._count_one(node, flow, key, seen)
+        return tracked
+
+    def _count_one(self, node: str, flow: Flow, key: Key, seen: set[Flow]) -> None:
+        self._seen[node].add(flow)
+        front, endpoint = flow.original, Spot(str(flow.reply.source), flow.reply.source_port)
+        if flow not in seen and endpoint != (str(front.destination), front.port):
+            self._connections.setdefault(key, Counter())[endpoint] += 1
 
 
 def watched_ports(services: Iterable[Tree], slices: Sequence[Tree], nodes: Sequence[str]) -> tuple[Watched, ...]:
