@@ -50,13 +50,14 @@ def test_the_relay_leads_to_the_first_server_that_answers(tmp_path: Path) -> Non
 
 @pytest.mark.root
 @pytest.mark.cluster
+@pytest.mark.timeout(600)
 @pytest.mark.xdist_group("whole")
 def test_a_cluster_on_an_etcd_of_the_host(tmp_path: Path) -> None:
     environment = {**os.environ, "CLUSTERIP_HOME": str(tmp_path / "home")}
 
     def run(*words: str) -> str:
         command = [sys.executable, "-m", "clusterip.main", *words]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=150, check=False)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=330, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 

@@ -30,7 +30,7 @@ from clusterip.kernel.link import Netlink
 from clusterip.kernel.mount import mounts
 from clusterip.kernel.process import Process
 
-pytestmark = [pytest.mark.root, pytest.mark.cluster, pytest.mark.xdist_group("whole")]
+pytestmark = [pytest.mark.root, pytest.mark.cluster, pytest.mark.xdist_group("whole"), pytest.mark.timeout(600)]
 
 DNS = "10.96.0.10"
 NAME = "kubernetes.default.svc.cluster.local"
@@ -79,7 +79,7 @@ class Cluster:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=150,
+            timeout=330,
             check=False,
         )
         assert done.returncode == 0 or not check, done.stdout + done.stderr

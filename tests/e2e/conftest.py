@@ -56,7 +56,7 @@ class Cluster:
     def environment(self) -> dict[str, str]:
         return {**os.environ, "CLUSTERIP_HOME": str(self.home)}
 
-    def clusterip(self, *words: str, check: bool = True, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    def clusterip(self, *words: str, check: bool = True, timeout: float = 330) -> subprocess.CompletedProcess[str]:
         """Run the command line; stdout and stderr as text."""
         done = subprocess.run(
             [sys.executable, "-m", "clusterip.main", *words],

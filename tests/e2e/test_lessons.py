@@ -20,7 +20,7 @@ from e2e.outcomes import OUTCOMES
 if TYPE_CHECKING:
     from e2e.conftest import Cluster
 
-pytestmark = [pytest.mark.cluster, pytest.mark.kubectl, pytest.mark.lessons]
+pytestmark = [pytest.mark.cluster, pytest.mark.kubectl, pytest.mark.lessons, pytest.mark.timeout(600)]
 HAPROXY = shutil.which("haproxy", path="/usr/sbin:/usr/bin")
 EXAMPLES = Path(__file__).parents[2] / "examples"
 OWN = sorted((Path(__file__).parent / "transcripts").glob("*.txt"))
@@ -35,14 +35,12 @@ def play(name: str, text: str, cluster: Cluster, folder: Path) -> list[str]:
     return outcome.failures
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", lessons())
 def test_every_command_shows_what_the_lesson_shows(name: str, cluster: Cluster, tmp_path: Path) -> None:
     failures = play(name, lesson_text(name), cluster, tmp_path)
     assert not failures, "\n".join(failures)
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("path", OWN, ids=[path.stem for path in OWN])
 def test_transcripts(path: Path, cluster: Cluster, tmp_path: Path) -> None:
     if path.stem == "ingress" and not HAPROXY:

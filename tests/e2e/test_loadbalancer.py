@@ -16,7 +16,7 @@ from e2e.router import NODES as ROUTER_NODES
 if TYPE_CHECKING:
     from e2e.conftest import Cluster
 
-pytestmark = [pytest.mark.cluster, pytest.mark.kubectl, pytest.mark.xdist_group("e2e")]
+pytestmark = [pytest.mark.cluster, pytest.mark.kubectl, pytest.mark.xdist_group("e2e"), pytest.mark.timeout(600)]
 EXAMPLES = Path(__file__).parents[2] / "examples" / "metallb"
 BUNDLE, POOL = EXAMPLES / "metallb-native.yaml", EXAMPLES / "first-pool.yaml"
 EXCLUDE = "node.kubernetes.io/exclude-from-external-load-balancers"
@@ -61,7 +61,6 @@ def leader(cluster: Cluster) -> str:
     return str(nodes[0]) if len(nodes) == 1 else ""
 
 
-@pytest.mark.timeout(400)
 def test_the_lessons_load_balancer(metallb: Cluster, tmp_path: Path) -> None:
     cluster = metallb
     cluster.kubectl("apply", "-f", str(POOL))
@@ -97,7 +96,6 @@ def ways(cluster: Cluster) -> set[str]:
     return {hop["gateway"] for route in routes for hop in route.get("nexthops", [route]) if "gateway" in hop}
 
 
-@pytest.mark.timeout(400)
 @pytest.mark.skipif(not FRR.exists(), reason="no FRR here")
 def test_a_router_learns_the_address_by_bgp_and_forgets_a_node_that_is_cut_off(metallb: Cluster) -> None:
     cluster = metallb

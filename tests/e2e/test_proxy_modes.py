@@ -15,7 +15,7 @@ import pytest
 if TYPE_CHECKING:
     from e2e.conftest import Cluster
 
-pytestmark = [pytest.mark.root, pytest.mark.cluster, pytest.mark.xdist_group("e2e")]
+pytestmark = [pytest.mark.root, pytest.mark.cluster, pytest.mark.xdist_group("e2e"), pytest.mark.timeout(600)]
 
 # new connections to cluster DNS, one after another, until a line comes in; then what became of them
 REQUESTS = """

@@ -23,9 +23,7 @@ PATIENCE_SECONDS = 60.0
 def guests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Two nodes of kind uml."""
     cluster = Cluster(f"uml-{os.getpid()}", tmp_path_factory.mktemp("clusterip-home"))
-    cluster.clusterip(
-        "up", "--name", cluster.name, "--nodes", "2", "--node-kind", "uml", "--proxy-mode", "iptables", timeout=300
-    )
+    cluster.clusterip("up", "--name", cluster.name, "--nodes", "2", "--node-kind", "uml", "--proxy-mode", "iptables")
     try:
         yield cluster
     finally:

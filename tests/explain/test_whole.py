@@ -30,6 +30,7 @@ pytestmark = [
     pytest.mark.root,
     pytest.mark.cluster,
     pytest.mark.xdist_group("whole"),
+    pytest.mark.timeout(600),
     pytest.mark.skipif(not (cache() / "images/index.json").exists(), reason="no images: run `clusterip image build`"),
 ]
 SPACE, OTHER, SYSTEM = "broken", "elsewhere", "kube-system"

@@ -29,7 +29,7 @@ from clusterip.kernel import process
 from clusterip.kernel.inotify import APPEARED, Inotify
 from clusterip.kernel.process import Process
 
-STEP_SECONDS = 120.0
+READY_SECONDS = 300.0  # guests on a busy machine take minutes; what holds things up is told meanwhile
 ZYGOTE_SECONDS = 30.0
 OLD_NEWS_SECONDS = 0.2
 
@@ -132,15 +132,15 @@ def _follow(folder: Folder, supervisor: Process, say: Say) -> None:
     try:
         if not wait_for_file(folder.supervisor_socket, supervisor.pid, ZYGOTE_SECONDS):
             raise Failure(f"the supervisor ended; see {folder.log(SUPERVISOR)}")
-        deadline = time.monotonic() + STEP_SECONDS
-        for step in progress.follow(folder.supervisor_socket, STEP_SECONDS):
+        deadline = time.monotonic() + READY_SECONDS
+        for step in progress.follow(folder.supervisor_socket, READY_SECONDS):
             seen = step.ready
             if time.monotonic() > deadline and not seen:
                 raise TimeoutError
             if not seen:
                 say(step.text + (f"; see {folder.logs}" if step.trouble else ""))
     except TimeoutError as error:
-        raise Failure(f"the cluster is not ready after {STEP_SECONDS:.0f} s; see {folder.logs}") from error
+        raise Failure(f"the cluster is not ready after {READY_SECONDS:.0f} s; see {folder.logs}") from error
     except (OSError, ValueError) as error:
         raise Failure(f"the supervisor ended ({error}); see {folder.log(SUPERVISOR)}") from error
     if not seen:
