@@ -20,7 +20,7 @@ from clusterip.api.errors import ApiError, quoted
 from clusterip.api.families import Address as Address
 from clusterip.api.families import Network, keeps_prefer_dual_stack, refuse, settle_families
 from clusterip.api.families import Ranges as Ranges
-from clusterip.api.meta import Tree, name_of
+from clusterip.api.meta import Tree, name_of, spec_of
 from clusterip.api.names import parse_address
 from clusterip.api.service import (
     HEADLESS,
@@ -30,7 +30,6 @@ from clusterip.api.service import (
     needs_node_ports,
     node_ports_of,
     ports_of,
-    spec_of,
     type_of,
 )
 

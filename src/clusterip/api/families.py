@@ -14,9 +14,9 @@ from typing import TypeAlias
 
 from clusterip.api import errors
 from clusterip.api.errors import ApiError, FieldError
-from clusterip.api.meta import Tree, name_of
+from clusterip.api.meta import Tree, name_of, spec_of
 from clusterip.api.names import parse_address
-from clusterip.api.service import HEADLESS, spec_of, type_of
+from clusterip.api.service import HEADLESS, type_of
 from clusterip.api.service_validation import cluster_ip_errors
 
 Address: TypeAlias = IPv4Address | IPv6Address

@@ -1,6 +1,6 @@
 """What every object has: a kind, a name, a place, labels.
 
-Stage: none; values.  In: trees (JSON objects as Python dicts).  Out: frozen names, and readers of metadata.
+Stage: none; values.  In: trees (JSON objects as Python dicts).  Out: frozen names, and readers of their parts.
 Rules: pure; readers never fail on an absent field and never change a tree.
 Truth: apimachinery's meta/v1 and runtime/schema.
 """
@@ -104,6 +104,16 @@ def labels_of(tree: Tree) -> dict[str, str]:
 
 def annotations_of(tree: Tree) -> dict[str, str]:
     found: dict[str, str] = metadata_of(tree).get("annotations") or {}
+    return found
+
+
+def spec_of(tree: Tree) -> Tree:
+    found: Tree = tree.get("spec") or {}
+    return found
+
+
+def status_of(tree: Tree) -> Tree:
+    found: Tree = tree.get("status") or {}
     return found
 
 

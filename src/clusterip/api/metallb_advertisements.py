@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterable, Mapping
 
 from clusterip.api.errors import quoted
-from clusterip.api.meta import Tree, labels_of, name_of
+from clusterip.api.meta import Tree, labels_of, name_of, spec_of
 from clusterip.api.metallb import BgpAdvertisement, Community, ConfigError, L2Advertisement, Pool, WaitsForOther
-from clusterip.api.metallb_reading import nodes_of, selected, selector_of, selectors, spec_of, texts
+from clusterip.api.metallb_reading import nodes_of, selected, selector_of, selectors, texts
 
 DIGITS = re.compile(r"\d+", re.ASCII)
 LARGE = "large"

@@ -13,7 +13,7 @@ from itertools import combinations
 from typing import Any
 
 from clusterip.api.errors import quoted
-from clusterip.api.meta import Tree, name_of
+from clusterip.api.meta import Tree, name_of, spec_of
 from clusterip.api.metallb import (
     BfdProfile,
     BgpAdvertisement,
@@ -29,7 +29,6 @@ from clusterip.api.metallb import (
 from clusterip.api.metallb_advertisements import pools_for, read_bgp, read_communities, read_l2
 from clusterip.api.metallb_peers import read_peer, read_profile
 from clusterip.api.metallb_pools import read_pool
-from clusterip.api.metallb_reading import spec_of
 
 Rule = Callable[[Resources], None]
 

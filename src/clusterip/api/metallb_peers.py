@@ -11,9 +11,9 @@ import binascii
 from collections.abc import Mapping
 
 from clusterip.api.errors import quoted
-from clusterip.api.meta import Tree, name_of, namespace_of
+from clusterip.api.meta import Tree, name_of, namespace_of, spec_of
 from clusterip.api.metallb import BfdProfile, BgpPeer, ConfigError, WaitsForOther
-from clusterip.api.metallb_reading import address_in, seconds, selectors, spec_of
+from clusterip.api.metallb_reading import address_in, seconds, selectors
 from clusterip.api.selectors import LabelSelector
 
 BASIC_AUTH = "kubernetes.io/basic-auth"

@@ -12,9 +12,9 @@ from ipaddress import IPv4Address, IPv6Address, ip_network, summarize_address_ra
 from itertools import chain
 
 from clusterip.api.errors import quoted
-from clusterip.api.meta import Tree, name_of
+from clusterip.api.meta import Tree, name_of, spec_of
 from clusterip.api.metallb import Allocation, ConfigError, Network, Pool
-from clusterip.api.metallb_reading import selected, selectors, spec_of
+from clusterip.api.metallb_reading import selected, selectors
 from clusterip.api.names import parse_address
 from clusterip.api.selectors import LabelSelector
 

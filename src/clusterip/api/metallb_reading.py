@@ -19,11 +19,6 @@ UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, 
 PART = re.compile(r"(\d+\.?\d*|\.\d+)(h|ms|m|us|µs|μs|ns|s)")
 
 
-def spec_of(tree: Tree) -> Tree:
-    found: Tree = tree.get("spec") or {}
-    return found
-
-
 def texts(spec: Tree, field: str, title: str = "") -> tuple[str, ...]:
     """A list of texts in which none comes twice."""
     found = tuple(map(str, spec.get(field) or ()))

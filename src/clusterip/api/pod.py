@@ -10,18 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from clusterip.api import quantity
-from clusterip.api.meta import Tree, copied, metadata_of
+from clusterip.api.meta import Tree, copied, metadata_of, spec_of
 
 CONTAINER_LISTS = ("initContainers", "containers", "ephemeralContainers")
 FILE_MODE = 0o644
 TOKEN_SECONDS = 3600
 PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
 VOLUMES_WITH_MODE = ("secret", "configMap", "downwardAPI", "projected")
-
-
-def spec_of(pod: Tree) -> Tree:
-    found: Tree = pod.get("spec") or {}
-    return found
 
 
 def all_containers(spec: Tree) -> Iterator[tuple[str, Tree]]:

@@ -11,8 +11,8 @@ from __future__ import annotations
 from typing import Final
 
 from clusterip.api.errors import FieldError, forbidden, invalid
-from clusterip.api.meta import Tree, copied, metadata_of
-from clusterip.api.pod import bump_generation, is_sidecar, qos_class, spec_of
+from clusterip.api.meta import Tree, copied, metadata_of, spec_of
+from clusterip.api.pod import bump_generation, is_sidecar, qos_class
 from clusterip.api.pod_validation import validate
 
 MIRROR: Final = "kubernetes.io/config.mirror"

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from clusterip.api.meta import Tree, is_terminating
-from clusterip.api.pod import is_sidecar, spec_of
+from clusterip.api.meta import Tree, is_terminating, spec_of
+from clusterip.api.pod import is_sidecar
 from clusterip.api.resource import Column
 from clusterip.api.tables import AGE, NAME, NONE, fixed, since, text
 

@@ -7,8 +7,8 @@ Truth: kube-apiserver's api/pod warnings.
 from __future__ import annotations
 
 from clusterip.api import quantity
-from clusterip.api.meta import Tree
-from clusterip.api.pod import all_containers, spec_of
+from clusterip.api.meta import Tree, spec_of
+from clusterip.api.pod import all_containers
 
 RENAMED_LABELS = {
     "beta.kubernetes.io/arch": ("v1.14", "kubernetes.io/arch"),

@@ -10,17 +10,12 @@ from __future__ import annotations
 from typing import Any
 
 from clusterip.api.address_warnings import address_warning, network_warning
-from clusterip.api.meta import Tree, annotations_of, copied
+from clusterip.api.meta import Tree, annotations_of, copied, spec_of
 
 HEADLESS = "None"
 TOPOLOGY_HINTS = "service.kubernetes.io/topology-aware-hints"
 TOPOLOGY_MODE = "service.kubernetes.io/topology-mode"
 AFFINITY_SECONDS = 10800
-
-
-def spec_of(service: Tree) -> Tree:
-    found: Tree = service.get("spec") or {}
-    return found
 
 
 def ports_of(service: Tree) -> list[Tree]:

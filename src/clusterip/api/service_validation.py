@@ -12,7 +12,7 @@ from typing import Any
 from clusterip.api import names
 from clusterip.api.checks import each, label_map, number_or_name, qualified, reasons, supported, supported_if_set
 from clusterip.api.errors import FieldError, duplicate, forbidden, internal_fault, invalid, required
-from clusterip.api.meta import Tree, annotations_of
+from clusterip.api.meta import Tree, annotations_of, spec_of
 from clusterip.api.service import (
     HEADLESS,
     TOPOLOGY_HINTS,
@@ -22,7 +22,6 @@ from clusterip.api.service import (
     is_headless,
     needs_health_check_port,
     ports_of,
-    spec_of,
     type_of,
 )
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from clusterip.api.meta import ObjectKey, Tree, key_of, labels_of, name_of, namespace_of
+from clusterip.api.meta import ObjectKey, Tree, key_of, labels_of, name_of, namespace_of, spec_of, status_of
 from clusterip.api.metallb import ConfigError, Configuration, Resources
 from clusterip.api.metallb_config import configure
 from clusterip.explain.finding import Finding, Severity, listed
-from clusterip.explain.picture import Picture, spec_of, status_of
+from clusterip.explain.picture import Picture
 from clusterip.explain.traffic import load_balancer_addresses
 from clusterip.loadbalancer.decide import adopt, converge
 from clusterip.loadbalancer.ledger import Ledger

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from clusterip.api.meta import Tree, is_terminating, key_of, name_of, namespace_of
+from clusterip.api.meta import Tree, is_terminating, key_of, name_of, namespace_of, spec_of, status_of
 from clusterip.explain.finding import Finding, Severity, listed
-from clusterip.explain.picture import Picture, parsed, spec_of, status_of
+from clusterip.explain.picture import Picture, parsed
 from clusterip.explain.pods import Reason, condition, is_over, is_ready, why_not_ready
 
 GRACE_SECONDS = 5.0  # how long controllers may need

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from ipaddress import ip_address
 
-from clusterip.api.meta import ObjectKey, Tree, key_of, name_of, namespace_of
+from clusterip.api.meta import ObjectKey, Tree, key_of, name_of, namespace_of, spec_of
 from clusterip.explain.finding import Finding, Severity
-from clusterip.explain.picture import Picture, spec_of
+from clusterip.explain.picture import Picture
 
 
 def check(picture: Picture, service: Tree) -> Iterator[Finding]:

@@ -15,11 +15,11 @@ from datetime import datetime
 from typing import Any
 
 from clusterip.api.errors import ApiError
-from clusterip.api.meta import Tree, key_of, name_of, namespace_of
+from clusterip.api.meta import Tree, key_of, name_of, namespace_of, status_of
 from clusterip.client import names
 from clusterip.client.names import ResourceRef
 from clusterip.client.rest import Client, Unreachable
-from clusterip.explain.picture import SYSTEM, Picture, status_of
+from clusterip.explain.picture import SYSTEM, Picture
 from clusterip.explain.pods import ends_by_itself
 from clusterip.failure import Failure
 

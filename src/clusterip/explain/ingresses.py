@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from clusterip.api.meta import ObjectKey, Tree, annotations_of, key_of, name_of, namespace_of
+from clusterip.api.meta import ObjectKey, Tree, annotations_of, key_of, name_of, namespace_of, spec_of
 from clusterip.explain.finding import Finding, Severity, listed
-from clusterip.explain.picture import Picture, spec_of
+from clusterip.explain.picture import Picture
 from clusterip.ingress.model import DEFAULT_CLASS, LEGACY_CLASS
 
 

@@ -12,10 +12,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from ipaddress import ip_address
 
-from clusterip.api.meta import ObjectKey, Tree, key_of, name_of, namespace_of
+from clusterip.api.meta import ObjectKey, Tree, key_of, name_of, namespace_of, spec_of
 from clusterip.explain import system
 from clusterip.explain.finding import Finding, Severity, listed
-from clusterip.explain.picture import SYSTEM, Picture, spec_of
+from clusterip.explain.picture import SYSTEM, Picture
 from clusterip.explain.pods import is_ready
 from clusterip.explain.ports import number_for
 from clusterip.policy import plan

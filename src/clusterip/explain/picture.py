@@ -13,7 +13,7 @@ from functools import cached_property
 from itertools import product
 from typing import Any
 
-from clusterip.api.meta import ObjectKey, Tree, key_of, labels_of, name_of, namespace_of, uid_of
+from clusterip.api.meta import ObjectKey, Tree, key_of, labels_of, name_of, namespace_of, spec_of, status_of, uid_of
 from clusterip.explain.sockets import Socket
 
 SERVICE_NAME = "kubernetes.io/service-name"
@@ -171,14 +171,6 @@ class Picture:
 
     def age_seconds(self, tree: Tree) -> float:
         return (self.now - parsed(tree["metadata"].get("creationTimestamp"), self.now)).total_seconds()
-
-
-def spec_of(tree: Tree) -> dict[str, Any]:
-    return tree.get("spec") or {}
-
-
-def status_of(tree: Tree) -> dict[str, Any]:
-    return tree.get("status") or {}
 
 
 def service_of(found: Tree) -> str:

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from clusterip.api.meta import Tree, is_terminating, key_of, name_of, namespace_of
-from clusterip.explain.picture import Picture, spec_of, status_of
+from clusterip.api.meta import Tree, is_terminating, key_of, name_of, namespace_of, spec_of, status_of
+from clusterip.explain.picture import Picture
 
 IMAGE_REASONS = ("ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "RegistryUnavailable")
 CONFIG_REASONS = ("CreateContainerConfigError", "CreateContainerError", "RunContainerError")

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from clusterip.api.meta import Tree, key_of, name_of, namespace_of, uid_of
+from clusterip.api.meta import Tree, key_of, name_of, namespace_of, spec_of, uid_of
 from clusterip.explain.finding import Finding, Severity, listed
-from clusterip.explain.picture import Picture, spec_of
+from clusterip.explain.picture import Picture
 from clusterip.explain.pods import is_ready
 from clusterip.explain.sockets import Socket
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from clusterip.api.meta import Tree, key_of, labels_of, namespace_of
+from clusterip.api.meta import Tree, key_of, labels_of, namespace_of, spec_of
 from clusterip.api.selectors import from_label_selector
 from clusterip.explain.finding import Finding, Severity, listed
-from clusterip.explain.picture import Picture, spec_of
+from clusterip.explain.picture import Picture
 from clusterip.explain.traffic import ready_nodes
 
 LATE = 9  # after whatever explains it

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 from ipaddress import ip_address, ip_network
 
-from clusterip.api.meta import ObjectKey, Tree, is_terminating, key_of, name_of, uid_of
+from clusterip.api.meta import ObjectKey, Tree, is_terminating, key_of, name_of, spec_of, status_of, uid_of
 from clusterip.explain import isolation
-from clusterip.explain.picture import Picture, spec_of, status_of
+from clusterip.explain.picture import Picture
 from clusterip.explain.pods import is_ready, why_not_ready
 from clusterip.explain.ports import hears
 from clusterip.explain.traffic import load_balancer_addresses

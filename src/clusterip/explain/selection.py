@@ -12,9 +12,9 @@ from difflib import SequenceMatcher
 from heapq import nlargest
 from typing import NamedTuple
 
-from clusterip.api.meta import Tree, key_of, labels_of, name_of, namespace_of
+from clusterip.api.meta import Tree, key_of, labels_of, name_of, namespace_of, spec_of
 from clusterip.explain.finding import Finding, Severity, listed
-from clusterip.explain.picture import Picture, spec_of
+from clusterip.explain.picture import Picture
 
 MOST_COMPARED = 40  # of the kinds of pods of a namespace: comparing texts is slow
 ALIKE = 0.6  # as difflib counts: "web" and "wbe" are 0.67

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from clusterip.api.meta import ObjectKey, Tree, is_terminating, key_of, labels_of, name_of, namespace_of
+from clusterip.api.meta import ObjectKey, Tree, is_terminating, key_of, labels_of, name_of, namespace_of, spec_of
 from clusterip.explain import endpoints, ports, selection
 from clusterip.explain.finding import Finding, Severity, listed
-from clusterip.explain.picture import SYSTEM, Picture, spec_of
+from clusterip.explain.picture import SYSTEM, Picture
 from clusterip.explain.pods import condition, is_ready, why_not_ready
 
 PROXY = "kube-proxy"

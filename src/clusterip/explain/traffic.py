@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from clusterip.api.meta import Tree, key_of, labels_of, name_of, namespace_of
+from clusterip.api.meta import Tree, key_of, labels_of, name_of, namespace_of, spec_of, status_of
 from clusterip.explain.endpoints import endpoints_of
 from clusterip.explain.finding import Finding, Severity, listed
-from clusterip.explain.picture import NODE_PORTS, Picture, spec_of, status_of
+from clusterip.explain.picture import NODE_PORTS, Picture
 from clusterip.explain.pods import is_over, is_ready
 
 EXCLUDED = "node.kubernetes.io/exclude-from-external-load-balancers"

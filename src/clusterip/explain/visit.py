@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from clusterip.api.meta import ObjectKey, Tree, key_of, uid_of
+from clusterip.api.meta import ObjectKey, Tree, key_of, spec_of, status_of, uid_of
 from clusterip.clock import Clock
 from clusterip.cluster.config import UML, Config
 from clusterip.cluster.folder import Folder
@@ -23,7 +23,7 @@ from clusterip.cluster.machines import anchor_name
 from clusterip.cluster.monitoring import Probe, Spot
 from clusterip.cluster.parts import NODE_ROOT
 from clusterip.cluster.probing import connect_all, look_up
-from clusterip.explain.picture import NodeSeen, Picture, Question, Tried, spec_of, status_of
+from clusterip.explain.picture import NodeSeen, Picture, Question, Tried
 from clusterip.explain.reaching import is_tried
 from clusterip.explain.sockets import Socket, parse
 from clusterip.explain.system import dns_service

@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from clusterip.api.meta import Tree, name_of, namespace_of
+from clusterip.api.meta import Tree, name_of, namespace_of, spec_of
 from clusterip.api.metallb import ConfigError, Resources
 from clusterip.api.metallb_config import Rule, judge
-from clusterip.api.metallb_reading import spec_of
 
 Present = Mapping[str, tuple[Tree, ...]]  # field of Resources -> what is there
 

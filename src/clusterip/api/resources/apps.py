@@ -10,7 +10,7 @@ from typing import Any
 
 from clusterip.api.checks import immutable
 from clusterip.api.errors import FieldError, forbidden, invalid, not_supported, required
-from clusterip.api.meta import Tree, annotations_of, controller_of, metadata_of
+from clusterip.api.meta import Tree, annotations_of, controller_of, metadata_of, spec_of
 from clusterip.api.names import name_is_subdomain
 from clusterip.api.pod import default_template
 from clusterip.api.pod_warnings import of_template
@@ -47,11 +47,6 @@ def apps(kind: str, plural: str, *short: str, scales: bool = True, **more: Any) 
         warnings=of_template,
         **{"name_rule": name_is_subdomain, **more},
     )
-
-
-def spec_of(tree: Tree) -> Tree:
-    found: Tree = tree.get("spec") or {}
-    return found
 
 
 # --- Deployment ------------------------------------------------------------------------------------------------------

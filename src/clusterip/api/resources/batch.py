@@ -11,7 +11,7 @@ from datetime import datetime
 
 from clusterip.api.checks import each, immutable, label_selector
 from clusterip.api.errors import FieldError, forbidden, invalid, not_supported, required
-from clusterip.api.meta import Tree, copied, labels_of, metadata_of, name_of, uid_of
+from clusterip.api.meta import Tree, copied, labels_of, metadata_of, name_of, spec_of, uid_of
 from clusterip.api.names import name_is_subdomain
 from clusterip.api.pod import default_template
 from clusterip.api.pod_validation import template_errors
@@ -31,11 +31,6 @@ LOST_PODS = (
     "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or "
     "set propagationPolicy=Orphan to suppress this warning"
 )
-
-
-def spec_of(tree: Tree) -> Tree:
-    found: Tree = tree.get("spec") or {}
-    return found
 
 
 def _default(tree: Tree) -> None:

@@ -7,13 +7,13 @@ Truth: kube-apiserver's core/v1 defaults, strategies, validation and printers of
 from __future__ import annotations
 
 from clusterip.api.errors import FieldError, invalid, required
-from clusterip.api.meta import Tree, labels_of
+from clusterip.api.meta import Tree, labels_of, spec_of
 from clusterip.api.names import name_is_subdomain
 from clusterip.api.pod import default_template
 from clusterip.api.pod_validation import template_errors
 from clusterip.api.pod_warnings import of_template
 from clusterip.api.resource import Column, Resource, Subresource
-from clusterip.api.resources.apps import SCALE, spec_of
+from clusterip.api.resources.apps import SCALE
 from clusterip.api.resources.core import core
 from clusterip.api.strategy import first_generation, next_generation, only_status
 from clusterip.api.tables import AGE, NAME, at, fixed, labels_text, number

@@ -9,11 +9,11 @@ from clusterip.api import address_warnings, names, service, service_validation
 from clusterip.api.address_warnings import address_warning
 from clusterip.api.checks import each, reasons, supported
 from clusterip.api.errors import FieldError, invalid, required
-from clusterip.api.meta import Tree
+from clusterip.api.meta import Tree, spec_of
 from clusterip.api.names import name_is_label, name_is_subdomain
 from clusterip.api.resource import Column, Subresource
 from clusterip.api.resources.core import core
-from clusterip.api.service import cluster_ips_of, ports_of, spec_of, type_of
+from clusterip.api.service import cluster_ips_of, ports_of, type_of
 from clusterip.api.strategy import only_status
 from clusterip.api.tables import AGE, NAME, NONE, UNKNOWN, at, fixed, labels_text, text, with_more
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from clusterip.api.checks import supported
 from clusterip.api.errors import FieldError, forbidden, invalid, required
-from clusterip.api.meta import Tree, copied, name_of
+from clusterip.api.meta import Tree, copied, name_of, spec_of
 from clusterip.api.names import label, name_is_label
 from clusterip.api.pod import default_template
 from clusterip.api.resource import Column
-from clusterip.api.resources.apps import apps, spec_of
+from clusterip.api.resources.apps import apps
 from clusterip.api.strategy import first_generation, next_generation, only_status
 from clusterip.api.tables import AGE, CONTAINERS, IMAGES, NAME, at, fixed
 from clusterip.api.workload import (
