@@ -167,6 +167,11 @@ def test_exec(tmp_path: Path) -> None:
     run(work())
 
 
+def until_size(size: str) -> str:
+    """For the shell: the runtime passes a size on when it comes to it, maybe after what was typed."""
+    return f'until [ "$(stty size 2>&1)" = "{size}" ]; do sleep 0.1; done; '
+
+
 def test_exec_on_a_terminal(tmp_path: Path) -> None:
     async def work() -> None:
         async with (
@@ -176,11 +181,11 @@ def test_exec_on_a_terminal(tmp_path: Path) -> None:
         ):
             await session.resize(33, 77)
             await session.until(b"# ")
-            await session.type("stty size; echo $TERM $WHO\n")
-            await session.until(b"33 77\r\nxterm container\r\n")
+            await session.type(until_size("33 77") + "echo now $(stty size) $TERM $WHO\n")
+            await session.until(b"now 33 77 xterm container\r\n")
             await session.resize(44, 88)
-            await session.type("sleep 0.2; stty size\n")
-            await session.until(b"44 88\r\n")
+            await session.type(until_size("44 88") + "echo now $(stty size)\n")
+            await session.until(b"now 44 88\r\n")
             await session.type("exit 3\n")
             assert (await session.status())["details"]["causes"][0]["message"] == "3"
 
