@@ -21,6 +21,7 @@ HELD_BY = {
     # validation of a part of a kind, through the kind's own
     "api/test_pod_validation.py": "api/container_validation api/scheduling_validation api/volume_validation",
     "api/test_pod_table.py": "api/resources/pods",
+    "api/test_crd_validation.py": "api/crd_conversion api/crd_names api/crd_structure api/crd_versions",
     "api/test_allocation.py": "api/families",
     "api/test_openapi.py": "api/openapi_paths",
     "api/test_metallb_config.py": "api/metallb_advertisements api/metallb_peers api/metallb_reading",

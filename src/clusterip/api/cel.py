@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from clusterip.api import cel_tree
+from clusterip.api.cel_tree import Checked
+
 _TEXTS = re.compile(r"""r?("(\\.|[^"\\])*"|'(\\.|[^'\\])*')""")
 _NAMES = re.compile(r"(?<![\w.])[A-Za-z_]\w*")
 _KIND = re.compile(r"^[A-Z_]+: ")
@@ -43,7 +46,7 @@ def _library() -> Any:
 
 @lru_cache(maxsize=128)
 def _environment(variables: tuple[tuple[str, str], ...]) -> Any:
-    from cel_expr_python.ext import ext_bindings, ext_encoders, ext_math, ext_optional, ext_strings
+    from cel_expr_python.ext import ext_bindings, ext_optional, ext_strings
 
     from clusterip.api import cel_library
 
@@ -52,8 +55,6 @@ def _environment(variables: tuple[tuple[str, str], ...]) -> Any:
         ext_strings.ExtStrings(),
         ext_optional.ExtOptional(),
         ext_bindings.ExtBindings(),
-        ext_math.ExtMath(),
-        ext_encoders.ExtEncoders(),
     ]
     types = {name: getattr(cel.Type, kind) for name, kind in variables}
     return cel.NewEnv(variables=types, extensions=extensions, functions=cel_library.declarations(cel))
@@ -66,6 +67,10 @@ class Program:
     text: str
     names: frozenset[str]
     compiled: Any
+
+    def checked(self) -> Checked:
+        """The expression as the compiler understood it."""
+        return cel_tree.checked(self.compiled.serialize())
 
     def ask(self, variables: dict[str, Any]) -> Any:
         """Its value; CelError when it has none."""

@@ -3,7 +3,7 @@
 Stage: none; pure.  In: schemas, objects, the objects that were before.  Out: field errors in upstream's words.
 Rules: a rule without oldSelf is not asked of what did not change; one with oldSelf only where there is something to
        compare with: properties, keys of maps, items of lists of type map.
-Limits: costs are not estimated;
+Limits: what a rule costs is estimated when it is defined, not counted when it is asked;
         times and durations behind a macro's variable are texts (timestamp(x.at) works).
 Truth: apiextensions-apiserver, pkg/apiserver/schema/cel and pkg/apis/apiextensions/validation; KEP-2876.
 """
@@ -15,8 +15,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from clusterip.api import cel, cel_paths
+from clusterip.api import cel, cel_paths, cel_sizes
 from clusterip.api.cel import CelError, Program
+from clusterip.api.cel_budget import Spending
 from clusterip.api.errors import WORDS, FieldError, duplicate, forbidden, invalid, not_supported, required
 from clusterip.api.meta import Tree
 from clusterip.api.structural import EMBEDDED, INT_OR_STRING
@@ -65,23 +66,42 @@ class Bare(FieldError):
 # --- the rules themselves --------------------------------------------------------------------------------------------
 
 
-def faults(schema: Tree, path: str, loose: str = "", *, is_root: bool = True) -> Iterator[FieldError]:
-    """What is wrong with the rules of a schema and of all below it; `loose` is a list whose items have no past."""
-    whole = {**schema, EMBEDDED: True} if is_root else schema
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in a definition rules stand."""
+
+    path: str
+    loose: str = ""
+    """A list above, whose items have no past."""
+    limit: int | None = 1
+    """How often a value can be here; None: as often as a request has room."""
+
+    def below(self, name: str, schema: Tree, *, has_past: bool = True) -> Place:
+        loose = self.loose if has_past else self.loose or self.path
+        return Place(f"{self.path}.{name}", loose, cel_sizes.times(self.limit, schema))
+
+
+def faults(schema: Tree, path: str, *, is_unchanged: bool = False) -> Iterator[FieldError]:
+    """What is wrong with the rules of a schema and of all below it; of an unchanged one no rule is too dear."""
+    spending = Spending(is_unchanged)
+    yield from _faults({**schema, EMBEDDED: True}, Place(path), spending)
+    yield from spending.total(path)
+
+
+def _faults(schema: Tree, place: Place, spending: Spending) -> Iterator[FieldError]:
+    path = place.path
     for index, rule in enumerate(schema.get(RULES) or ()):
         where = f"{path}.{RULES}[{index}]"
         wrong = list(_form(rule, schema, where))
         yield from wrong
         if not wrong and cel.is_available():
-            yield from _compilation(rule, whole, where)
-            if loose and "oldSelf" in cel.names_in(rule["rule"]):
-                yield invalid(f"{where}.rule", rule["rule"], UNCORRELATABLE.format(loose))
+            yield from _compilation(rule, schema, where, place, spending)
     for name, inner in (schema.get("properties") or {}).items():
-        yield from faults(inner, f"{path}.properties[{name}]", loose, is_root=False)
+        yield from _faults(inner, place.below(f"properties[{name}]", schema), spending)
     for below in ("items", "additionalProperties"):
         if isinstance(schema.get(below), dict):
             has_past = below != "items" or schema.get("x-kubernetes-list-type") == "map"
-            yield from faults(schema[below], f"{path}.{below}", loose if has_past else loose or path, is_root=False)
+            yield from _faults(schema[below], place.below(below, schema, has_past=has_past), spending)
 
 
 def has_rules(schema: Tree) -> bool:
@@ -110,23 +130,39 @@ def _form(rule: Tree, schema: Tree, where: str) -> Iterator[FieldError]:
         yield invalid(f"{where}.fieldPath", rule["fieldPath"], "must be a valid path")
 
 
-def _compilation(rule: Tree, schema: Tree, where: str) -> Iterator[FieldError]:
-    shown = {go: rule.get(name, empty) for go, name, empty in GO_FIELDS}
+def _compilation(rule: Tree, schema: Tree, where: str, place: Place, spending: Spending) -> Iterator[FieldError]:
+    kind = cel_sizes.declared(schema, escaped)
+    compares = False
     try:
-        _program(rule, schema)
+        program = _program(rule, schema)
         if missing := cel_paths.undefined(rule["rule"], schema):
             raise CelError(missing)
+        compares = "oldSelf" in program.names
+        yield from spending.rule(f"{where}.rule", program, kind, place.limit)
+        yield from _message_faults(rule, schema, where, spending)
     except CelError as error:
         text = str(error)
-        yield invalid(f"{where}.rule", shown, text if text.startswith("compil") else f"cel expression {text}")
-    try:
-        _message_program(rule, schema)
-    except CelError as error:
-        yield invalid(f"{where}.messageExpression", shown, f"messageExpression {error}")
-    if rule.get("optionalOldSelf") is not None and "oldSelf" not in cel.names_in(rule["rule"]):
+        yield invalid(f"{where}.rule", _shown(rule), text if text.startswith("compil") else f"cel expression {text}")
+    if compares and place.loose:
+        yield invalid(f"{where}.rule", rule["rule"], UNCORRELATABLE.format(place.loose))
+    if rule.get("optionalOldSelf") is not None and not compares:
         yield invalid(
             f"{where}.optionalOldSelf", rule["optionalOldSelf"], "may not be set if oldSelf is not used in rule"
         )
+
+
+def _message_faults(rule: Tree, schema: Tree, where: str, spending: Spending) -> Iterator[FieldError]:
+    try:
+        said = _message_program(rule, schema)
+    except CelError as error:
+        yield invalid(f"{where}.messageExpression", _shown(rule), f"messageExpression {error}")
+    else:
+        yield from spending.message(f"{where}.messageExpression", said, cel_sizes.declared(schema, escaped))
+
+
+def _shown(rule: Tree) -> Tree:
+    """A rule as Go shows it."""
+    return {go: rule.get(name, empty) for go, name, empty in GO_FIELDS}
 
 
 def _variables(schema: Tree) -> tuple[tuple[str, str], ...]:

@@ -17,7 +17,8 @@ import orjson
 
 from clusterip.api import cel_rules, structural, structural_validation
 from clusterip.api import schema as schemas
-from clusterip.api.crd_validation import is_established, schema_of
+from clusterip.api.crd_validation import is_established
+from clusterip.api.crd_versions import schema_of
 from clusterip.api.decoding import Decoded
 from clusterip.api.errors import FieldError, quoted
 from clusterip.api.jsonpath import Path, parse, shown

@@ -1,0 +1,45 @@
+"""How CustomResourceDefinitions say that versions are converted, judged.
+
+Stage: none; pure.  In: a definition's `spec.conversion`.  Out: field errors in upstream's words.
+Rules: places are told as upstream's inner form has them: spec.conversion.webhookClientConfig.
+Truth: apiextensions-apiserver, pkg/apis/apiextensions/validation.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from clusterip.api.errors import FieldError, forbidden, invalid, not_supported, required
+from clusterip.api.meta import Tree
+
+STRATEGIES: Final = ("None", "Webhook")
+REVIEW_VERSIONS: Final = ("v1", "v1beta1")
+
+
+def errors(conversion: Tree) -> list[FieldError]:
+    path, strategy = "spec.conversion", conversion.get("strategy") or ""
+    if not strategy:
+        return [required(f"{path}.strategy")]
+    if strategy not in STRATEGIES:
+        return [not_supported(f"{path}.strategy", strategy, STRATEGIES)]
+    webhook = conversion.get("webhook") or {}
+    if strategy == "None":
+        if not webhook.get("clientConfig"):
+            return []
+        return [forbidden(f"{path}.webhookClientConfig", "should not be set when strategy is not set to Webhook")]
+    return _webhook(path, webhook)
+
+
+def _webhook(path: str, webhook: Tree) -> list[FieldError]:
+    client, versions = webhook.get("clientConfig"), webhook.get("conversionReviewVersions") or []
+    found: list[FieldError] = []
+    if client is None:
+        found.append(required(f"{path}.webhookClientConfig", "required when strategy is set to Webhook"))
+    elif (client.get("url") is None) == (client.get("service") is None):
+        found.append(required(f"{path}.webhookClientConfig", "exactly one of url or service is required"))
+    if not versions:
+        found.append(required(f"{path}.conversionReviewVersions"))
+    elif not set(versions) & set(REVIEW_VERSIONS):
+        text = f"must include at least one of {', '.join(REVIEW_VERSIONS)}"
+        found.append(invalid(f"{path}.conversionReviewVersions", versions, text))
+    return found
