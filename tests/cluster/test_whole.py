@@ -15,9 +15,11 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from clusterip.api.meta import Tree
 from clusterip.client.config import from_kubeconfig
 from clusterip.client.names import PODS
 from clusterip.client.rest import Client
@@ -252,6 +254,82 @@ def test_a_container_outlives_all_of_our_processes(cluster: Cluster) -> None:
     assert _reaches(lan, address)
     cluster.run("up")
     assert _reaches(lan, address)
+
+
+def _on_node(name: str, **container: Any) -> Tree:
+    """A pod of one container on the first node, which never stops by itself."""
+    one = {"name": "main", "image": "busybox", "command": ["sleep", "3600"], **container}
+    spec = {"nodeName": "node-1", "terminationGracePeriodSeconds": 0, "containers": [one]}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "default"}, "spec": spec}
+
+
+async def _until_status(client: Client, name: str, holds: Callable[[Tree], bool]) -> Tree:
+    """The pod once its status is as wanted."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        found = await client.get(PODS, name, "default")
+        if holds(found.get("status") or {}):
+            return found
+        async for _, pod in client.watch(PODS, "default", resource_version=found["metadata"]["resourceVersion"]):
+            if pod["metadata"]["name"] == name and holds(pod.get("status") or {}):
+                return pod
+    raise AssertionError("the watch ended")
+
+
+def _bounds(group: str) -> set[str]:
+    """What the kernel says of a control group's processor and memory, in either version."""
+    layout = Cgroups().layout
+    names = {"cpu": ("cpu.cfs_quota_us", "cpu.max"), "memory": ("memory.limit_in_bytes", "memory.max")}
+    return {
+        (layout.v1[kind] / group.strip("/") / old).read_text().strip()
+        if kind in layout.v1
+        else ((layout.v2 or Path()) / group.strip("/") / new).read_text().split()[0]
+        for kind, (old, new) in names.items()
+    }
+
+
+@pytest.mark.skipif(not (cache() / "images/index.json").exists(), reason="no images: run `clusterip image build`")
+def test_a_running_container_is_given_more(cluster: Cluster) -> None:
+    small = {"requests": {"cpu": "10m", "memory": "16Mi"}, "limits": {"cpu": "100m", "memory": "32Mi"}}
+    large = {"requests": {"cpu": "10m", "memory": "16Mi"}, "limits": {"cpu": "200m", "memory": "64Mi"}}
+
+    def runs_with(wanted: Tree) -> Callable[[Tree], bool]:
+        return lambda status: any(one.get("resources") == wanted for one in status.get("containerStatuses") or ())
+
+    async def body() -> None:
+        async with Client(from_kubeconfig(cluster.folder.kubeconfig)) as client:
+            await client.create(PODS, _on_node("grows", resources=small))
+            before = await _until_status(client, "grows", lambda s: s.get("phase") == "Running")
+            [one] = before["status"]["containerStatuses"]
+            group = f"{cluster.folder.cgroup}/node-1/pod{before['metadata']['uid']}/{one['containerID'].split('//')[1]}"
+            assert _bounds(group) == {"10000", str(32 << 20)}
+            patch = {"spec": {"containers": [{"name": "main", "resources": large}]}}
+            await client.patch(PODS, "grows", "default", patch, type="strategic", subresource="resize")
+            after = await _until_status(client, "grows", runs_with(large))
+            assert _bounds(group) == {"20000", str(64 << 20)}
+            assert after["status"]["containerStatuses"][0]["containerID"] == one["containerID"]
+            assert after["status"]["observedGeneration"] == 2
+            assert not [c for c in after["status"]["conditions"] if c["type"].startswith("PodResize")]
+            await client.delete(PODS, "grows", "default")
+
+    asyncio.run(body())
+
+
+def test_a_taken_port_of_the_node_is_refused(cluster: Cluster) -> None:
+    ports = [{"containerPort": 80, "hostPort": 8080}]
+
+    async def body() -> None:
+        async with Client(from_kubeconfig(cluster.folder.kubeconfig)) as client:
+            for name in ("first", "second"):
+                await client.create(PODS, _on_node(name, ports=ports))
+            refused = await _until_status(client, "second", lambda s: s.get("phase") == "Failed")
+            assert refused["status"]["reason"] == "NodePorts"
+            assert "containerStatuses" not in refused["status"]
+            first = await client.get(PODS, "first", "default")
+            assert first["status"].get("phase") != "Failed"
+            for name in ("first", "second"):
+                await client.delete(PODS, name, "default")
+
+    asyncio.run(body())
 
 
 def test_two_ups_at_once_are_told_apart(cluster: Cluster) -> None:

@@ -80,3 +80,37 @@ def test_limits_are_written(group: str) -> None:
     assert texts["pids.max"] == "99"
     assert texts.get("memory.limit_in_bytes", texts.get("memory.max")) == str(64 << 20)
     assert texts.get("cpu.cfs_quota_us", texts.get("cpu.max", "").split(" ")[0]) == "50000"
+
+
+@pytest.mark.root
+def test_bounds_of_a_group_in_use_change_and_go(group: str) -> None:
+    groups = Cgroups()
+    groups.create(group)
+
+    def read(*names: str) -> str:
+        files = [folder / name for folder in groups.folders(group) for name in names]
+        return next(file.read_text().strip() for file in files if file.exists())
+
+    groups.adjust(group, shares=307, quota=50_000, memory_bytes=64 << 20)
+    assert read("cpu.shares", "cpu.weight") in ("307", "12")
+    assert read("cpu.cfs_quota_us", "cpu.max") in ("50000", "50000 100000")
+    assert read("memory.limit_in_bytes", "memory.max") == str(64 << 20)
+    groups.adjust(group, shares=2, quota=None, memory_bytes=None)
+    assert read("cpu.shares", "cpu.weight") in ("2", "1")
+    assert read("cpu.cfs_quota_us", "cpu.max") in ("-1", "max 100000")
+    assert read("memory.limit_in_bytes", "memory.max") in ("max", str((1 << 63) - 4096))
+    assert groups.memory_used(group) is not None
+
+
+def test_version_two_has_its_own_files(tmp_path: Path) -> None:
+    groups = Cgroups(Layout(v2=tmp_path))
+    folder = tmp_path / "a"
+    folder.mkdir()
+    contents = {"cpu.weight": "100", "cpu.max": "max 100000", "memory.max": "max", "memory.current": "4096"}
+    for name, text in contents.items():
+        (folder / name).write_text(f"{text}\n")
+    groups.adjust("/a", shares=1024, quota=20_000, memory_bytes=8192)
+    assert [(folder / name).read_text().strip() for name in contents] == ["39", "20000 100000", "8192", "4096"]
+    assert groups.memory_used("/a") == 4096
+    groups.adjust("/b", shares=1024, quota=None, memory_bytes=None)  # a group that is gone is no error
+    assert groups.memory_used("/b") is None

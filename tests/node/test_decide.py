@@ -6,7 +6,19 @@ from datetime import UTC, datetime
 
 import pytest
 
-from clusterip.node.decide import Drain, Fail, Finish, Kill, Prepare, RemoveSandbox, Start, decide, initialized, is_over
+from clusterip.node.decide import (
+    Drain,
+    Fail,
+    Finish,
+    Kill,
+    Prepare,
+    RemoveSandbox,
+    Resize,
+    Start,
+    decide,
+    initialized,
+    is_over,
+)
 from clusterip.node.model import Pod, PodSeen, Seen
 from node.pods import pod
 
@@ -140,3 +152,31 @@ def test_an_ephemeral_container_is_started_once_and_ends_with_the_pod() -> None:
     gone = Pod({**one.tree, "metadata": {**one.meta, "deletionTimestamp": "2026-01-01T00:00:00Z"}})
     ending = seen(**going, d=Seen(state="running", attempt=0))
     assert [step.name for step in steps(gone, ending) if isinstance(step, Kill)] == ["d", name]
+
+
+def sized(cpu: str, memory: str = "1Mi") -> dict[str, dict[str, str]]:
+    return {"requests": {"cpu": cpu, "memory": memory}}
+
+
+def running_with(cpu: str, resize_at: float = 0.0, killing: bool = False) -> Seen:
+    return Seen(state="running", attempt=0, started=True, resources=sized(cpu), resize_at=resize_at, killing=killing)
+
+
+def test_a_running_container_gets_what_was_granted() -> None:
+    one = pod({"name": "c", "resources": sized("2")})
+    assert steps(one, seen(c=running_with("2"))) == []
+    assert steps(one, seen(c=running_with("1"))) == [Resize("c")]
+    assert steps(one, seen(c=RUNNING)) == []  # started by an agent that did not write it down
+    assert steps(one, seen(c=running_with("1", killing=True))) == []
+    later = decide(one, seen(c=running_with("1", resize_at=105.0)), 100.0)
+    assert (list(later.steps), later.wake_at) == ([], 105.0)
+
+
+def test_a_container_that_wants_to_begin_anew_is_ended() -> None:
+    policies = [{"resourceName": "cpu", "restartPolicy": "RestartContainer"}]
+    one = pod({"name": "c", "resources": sized("2"), "resizePolicy": policies})
+    assert steps(one, seen(c=running_with("1"))) == [Kill("c", 30, "Container c resize requires restart")]
+    assert steps(one, seen(c=exited(137))) == [Start("c", 1)]
+    assert steps(pod({**one.app_containers[0].tree, "resources": sized("1", "2Mi")}), seen(c=running_with("1"))) == [
+        Resize("c")
+    ]

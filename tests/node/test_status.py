@@ -131,3 +131,59 @@ def test_a_pod_of_which_nothing_was_said_yet() -> None:
 def test_what_never_started() -> None:
     seen = Seen(state="exited", attempt=0, id="abc", exit_code=128, finished_at=NOW, reason="StartError")
     assert terminated(seen)["startedAt"] == "1970-01-01T00:00:00Z"
+
+
+SMALL, LARGE = ({"requests": {"cpu": cpu}, "limits": {"cpu": "4"}} for cpu in ("1", "2"))
+
+
+def resizing(error: str = "", pending: tuple[str, str] = ("", "")) -> Tree:
+    one = pod({"name": "c", "resources": LARGE}, meta={"generation": 2})
+    what = replace(RUNNING, resources=SMALL, resize_error=error)
+    return pod_status(one, PodSeen(sandbox=True, ip="10.244.1.2", containers={"c": what}, pending=pending), {}, FACTS)
+
+
+def test_what_was_granted_and_what_a_container_has() -> None:
+    [one] = resizing()["containerStatuses"]
+    assert (one["allocatedResources"], one["resources"]) == ({"cpu": "2"}, SMALL)
+    [waiting] = status(pod({"name": "c", "resources": LARGE}))["containerStatuses"]
+    assert (waiting["allocatedResources"], waiting["resources"]) == ({"cpu": "2"}, LARGE)
+    [plain] = status(pod(), c=replace(RUNNING, resources={}))["containerStatuses"]
+    assert not {"allocatedResources", "resources"} & set(plain)
+
+
+def test_conditions_of_a_resize_come_and_go() -> None:
+    assert conditions(resizing())["PodResizeInProgress"] == ("True", "")
+    told = resizing("busy", ("Deferred", "no room"))
+    assert conditions(told)["PodResizeInProgress"] == ("True", "Error")
+    assert conditions(told)["PodResizePending"] == ("True", "Deferred")
+    resized = pod({"name": "c", "resources": LARGE}, meta={"generation": 2}, status=told)
+    after = status(resized, told, c=replace(RUNNING, resources=LARGE))
+    assert not {"PodResizeInProgress", "PodResizePending"} & set(conditions(after))
+    removed = [c["type"] for c in patch_of(resized, after)["status"]["conditions"] if c.get("$patch") == "delete"]
+    assert removed == ["PodResizePending", "PodResizeInProgress"]
+    assert not is_said(resized, after)
+    assert is_said(pod({"name": "c", "resources": LARGE}, meta={"generation": 2}, status=after), after)
+
+
+def test_a_resize_that_fails_anew_has_a_new_time() -> None:
+    former = resizing("busy")
+    one = pod({"name": "c", "resources": LARGE}, meta={"generation": 2}, status=former)
+    busy = PodSeen(containers={"c": replace(RUNNING, resources=SMALL, resize_error="busy")})
+    calm = PodSeen(containers={"c": replace(RUNNING, resources=SMALL)})
+    times = [
+        next(c["lastTransitionTime"] for c in told["conditions"] if c["type"] == "PodResizeInProgress")
+        for told in (pod_status(one, each, former, replace(FACTS, now=LATER)) for each in (busy, calm))
+    ]
+    assert times == ["2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"]
+
+
+def test_a_pod_that_was_never_taken_has_no_containers() -> None:
+    what = PodSeen(refused=True, failure="NodePorts", failure_message="Pod was rejected: taken")
+    assert pod_status(pod(), what, {}, FACTS) == {
+        "phase": "Failed",
+        "reason": "NodePorts",
+        "message": "Pod was rejected: taken",
+        "startTime": "2026-01-01T00:00:00Z",
+        "qosClass": "BestEffort",
+        "observedGeneration": 1,
+    }

@@ -142,6 +142,24 @@ class Cgroups:
         for folder, name, value in self._limits(memory_bytes, cpu, pids):
             (folder / path.lstrip("/") / name).write_text(value)
 
+    def adjust(self, path: str, *, shares: int, quota: int | None, memory_bytes: int | None) -> None:
+        """Other bounds for a group that is in use; None: no bound.  OSError says what the kernel refuses."""
+        for controller, wanted in _bounds(shares, quota, memory_bytes).items():
+            root = self.layout.v1.get(controller) or self.layout.v2
+            if root is None:
+                continue  # what the machine lacks was never bounded
+            for name, value in wanted["v1" if controller in self.layout.v1 else "v2"].items():
+                _rewrite(root / path.lstrip("/") / name, value)
+
+    def memory_used(self, path: str) -> int | None:
+        """Bytes of the group; None when nobody counts them."""
+        root = self.layout.v1.get("memory") or self.layout.v2
+        name = "memory.usage_in_bytes" if "memory" in self.layout.v1 else "memory.current"
+        try:
+            return int((root / path.lstrip("/") / name).read_text()) if root is not None else None
+        except OSError:
+            return None
+
     def _limits(self, memory: int | None, cpu: float | None, pids: int | None) -> Iterator[tuple[Path, str, str]]:
         quota = None if cpu is None else int(cpu * 100_000)
         for controller, value in (("memory", memory), ("cpu", quota), ("pids", pids)):
@@ -155,6 +173,36 @@ class Cgroups:
                 yield self.layout.v2, f"{controller}.max", text
             else:
                 raise OSError(errno.ENOSYS, f"no {controller} controller on this machine")
+
+
+def _bounds(shares: int, quota: int | None, memory: int | None) -> dict[str, dict[str, dict[str, str]]]:
+    """Files and their contents, by controller and version."""
+    period = 100_000
+    weight = 1 + (max(shares, 2) - 2) * 9999 // 262_142  # as runc turns shares into weights
+    return {
+        "cpu": {
+            "v1": {
+                "cpu.shares": str(shares),
+                "cpu.cfs_period_us": str(period),
+                "cpu.cfs_quota_us": str(-1 if quota is None else quota),
+            },
+            "v2": {"cpu.weight": str(weight), "cpu.max": f"{'max' if quota is None else quota} {period}"},
+        },
+        "memory": {
+            "v1": {"memory.limit_in_bytes": str(-1 if memory is None else memory)},
+            "v2": {"memory.max": "max" if memory is None else str(memory)},
+        },
+    }
+
+
+def _rewrite(file: Path, value: str) -> None:
+    """What stands there already is not written: a kernel may lack a file that nobody needs changed."""
+    try:
+        present = file.read_text().strip()
+    except FileNotFoundError:
+        return
+    if present != value:
+        file.write_text(value)
 
 
 def _delegate(root: Path, path: str) -> None:

@@ -21,7 +21,8 @@ from clusterip.client.informer import Informer, Key
 from clusterip.client.names import PODS, SERVICES
 from clusterip.client.rest import Client
 from clusterip.clock import Clock
-from clusterip.node import record, registration
+from clusterip.node import admission, record, registration
+from clusterip.node.admission import Refusal
 from clusterip.node.environment import ServiceView, parse_service
 from clusterip.node.hostports import HostPorts
 from clusterip.node.images import ImageStore
@@ -52,6 +53,7 @@ class Agent:
         self.settings, self._client, self._clock, self._runtime = settings, client, clock, runtime
         self.workers: dict[str, PodWorker] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._allocatable: Mapping[str, str] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
         """Be the node until stop is set; the pods go on without us."""
@@ -69,6 +71,7 @@ class Agent:
             sources = Sources(client, group)
             drain = StrictDrain(client, group, self._clock) if settings.strict_drain else None
             host_ports = None if settings.gate else HostPorts(settings.pod_cidr, settings.inside)
+            self._allocatable = registration.capacity(machine, settings.max_pods)
             tools = Tools(
                 settings=settings,
                 clock=self._clock,
@@ -80,7 +83,7 @@ class Agent:
                 runtime=self._runtime,
                 cgroups=cgroups,
                 new_id=lambda: os.urandom(32).hex(),
-                allocatable=registration.capacity(machine, settings.max_pods),
+                allocatable=self._allocatable,
                 capabilities=own_capabilities(),
                 memory_bytes=machine.memory_bytes,
                 strict_drain=drain,
@@ -111,12 +114,15 @@ class Agent:
                 worker.vanish()
         if tools.host_ports is not None:
             tools.host_ports.begin()
+        for pod in sorted(known.values(), key=lambda pod: str(pod.meta.get("creationTimestamp"))):
+            if pod.uid not in records:
+                self._admit(tools, group, pod)
 
         def changed(_: Key, old: Pod | None, new: Pod | None) -> None:
             if new is not None:
                 worker = self.workers.get(new.uid)
                 if worker is None:
-                    self._begin(tools, group, new, None)
+                    self._admit(tools, group, new)
                 else:
                     worker.update(new)
             elif old is not None and old.uid in self.workers:
@@ -124,8 +130,16 @@ class Agent:
 
         pods.subscribe(changed)
 
+    def _admit(self, tools: Tools, group: asyncio.TaskGroup, pod: Pod) -> None:
+        """A pod that is new here; one for which there is no room has a worker too, who says so."""
+        is_new = not pod.is_finished and not pod.is_terminating
+        why = admission.refusal(pod, self._others(pod), self._allocatable) if is_new else None
+        worker = self._begin(tools, group, pod, None)
+        if why is not None:
+            worker.refuse(why)
+
     def _begin(self, tools: Tools, group: asyncio.TaskGroup, pod: Pod, former: PodRecord | None) -> PodWorker:
-        worker = PodWorker(tools, pod, former, self._take_address)
+        worker = PodWorker(tools, pod, former, self)
         self.workers[pod.uid] = worker
         task = group.create_task(self._care(worker), name=f"pod {pod.namespace}/{pod.name}")
         self._tasks[pod.uid] = task
@@ -144,8 +158,9 @@ class Agent:
         finally:
             self.workers.pop(uid, None)
             self._tasks.pop(uid, None)
+            self.freed()
 
-    def _take_address(self, uid: str) -> str:
+    def take_address(self, uid: str) -> str:
         """An address for a pod; ValueError when the node has none left."""
         taken = {IPv4Address(w.record.ip) for w in self.workers.values() if w.record.ip and not w.record.released}
         path = self.settings.root / LAST_ADDRESS
@@ -154,6 +169,20 @@ class Agent:
             raise ValueError(f"no free address in {self.settings.pod_cidr}")
         path.write_text(str(chosen))
         return str(chosen)
+
+    # -- room ---------------------------------------------------------------------------------------------------------
+
+    def _others(self, pod: Pod) -> list[Pod]:
+        return [one.pod for one in self.workers.values() if one.is_here and one.pod.uid != pod.uid]
+
+    def judge(self, pod: Pod) -> Refusal | None:
+        return admission.shortage(pod, self._others(pod), self._allocatable)
+
+    def freed(self) -> None:
+        """Those who wait for room look again, the more important ones first."""
+        waiting = [worker for worker in self.workers.values() if worker.wishes.pending[0]]
+        for worker in sorted(waiting, key=lambda worker: -int(worker.pod.spec.get("priority") or 0)):
+            worker.look_again()
 
     # -- Lookup -------------------------------------------------------------------------------------------------------
 

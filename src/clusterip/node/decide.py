@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from clusterip.node.allocation import changed, resources_of, restarts_for
 from clusterip.node.model import Container, Pod, PodSeen, Seen
 
 
@@ -38,6 +39,13 @@ class Drain:
 
 
 @dataclass(frozen=True, slots=True)
+class Resize:
+    """Give a running container what its pod was granted."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class RemoveSandbox:
     """All containers are over: free network, volumes, cgroup."""
 
@@ -55,7 +63,7 @@ class Fail:
     message: str
 
 
-Step = Prepare | Start | Kill | Drain | RemoveSandbox | Finish | Fail
+Step = Prepare | Start | Kill | Resize | Drain | RemoveSandbox | Finish | Fail
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +148,8 @@ def _keep(
     if seen.state == "running":
         if seen.unhealthy and not seen.killing:
             steps.append(Kill(container.name, probe_grace(pod, container, seen.unhealthy), seen.unhealthy))
+        elif not seen.killing:
+            _resize(pod, container, seen, now, steps, wakes)
         return
     if seen.state == "exited" and not restarts(policy, seen):
         return
@@ -147,6 +157,19 @@ def _keep(
         wakes.append(seen.retry_at)
     else:
         steps.append(Start(container.name, seen.attempt + 1))
+
+
+def _resize(pod: Pod, container: Container, seen: Seen, now: float, steps: list[Step], wakes: list[float]) -> None:
+    """A running container gets what its pod was granted, at once or by beginning anew."""
+    names = changed(seen.resources, resources_of(container))
+    if not names:
+        return
+    if restarts_for(container, names):
+        steps.append(Kill(container.name, pod.grace, f"Container {container.name} resize requires restart"))
+    elif seen.resize_at > now:
+        wakes.append(seen.resize_at)
+    else:
+        steps.append(Resize(container.name))
 
 
 def probe_grace(pod: Pod, container: Container, unhealthy: str) -> int:

@@ -22,6 +22,7 @@ from clusterip.kernel import process, zygote
 from clusterip.kernel.gate import Distant
 from clusterip.kernel.mount import umount
 from clusterip.node import prober, volumes
+from clusterip.node.allocation import resources_of
 from clusterip.node.backoff import Backoff, in_words
 from clusterip.node.decide import restarts
 from clusterip.node.endings import exit_reason, last_words
@@ -32,10 +33,12 @@ from clusterip.node.launch import Order, Refused, launch, resolve
 from clusterip.node.model import Container, Pod, Probe, Seen
 from clusterip.node.probing import Verdict
 from clusterip.node.record import AttemptRecord, PodFolder, log_path
+from clusterip.node.resources import ResizeError, give
 from clusterip.node.settings import Tools
 
 PULL_REASONS = ("ErrImagePull", "InvalidImageName", "ErrImageNeverPull")
 PULL_SHOWN_SECONDS = 2.0  # how long ErrImagePull is shown before ImagePullBackOff
+RESIZE_RETRY_SECONDS = 5.0
 CONFIG_RETRY_SECONDS = 10.0  # a source that changes wakes earlier
 
 
@@ -51,6 +54,8 @@ class Live:
     waiting_reason: str = ""
     waiting_message: str = ""
     retry_at: float = 0.0
+    resize_error: str = ""
+    resize_at: float = 0.0
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
@@ -117,6 +122,7 @@ class Keeper:
             )
         else:
             one = replace(one, started=live.started, ready=live.ready, unhealthy=live.unhealthy, killing=live.killing)
+            one = replace(one, resize_error=live.resize_error, resize_at=live.resize_at)
         return replace(one, former=seen_of(self.attempts[-2])) if len(self.attempts) > 1 else one
 
     # -- beginning ----------------------------------------------------------------------------------------------------
@@ -133,7 +139,7 @@ class Keeper:
         except Refused as refused:
             self._refused(refused, attempt)
             return
-        self._remember(record)
+        self._remember(msgspec.structs.replace(record, resources=resources_of(container)))
         self._say(NORMAL, "Created", f"Container created: {self.name}")
         self._say(NORMAL, "Started", f"Container started: {self.name}")
         self._follow(handle, is_new=True)
@@ -214,6 +220,23 @@ class Keeper:
         monitor = process.Process(record.monitor_pid, record.monitor_start)
         bundle = self._place.folder.attempt(self.name, record.attempt)
         return Monitored(self._tools.runtime, record.id, bundle, first, monitor)
+
+    async def resize(self) -> None:
+        """Give the running attempt what its pod was granted."""
+        newest, live, tools, container = self.newest, self.live, self._tools, self.container
+        assert newest is not None
+        if tools.cgroups is not None and not newest.boot:  # a guest's control groups are its own
+            group = f"{tools.pod_cgroup(self._place.pod().uid)}/{newest.id}"
+            try:
+                await asyncio.to_thread(give, tools.cgroups, group, container)
+            except ResizeError as error:
+                live.resize_error = str(error)
+                live.resize_at = tools.clock.monotonic() + RESIZE_RETRY_SECONDS
+                return
+        live.resize_error = ""
+        if self.newest is newest:  # it has not ended meanwhile
+            self.attempts = [*self.attempts[:-1], msgspec.structs.replace(newest, resources=resources_of(container))]
+            self._place.save()
 
     def _follow(self, handle: Handle, *, is_new: bool) -> None:
         live, container, group = self.live, self.container, self._place.group
@@ -383,4 +406,5 @@ def seen_of(record: AttemptRecord) -> Seen:
         exit_code=record.exit_code,
         reason=record.reason,
         message=record.message,
+        resources=record.resources,
     )

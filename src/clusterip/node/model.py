@@ -199,6 +199,9 @@ class Seen:
     waiting_message: str = ""
     retry_at: float = 0.0  # monotonic; not before
     former: Seen | None = None  # the attempt before
+    resources: Tree | None = None  # what the attempt runs with; None: nobody knows
+    resize_error: str = ""
+    resize_at: float = 0.0  # monotonic; not tried again before
 
 
 NOT_SEEN = Seen()
@@ -217,6 +220,8 @@ class PodSeen:
     drained: bool = True  # its endpoints have had time to leave
     failure: str = ""  # reason of a failure of the pod itself (DeadlineExceeded)
     failure_message: str = ""
+    refused: bool = False  # the node never took it
+    pending: tuple[str, str] = ("", "")  # why it was not granted what it asks for: reason, message
 
     def of(self, name: str) -> Seen:
         return self.containers.get(name, NOT_SEEN)

@@ -35,6 +35,7 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     exit_code: int | None = None
     reason: str = ""
     message: str = ""
+    resources: dict[str, Any] | None = None  # what it runs with
 
     @property
     def ended(self) -> bool:
@@ -53,6 +54,7 @@ class PodRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ip: str = ""
     released: bool = False  # the address is free again, though the status still shows it
     link: str = ""
+    granted: dict[str, dict[str, Any]] | None = None  # container -> its resources
     attempts: dict[str, list[AttemptRecord]] = msgspec.field(default_factory=dict)  # newest last, at most two
     delays: dict[str, tuple[float, float]] = msgspec.field(default_factory=dict)  # back-off: seconds, set at
 

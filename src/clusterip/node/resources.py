@@ -1,7 +1,8 @@
 """Requests and limits as a cgroup knows them.
 
-Stage: plan.  In: container specs.  Out: the `resources` part of an OCI configuration.
-Rules: pure.
+Stage: plan; commit (give).  In: container specs.  Out: the `resources` part of an OCI configuration; a running
+container's bounds.
+Rules: pure but for `give`.
 Truth: kubelet cm/helpers_linux.go (MilliCPUToShares, MilliCPUToQuota), qos/policy.go.
 """
 
@@ -13,6 +14,7 @@ from typing import Any
 from clusterip.api.meta import Tree
 from clusterip.api.pod import qos_class
 from clusterip.api.quantity import amount
+from clusterip.kernel.cgroup import Cgroups
 from clusterip.node.model import Container, Pod
 
 PERIOD = 100_000
@@ -43,6 +45,24 @@ def cgroup_resources(container: Container) -> Tree:
 def shares(cpu: Decimal | None) -> int:
     """cpu.shares of a request in cores."""
     return MIN_SHARES if not cpu else min(MAX_SHARES, max(MIN_SHARES, int(cpu * 1024)))
+
+
+class ResizeError(Exception):
+    """A running container could not be given other resources; the words say why."""
+
+
+def give(cgroups: Cgroups, group: str, container: Container) -> None:
+    """Bound the running container's group anew; ResizeError when it uses more already, or the kernel refuses."""
+    wanted = cgroup_resources(container)
+    memory, used = (wanted.get("memory") or {}).get("limit"), cgroups.memory_used(group)
+    if memory is not None and used is not None and memory < used:
+        text = f"attempting to set container {container.name} memory limit ({memory}) below current usage ({used})"
+        raise ResizeError(text)
+    cpu = wanted["cpu"]
+    try:
+        cgroups.adjust(group, shares=cpu["shares"], quota=cpu.get("quota"), memory_bytes=memory)
+    except OSError as error:
+        raise ResizeError(f"{error.filename}: {error.strerror}") from error
 
 
 def oom_score(pod: Pod, container: Container, memory_capacity: int) -> int:

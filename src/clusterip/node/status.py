@@ -14,9 +14,12 @@ from datetime import datetime
 from clusterip.api.meta import Tree
 from clusterip.api.pod import qos_class
 from clusterip.clock import rfc3339
+from clusterip.node.allocation import resources_of, unfinished
 from clusterip.node.decide import failed_init, initialized, is_over
 from clusterip.node.model import Container, Pod, PodSeen, Seen
 
+PENDING, IN_PROGRESS = PASSING = ("PodResizePending", "PodResizeInProgress")
+"""Conditions that go when they no longer hold."""
 RUNTIME_NAME = "clusterip"
 Condition = tuple[str, bool, str, str]  # type, status, reason, message
 
@@ -34,6 +37,8 @@ class Facts:
 def pod_status(pod: Pod, seen: PodSeen, former: Tree, facts: Facts) -> Tree:
     """The status to write."""
     phase = pod_phase(pod, seen)
+    if seen.refused:
+        return _refused(pod, seen, phase, former, facts)
     status: Tree = {
         "phase": phase,
         "conditions": conditions(pod, seen, phase, former.get("conditions") or (), facts.now),
@@ -50,6 +55,20 @@ def pod_status(pod: Pod, seen: PodSeen, former: Tree, facts: Facts) -> Tree:
         status["ephemeralContainerStatuses"] = [{**one, "ready": False} for one in told]
     if seen.ip:
         status |= {"podIP": seen.ip, "podIPs": [{"ip": ip} for ip in facts.pod_ips or (seen.ip,)]}
+    if generation := pod.meta.get("generation"):
+        status["observedGeneration"] = generation
+    if seen.failure:
+        status |= {"reason": seen.failure, "message": seen.failure_message}
+    return status
+
+
+def _refused(pod: Pod, seen: PodSeen, phase: str, former: Tree, facts: Facts) -> Tree:
+    """The status of a pod that this node never took."""
+    status: Tree = {
+        "phase": phase,
+        "startTime": former.get("startTime") or rfc3339(facts.started_at),
+        "qosClass": former.get("qosClass") or pod.status.get("qosClass") or qos_class(pod.spec),
+    }
     if generation := pod.meta.get("generation"):
         status["observedGeneration"] = generation
     if seen.failure:
@@ -101,8 +120,19 @@ def container_status(pod: Pod, container: Container, seen: PodSeen) -> Tree:
         "imageID": one.image_id,
         "started": one.state == "running" and one.started,
     }
+    status |= _resources(container, one)
     if one.id:
         status["containerID"] = f"{RUNTIME_NAME}://{one.id}"
+    return status
+
+
+def _resources(container: Container, one: Seen) -> Tree:
+    """What was granted, and what the running container has of it."""
+    granted = resources_of(container)
+    has = one.resources if one.state == "running" and one.resources is not None else granted
+    status: Tree = {"resources": has} if has else {}
+    if requests := granted.get("requests"):
+        status["allocatedResources"] = requests
     return status
 
 
@@ -164,7 +194,16 @@ def conditions(
         ("ContainersReady", *ready),
         ("PodScheduled", True, "", ""),
     ]
-    return [_condition(pod, one, known.get(one[0]), now) for one in wanted]
+    return [_condition(pod, one, known.get(one[0]), now) for one in [*wanted, *_resizing(pod, seen)]]
+
+
+def _resizing(pod: Pod, seen: PodSeen) -> list[Condition]:
+    """What the pod was not granted, and what is granted and not yet given."""
+    found: list[Condition] = [(PENDING, True, *seen.pending)] if seen.pending[0] else []
+    if names := unfinished(pod, seen):
+        errors = [error for name in names if (error := seen.of(name).resize_error)]
+        found.append((IN_PROGRESS, True, "Error" if errors else "", "; ".join(errors)))
+    return found
 
 
 def _initialized_words(pod: Pod, seen: PodSeen, phase: str, through: bool) -> tuple[str, str]:
@@ -216,7 +255,10 @@ def _condition(pod: Pod, wanted: Condition, known: Mapping[str, object] | None, 
     status = "True" if holds else "False"
     since = (
         known["lastTransitionTime"]
-        if known and known.get("status") == status and known.get("lastTransitionTime")
+        if known
+        and known.get("lastTransitionTime")
+        and known.get("status") == status
+        and (kind not in PASSING or known.get("reason", "") == reason)
         else rfc3339(now)
     )
     tree: Tree = {"type": kind, "status": status, "lastProbeTime": None, "lastTransitionTime": since}
@@ -232,6 +274,9 @@ def _condition(pod: Pod, wanted: Condition, known: Mapping[str, object] | None, 
 def patch_of(pod: Pod, status: Tree) -> Tree:
     """A strategic merge patch that can only hit this very pod. A condition's old reason must be taken away by name."""
     shown = [{"reason": None, "message": None, **c} for c in status.get("conditions") or ()]
+    if (pod.meta.get("generation") or 1) > 1:  # it was changed: what was said of that may be over
+        said = {c["type"] for c in shown}
+        shown += [{"type": kind, "$patch": "delete"} for kind in PASSING if kind not in said]
     return {"metadata": {"uid": pod.uid}, "status": {**status, "conditions": shown}}
 
 
@@ -249,6 +294,11 @@ def _holds(present: object, wanted: object) -> bool:
     if isinstance(wanted, list) and isinstance(present, list):
         if wanted and isinstance(wanted[0], Mapping) and "lastTransitionTime" in wanted[0]:
             by_type = {one["type"]: one for one in present}
-            return all(_holds(by_type.get(one["type"]), one) for one in wanted)
+            return all(_says(by_type.get(one["type"]), one) for one in wanted)
         return len(wanted) == len(present) and all(map(_holds, present, wanted))
     return present == wanted
+
+
+def _says(present: object, wanted: Tree) -> bool:
+    """Whether a condition stands as it is wanted, or is gone as it should be."""
+    return present is None if wanted.get("$patch") else _holds(present, wanted)

@@ -11,8 +11,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
 from datetime import datetime
+from typing import Protocol
 
 import msgspec
 
@@ -22,6 +22,7 @@ from clusterip.client.rest import Unreachable
 from clusterip.clock import rfc3339
 from clusterip.node import decide as steps
 from clusterip.node import stop
+from clusterip.node.admission import Refusal
 from clusterip.node.environment import Missing
 from clusterip.node.handle import wait_at_most
 from clusterip.node.keeper import Keeper, Place
@@ -32,6 +33,7 @@ from clusterip.node.record import PodFolder, PodRecord
 from clusterip.node.settings import Tools
 from clusterip.node.status import Facts, pod_status
 from clusterip.node.volumes import VolumeError
+from clusterip.node.wishes import Wishes
 
 logger = logging.getLogger(__name__)
 
@@ -42,11 +44,27 @@ VANISHED_GRACE = 2
 STRICT_SHARE = 0.5  # of the grace period may pass before a pod is told to stop
 
 
+class House(Protocol):
+    """The node, for what concerns all of its pods."""
+
+    def take_address(self, uid: str) -> str:
+        """An address for a pod; ValueError when there is none."""
+        ...
+
+    def judge(self, pod: Pod) -> Refusal | None:
+        """Why there is no room for the pod as it is; None: there is."""
+        ...
+
+    def freed(self) -> None:
+        """A pod takes less room than before."""
+        ...
+
+
 class PodWorker:
     """The pod."""
 
-    def __init__(self, tools: Tools, pod: Pod, record: PodRecord | None, take_address: Callable[[str], str]) -> None:
-        self.tools, self.pod = tools, pod
+    def __init__(self, tools: Tools, pod: Pod, record: PodRecord | None, house: House) -> None:
+        self.tools = tools
         self.folder = PodFolder(tools.settings.root, pod.uid, tools.settings.log_root)
         self.record = record or PodRecord(
             uid=pod.uid,
@@ -55,16 +73,17 @@ class PodWorker:
             tree=pod.tree,
             started_at=rfc3339(tools.clock.now()),
         )
+        self.wishes = Wishes(pod, self.record)
         self.vanished = False
         self.finished = asyncio.Event()
         self.keepers: dict[str, Keeper] = {}
-        self._take_address = take_address
+        self._house = house
         self._wake = asyncio.Event()
         self._prepared = False
         self._drained, self._drain_took = False, 0.0
         self._hurry = asyncio.Event()
         self._retry_at, self._retry_delay = 0.0, FIRST_RETRY
-        self._failure = ("", "")
+        self._failure, self._refused = ("", ""), False
         self._publisher = Publisher(tools.client, dict(pod.status))
         self._preparation = Preparation(tools, self.folder, self.sources_changed)
         self._group: asyncio.TaskGroup | None = None
@@ -74,12 +93,22 @@ class PodWorker:
 
     def update(self, pod: Pod) -> None:
         """The API has a newer state of the pod."""
-        former, self.pod = self.pod, pod
+        former = self.pod
+        self.wishes.hear(pod)
         self._keep_new()
         if self._prepared and not pod.is_terminating and _words_about(former) != _words_about(pod):
             self._preparation.refresh_soon(pod, self.address)
         if former.is_terminating and pod.grace < former.grace:
             self._hasten(pod.grace)
+        self._wake.set()
+
+    def refuse(self, why: Refusal) -> None:
+        """The node does not take the pod."""
+        self._failure, self._refused = (why.reason, f"Pod was rejected: {why.message}"), True
+        self._say(WARNING, why.reason, why.message)
+
+    def look_again(self) -> None:
+        """What the pod was not granted may be there now."""
         self._wake.set()
 
     def vanish(self) -> None:
@@ -103,6 +132,17 @@ class PodWorker:
         if self._prepared:
             self._preparation.refresh_soon(self.pod, self.address)
         self._wake.set()
+
+    @property
+    def pod(self) -> Pod:
+        """As it was granted."""
+        return self.wishes.pod
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the pod takes room on the node."""
+        over = self.pod.is_finished or bool(self._failure[0]) or (self.pod.is_terminating and self.record.released)
+        return not self.vanished and (self.record.sandbox or not over)
 
     @property
     def title(self) -> str:
@@ -156,10 +196,12 @@ class PodWorker:
         """Look, decide, act, tell, wait."""
         self._wake.clear()
         try:
+            self._weigh()
             now, wall = self.tools.clock.monotonic(), self.tools.clock.now()
             decision = steps.decide(self.pod, self.seen(), now, wall)
             for step in decision.steps:
                 await self._take(step, group)
+            self.wishes.look(self.seen(), self._say)
             self._tell()
         except Exception:  # a fault of ours in one pod must not end the node
             logger.exception("A pod's worker failed", extra={"kv": {"pod": self.title}})
@@ -172,6 +214,16 @@ class PodWorker:
         else:
             await self._wake.wait()
 
+    def _weigh(self) -> None:
+        """What the pod wishes beyond what it has is granted, if there is room."""
+        if self.vanished or self.pod.is_terminating or self.pod.is_finished or self._refused:
+            return
+        if self.wishes.weigh(self._house.judge, self._say):
+            self._save()
+            if self._prepared:
+                self._preparation.refresh_soon(self.pod, self.address)
+            self._house.freed()
+
     def seen(self) -> PodSeen:
         return PodSeen(
             prepared=self._prepared,
@@ -183,7 +235,13 @@ class PodWorker:
             drained=self._drained,
             failure=self._failure[0],
             failure_message=self._failure[1],
+            refused=self._refused or self._never_ran(),
+            pending=self.wishes.pending,
         )
+
+    def _never_ran(self) -> bool:
+        """A pod that a node refused before this agent began."""
+        return self.pod.is_finished and not self.record.attempts and "containerStatuses" not in self.pod.status
 
     def _tell(self) -> None:
         if self.vanished or self.finished.is_set():
@@ -202,7 +260,8 @@ class PodWorker:
     def _save(self) -> None:
         self.record = msgspec.structs.replace(
             self.record,
-            tree=self.pod.tree,
+            tree=self.wishes.wanted.tree,
+            granted=self.wishes.granted,
             attempts={name: keeper.attempts for name, keeper in self.keepers.items() if keeper.attempts},
             delays={name: (k.delay.delay, k.delay.set_at) for name, k in self.keepers.items() if k.delay.delay},
         )
@@ -222,6 +281,8 @@ class PodWorker:
                 await self.keepers[name].start(attempt, around, self._beside(name))
             case steps.Kill(name, grace, why):
                 self._kill(group, name, VANISHED_GRACE if self.vanished else grace, why)
+            case steps.Resize(name):
+                await self.keepers[name].resize()
             case steps.Drain():
                 await self._drain()
             case steps.RemoveSandbox():
@@ -235,7 +296,9 @@ class PodWorker:
         """Sandbox and volumes at the same time; what is missing is told, and tried again."""
         try:
             if not self.pod.host_network and (self.record.released or not self.record.ip):
-                self.record = msgspec.structs.replace(self.record, ip=self._take_address(self.pod.uid), released=False)
+                self.record = msgspec.structs.replace(
+                    self.record, ip=self._house.take_address(self.pod.uid), released=False
+                )
             making = asyncio.to_thread(self._preparation.make_sandbox, self.pod, self.record)
             fetching = self._preparation.fetch(self.pod)
             outcomes = await asyncio.gather(making, fetching, return_exceptions=True)
@@ -317,6 +380,7 @@ class PodWorker:
         self._open_ports()
         self._prepared = False
         self._save()
+        self._house.freed()
 
     async def _finish(self) -> None:
         """The last status, then the API forgets the pod, then we do."""
