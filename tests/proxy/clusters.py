@@ -14,11 +14,12 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address
 from typing import Any
 
+from clusterip.api.endpointslice import SERVICE_NAME_LABEL
 from clusterip.proxy.backends import BackendSettings
 from clusterip.proxy.config import default
 from clusterip.proxy.model import Family, IPAddress, IPNetwork, Node, Packet, Plan, PodTraffic, Traits
 from clusterip.proxy.modes import MODES
-from clusterip.proxy.objects import SERVICE_NAME_LABEL, EndpointSlice, Service, decoder
+from clusterip.proxy.objects import EndpointSlice, Service, decoder
 from clusterip.proxy.plan import Planner
 from clusterip.proxy.snapshot import Collector
 

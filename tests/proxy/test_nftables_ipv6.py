@@ -7,6 +7,7 @@ from ipaddress import IPv6Address, IPv6Network
 
 import pytest
 
+from clusterip.api.endpointslice import SERVICE_NAME_LABEL
 from clusterip.clock import ManualClock
 from clusterip.diff import flat
 from clusterip.kernel import netns
@@ -14,7 +15,7 @@ from clusterip.kernel.nft_kernel import KernelNft
 from clusterip.proxy.backends.nftables import Compiler, Nftables
 from clusterip.proxy.backends.nftables_table import KUBE_PROXY, kube_proxy
 from clusterip.proxy.model import Deliver, Family, Node, Packet, Plan, PodTraffic
-from clusterip.proxy.objects import SERVICE_NAME_LABEL, EndpointSlice, Service, decoder
+from clusterip.proxy.objects import EndpointSlice, Service, decoder
 from clusterip.proxy.plan import Planner, decide
 from clusterip.proxy.runner import Runner
 from clusterip.proxy.snapshot import Collector

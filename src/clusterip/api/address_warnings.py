@@ -9,6 +9,7 @@ from __future__ import annotations
 from ipaddress import ip_network
 
 from clusterip.api import names
+from clusterip.api.addresses import balancers_of
 from clusterip.api.checks import each
 from clusterip.api.meta import Tree
 from clusterip.api.names import parse_address
@@ -52,8 +53,7 @@ def network_warning(path: str, value: str) -> list[str]:
 
 def of_load_balancer(tree: Tree) -> list[str]:
     """Of a load balancer's addresses; at .ip they are, at their item they are told, as upstream has it."""
-    ingress = ((tree.get("status") or {}).get("loadBalancer") or {}).get("ingress")
-    listed = each("status.loadBalancer.ingress", ingress)
+    listed = each("status.loadBalancer.ingress", balancers_of(tree))
     return [text for path, item in listed for text in address_warning(path, item.get("ip") or "")]
 
 

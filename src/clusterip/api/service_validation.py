@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from clusterip.api import names
+from clusterip.api.addresses import balancers_of
 from clusterip.api.checks import each, label_map, number_or_name, qualified, reasons, supported, supported_if_set
 from clusterip.api.errors import FieldError, duplicate, forbidden, internal_fault, invalid, required
 from clusterip.api.meta import Tree, annotations_of, spec_of
@@ -364,13 +365,11 @@ def _distribution(spec: Tree) -> list[FieldError]:
 
 
 def validate_status(new: Tree, old: Tree) -> list[FieldError]:
-    balancer = (new.get("status") or {}).get("loadBalancer") or {}
-    before = ((old.get("status") or {}).get("loadBalancer") or {}).get("ingress") or []
-    stored = [ingress.get("ip") for ingress in before]
+    shown, stored = balancers_of(new), [ingress.get("ip") for ingress in balancers_of(old)]
     path = "status.loadBalancer.ingress"
-    if balancer.get("ingress") and type_of(new) != "LoadBalancer":
+    if shown and type_of(new) != "LoadBalancer":
         return [forbidden(path, "may only be used when `spec.type` is 'LoadBalancer'")]
-    ingresses = each(path, balancer.get("ingress") or [])
+    ingresses = each(path, shown)
     return [error for where, ingress in ingresses for error in _ingress(where, ingress, stored)]
 
 

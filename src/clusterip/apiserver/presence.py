@@ -15,6 +15,7 @@ import logging
 from ipaddress import ip_address
 
 from clusterip.api.allocation import Ranges
+from clusterip.api.endpointslice import SERVICE_NAME_LABEL
 from clusterip.api.errors import ApiError
 from clusterip.api.meta import Tree
 from clusterip.apiserver.bootstrap import ensure, ensure_range
@@ -27,7 +28,7 @@ log = logging.getLogger(__name__)
 
 SIGNS = "/masterleases"
 RENEW_SECONDS, GONE_SECONDS, LEAVE_SECONDS = 10.0, 15.0, 2.0
-SLICE_LABELS = {"kubernetes.io/service-name": "kubernetes"}
+SLICE_LABELS = {SERVICE_NAME_LABEL: "kubernetes"}
 KEPT = {
     "/registry/services/": "default/kubernetes",
     "/registry/endpoints/": "default/kubernetes",

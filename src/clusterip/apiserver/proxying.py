@@ -19,6 +19,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit, urlunsplit
 
+from clusterip.api.addresses import with_port
 from clusterip.api.errors import ApiError, quoted
 from clusterip.api.meta import Tree
 from clusterip.apiserver import relay
@@ -62,7 +63,7 @@ class Place:
 
     @property
     def authority(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return with_port(self.host, self.port)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,10 @@ from urllib.parse import urlsplit, urlunsplit
 
 import orjson
 
+from clusterip.api.addresses import with_port
+from clusterip.api.endpointslice import SERVICE_NAME_LABEL, is_ready
 from clusterip.api.errors import quoted
-from clusterip.api.meta import Tree, labels_of
+from clusterip.api.meta import Tree
 from clusterip.apiserver.registry import Registry
 
 if TYPE_CHECKING:
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
     import aiohttp
 
 ANSWER_LIMIT = 3 * 1024 * 1024
-SERVICE_NAME = "kubernetes.io/service-name"
 WORDS = {
     400: "the server rejected our request for an unknown reason",
     401: "the server has asked for the client to provide credentials",
@@ -73,8 +74,7 @@ def place_of(client: Tree, registry: Registry, random: Random) -> Place:
         address, number = endpoint(registry, namespace, name, port, random)
     except CallError as error:
         raise CallError(f"Post {quoted(shown)}: {error}") from None
-    where = f"[{address}]:{number}" if ":" in address else f"{address}:{number}"
-    return Place(shown, urlunsplit(("https", where, path, "", "")), host)
+    return Place(shown, urlunsplit(("https", with_port(address, number), path, "", "")), host)
 
 
 def endpoint(registry: Registry, namespace: str, name: str, port: int, random: Random) -> tuple[str, int]:
@@ -98,15 +98,14 @@ def endpoint(registry: Registry, namespace: str, name: str, port: int, random: R
 def _ready(registry: Registry, namespace: str, name: str, port: str) -> Iterator[tuple[str, int]]:
     slices = registry.of("endpointslices", "discovery.k8s.io")
     for entry in slices.select(namespace) if slices else ():
-        if entry.labels.get(SERVICE_NAME) == name:
+        if entry.labels.get(SERVICE_NAME_LABEL) == name:
             yield from _of_slice(entry.tree(), port)
 
 
 def _of_slice(tree: Tree, port: str) -> Iterator[tuple[str, int]]:
-    assert SERVICE_NAME in labels_of(tree)
     number = next((each.get("port") for each in tree.get("ports") or () if (each.get("name") or "") == port), None)
     for each in (tree.get("endpoints") or ()) if number else ():
-        if (each.get("conditions") or {}).get("ready") is not False and each.get("addresses"):
+        if is_ready(each) and each.get("addresses"):
             yield each["addresses"][0], int(number or 0)
 
 

@@ -13,12 +13,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
+from clusterip.api.addresses import balancers_of, with_port
+from clusterip.api.endpointslice import is_ready, service_of
+from clusterip.api.meta import ObjectKey, Tree, key_of
 from clusterip.kernel.conntrack import Flow
-
-Tree = Mapping[str, Any]
-SERVICE_LABEL = "kubernetes.io/service-name"
 
 
 class Spot(NamedTuple):
@@ -28,7 +28,7 @@ class Spot(NamedTuple):
     port: int
 
     def __str__(self) -> str:
-        return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
+        return with_port(self.address, self.port)
 
 
 class Key(NamedTuple):
@@ -224,14 +224,11 @@ class Monitor:
 
 def watched_ports(services: Iterable[Tree], slices: Sequence[Tree], nodes: Sequence[str]) -> tuple[Watched, ...]:
     """The ports of all Services, with what their slices say; `nodes` are the nodes' addresses."""
-    by_service: dict[tuple[str, str], list[Tree]] = {}
+    by_service: dict[ObjectKey, list[Tree]] = {}
     for each in slices:
-        meta = each["metadata"]
-        by_service.setdefault((meta["namespace"], (meta.get("labels") or {}).get(SERVICE_LABEL, "")), []).append(each)
+        by_service.setdefault(service_of(each), []).append(each)
     found = [
-        _watched(
-            service, port, by_service.get((service["metadata"]["namespace"], service["metadata"]["name"]), []), nodes
-        )
+        _watched(service, port, by_service.get(key_of(service), []), nodes)
         for service in services
         for port in service["spec"].get("ports") or ()
     ]
@@ -252,8 +249,8 @@ def _watched(service: Tree, port: Tree, slices: Iterable[Tree], nodes: Sequence[
 
 def _others(service: Tree, port: Tree, nodes: Sequence[str]) -> Iterator[Spot]:
     """The ways in from outside."""
-    balancer = ((service.get("status") or {}).get("loadBalancer") or {}).get("ingress") or ()
-    for ip in (*(service["spec"].get("externalIPs") or ()), *(each["ip"] for each in balancer if each.get("ip"))):
+    given = (each["ip"] for each in balancers_of(service) if each.get("ip"))
+    for ip in (*(service["spec"].get("externalIPs") or ()), *given):
         yield Spot(ip, port["port"])
     if port.get("nodePort"):
         yield from (Spot(ip, port["nodePort"]) for ip in nodes)
@@ -263,7 +260,6 @@ def _endpoints(each: Tree, port_name: str) -> Iterator[tuple[Spot, bool, str]]:
     """The places that a slice has for a port, whether they are ready, and the pods' names."""
     numbers = [port.get("port") for port in each.get("ports") or () if (port.get("name") or "") == port_name]
     for endpoint in each.get("endpoints") or ():
-        ready = (endpoint.get("conditions") or {}).get("ready") is not False
-        name = (endpoint.get("targetRef") or {}).get("name") or ""
+        ready, name = is_ready(endpoint), (endpoint.get("targetRef") or {}).get("name") or ""
         for address in endpoint.get("addresses") or ():
             yield from ((Spot(address, number), ready, name) for number in numbers if number)

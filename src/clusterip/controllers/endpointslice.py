@@ -15,6 +15,7 @@ import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from clusterip.api.endpointslice import SERVICE_NAME_LABEL
 from clusterip.api.meta import Tree
 from clusterip.client.names import ENDPOINT_SLICES, SERVICES
 from clusterip.controllers.model import EndpointSlice, Meta, Pod, Service, ServicePort
@@ -22,10 +23,9 @@ from clusterip.controllers.writes import Create, Delete, Patch, Write, owned_by,
 
 MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
 CONTROLLER = "endpointslice-controller.k8s.io"
-SERVICE_NAME = "kubernetes.io/service-name"
 HEADLESS = "service.kubernetes.io/headless"
 TRIGGER_TIME = "endpoints.kubernetes.io/last-change-trigger-time"
-RESERVED_LABELS = frozenset({MANAGED_BY, SERVICE_NAME, HEADLESS})
+RESERVED_LABELS = frozenset({MANAGED_BY, SERVICE_NAME_LABEL, HEADLESS})
 TOPOLOGY_MODE = "service.kubernetes.io/topology-mode"
 OLD_TOPOLOGY_MODE = "service.kubernetes.io/topology-aware-hints"
 SLICE_LIMIT = 100
@@ -325,7 +325,7 @@ def labels_for(service: Service) -> dict[str, str]:
     labels = {name: value for name, value in service.metadata.labels.items() if name not in RESERVED_LABELS}
     if service.spec.cluster_ip == "None":
         labels[HEADLESS] = ""
-    return labels | {SERVICE_NAME: service.metadata.name, MANAGED_BY: CONTROLLER}
+    return labels | {SERVICE_NAME_LABEL: service.metadata.name, MANAGED_BY: CONTROLLER}
 
 
 def _is_labelled(service: Service, slice: EndpointSlice, labels: Mapping[str, str]) -> bool:

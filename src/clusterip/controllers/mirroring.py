@@ -15,10 +15,11 @@ from itertools import islice
 
 import orjson
 
+from clusterip.api.endpointslice import SERVICE_NAME_LABEL
 from clusterip.api.meta import Tree
 from clusterip.api.names import name_is_subdomain
 from clusterip.client.names import ENDPOINT_SLICES, ENDPOINTS, SERVICES
-from clusterip.controllers.endpointslice import MANAGED_BY, SERVICE_NAME, TRIGGER_TIME, Group, group_of
+from clusterip.controllers.endpointslice import MANAGED_BY, TRIGGER_TIME, Group, group_of
 from clusterip.controllers.harness import Loop, World
 from clusterip.controllers.model import Endpoints, EndpointSlice, Service
 from clusterip.controllers.writes import NOTHING, Create, Delete, Draft, Key, Outcome, Patch, Say, owned_by, warning
@@ -195,7 +196,7 @@ def _content(group: Group, wanted: _Mirrored) -> list[Tree]:
 
 def _labels(endpoints: Endpoints) -> dict[str, str]:
     meta = endpoints.metadata
-    return {**meta.labels, SERVICE_NAME: meta.name, MANAGED_BY: CONTROLLER}
+    return {**meta.labels, SERVICE_NAME_LABEL: meta.name, MANAGED_BY: CONTROLLER}
 
 
 def _annotations(endpoints: Endpoints) -> dict[str, str]:
@@ -265,5 +266,5 @@ def _selecting(key: Key, old: Service | None, new: Service | None) -> Iterable[K
 
 
 def _mirrored_for(slice: EndpointSlice) -> Iterable[Key]:
-    name = slice.metadata.labels.get(SERVICE_NAME)
+    name = slice.metadata.labels.get(SERVICE_NAME_LABEL)
     return ((slice.metadata.namespace, name),) if name and is_ours(slice) else ()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from clusterip.api.endpointslice import SERVICE_NAME_LABEL
 from clusterip.client.informer import Informer
 from clusterip.client.names import ENDPOINT_SLICES, ENDPOINTS, NODES, PODS, SERVICES
 from clusterip.controllers import endpoints, endpointslice
@@ -120,7 +121,7 @@ def _slice_changed(key: Key, old: EndpointSlice | None, new: EndpointSlice | Non
 
 
 def _service_of(slice: EndpointSlice) -> Iterable[Key]:
-    name = slice.metadata.labels.get(endpointslice.SERVICE_NAME)
+    name = slice.metadata.labels.get(SERVICE_NAME_LABEL)
     return ((slice.metadata.namespace, name),) if name else ()
 
 

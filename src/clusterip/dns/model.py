@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import NamedTuple
 
+from clusterip.api import endpointslice
 from clusterip.api.meta import Tree
 
-SERVICE_LABEL = "kubernetes.io/service-name"
 Address = IPv4Address | IPv6Address
 
 
@@ -67,17 +67,16 @@ def slice_of(tree: Tree, *, pod_names: bool = False) -> Slice:
 
     An endpoint without a hostname is called by its address, or by its pod when `pod_names` says so.
     """
-    metadata = tree["metadata"]
     ports = _ports(tree.get("ports"))
     endpoints = []
     for endpoint in tree.get("endpoints") or ():
-        if (endpoint.get("conditions") or {}).get("ready") is False or tree.get("addressType") == "FQDN":
+        if not endpointslice.is_ready(endpoint) or tree.get("addressType") == "FQDN":
             continue
         addresses = tuple(ip_address(text) for text in endpoint["addresses"][:1])
         pod = str((endpoint.get("targetRef") or {}).get("name") or "") if pod_names else ""
         hostname = str(endpoint.get("hostname") or pod or dashed(addresses[0]))
         endpoints.append(Endpoint(addresses, hostname.lower().encode(), ports))
-    return Slice(metadata["namespace"], (metadata.get("labels") or {}).get(SERVICE_LABEL, ""), tuple(endpoints))
+    return Slice(*endpointslice.service_of(tree), tuple(endpoints))
 
 
 def namespace_of(tree: Tree) -> str:

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from clusterip.api.addresses import balancers_of
 from clusterip.api.meta import ObjectKey, Tree, key_of, labels_of, name_of, namespace_of, spec_of, status_of
 from clusterip.api.metallb import ConfigError, Configuration, Resources
 from clusterip.api.metallb_config import configure
 from clusterip.explain.finding import Finding, Severity, listed
 from clusterip.explain.picture import Picture
-from clusterip.explain.traffic import load_balancer_addresses
 from clusterip.loadbalancer.decide import adopt, converge
 from clusterip.loadbalancer.ledger import Ledger
 from clusterip.loadbalancer.model import read_service
@@ -35,7 +35,7 @@ def check(picture: Picture) -> Iterator[Finding]:
     balancers = [tree for tree in picture.services if spec_of(tree).get("type") == "LoadBalancer"]
     if not balancers:
         return
-    pending = [tree for tree in balancers if not load_balancer_addresses(tree)]
+    pending = [tree for tree in balancers if not balancers_of(tree)]
     controller = _controller(picture)
     if controller is None:
         yield from (_nobody(picture, tree) for tree in pending)
@@ -50,7 +50,7 @@ def check(picture: Picture) -> Iterator[Finding]:
     ledger = Ledger()
     ledger.set_pools(found.pools)
     for tree in balancers:
-        if load_balancer_addresses(tree):
+        if balancers_of(tree):
             adopt(ledger, read_service(tree))
     for tree in pending:
         yield _judged(picture, tree, controller, ledger)
@@ -164,7 +164,7 @@ def _unannounced(found: Configuration, balancers: list[Tree], namespace: str) ->
     for tree in balancers:
         service = read_service(tree)
         pool = found.pools.get(service.allocated_from or "")
-        if pool is None or not load_balancer_addresses(tree) or pool.l2 or pool.bgp:
+        if pool is None or not balancers_of(tree) or pool.l2 or pool.bgp:
             continue
         yield Finding(
             Severity.BROKEN,

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from clusterip.api.endpointslice import SERVICE_NAME_LABEL
+from clusterip.api.endpointslice import is_ready as is_ready_endpoint
 from clusterip.api.meta import Tree, is_terminating, key_of, name_of, namespace_of, spec_of, status_of
 from clusterip.explain.finding import Finding, Severity, listed
 from clusterip.explain.picture import Picture, parsed
@@ -49,7 +51,7 @@ def _without_selector(picture: Picture, service: Tree) -> Iterator[Finding]:
     else:
         what = "it has no selector, and nobody has given it endpoints"
         fix = f"kubectl -n {namespace} set selector service {name} app=NAME   # or create an EndpointSlice by hand"
-    evidence = (f"no EndpointSlice with label kubernetes.io/service-name={name} has an address",)
+    evidence = (f"no EndpointSlice with label {SERVICE_NAME_LABEL}={name} has an address",)
     yield Finding(Severity.BROKEN, "no-selector-no-endpoints", f"Service {key_of(service)}", what, evidence, (fix,))
 
 
@@ -114,8 +116,7 @@ def _ghosts(picture: Picture, service: Tree, slices: tuple[Tree, ...], pods: tup
     ghosts = [
         address
         for each in endpoints_of(slices)
-        if (each.get("conditions") or {}).get("ready") is not False
-        and (each.get("targetRef") or {}).get("kind") == "Pod"
+        if is_ready_endpoint(each) and (each.get("targetRef") or {}).get("kind") == "Pod"
         for address in each.get("addresses") or ()
         if address not in meant and _is_old(picture, service, each)
     ]

@@ -8,8 +8,8 @@ Truth: core/v1 ServiceSpec.externalName becomes a CNAME; an alias that leads to 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from ipaddress import ip_address
 
+from clusterip.api.addresses import is_address
 from clusterip.api.meta import ObjectKey, Tree, key_of, name_of, namespace_of, spec_of
 from clusterip.explain.finding import Finding, Severity
 from clusterip.explain.picture import Picture
@@ -24,7 +24,7 @@ def check(picture: Picture, service: Tree) -> Iterator[Finding]:
         evidence: tuple[str, ...] = ("spec.externalName is empty",)
         what = "it is an alias of nothing"
         yield Finding(Severity.BROKEN, "external-name-missing", about, what, evidence, (_renamed(service, "NAME"),))
-    elif _is_address(name):
+    elif is_address(name):
         what = f"its externalName {name} is an address: DNS makes an alias of it that nobody can resolve"
         fixes = (
             "# a Service without selector and an EndpointSlice with the address do what was meant",
@@ -33,14 +33,6 @@ def check(picture: Picture, service: Tree) -> Iterator[Finding]:
         yield Finding(Severity.BROKEN, "external-name-is-address", about, what, (f"spec.externalName {name}",), fixes)
     else:
         yield from _followed(picture, service, name)
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _renamed(service: Tree, name: str) -> str:

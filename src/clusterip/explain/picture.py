@@ -13,10 +13,10 @@ from functools import cached_property
 from itertools import product
 from typing import Any
 
+from clusterip.api.endpointslice import service_of
 from clusterip.api.meta import ObjectKey, Tree, key_of, labels_of, name_of, namespace_of, spec_of, status_of, uid_of
 from clusterip.explain.sockets import Socket
 
-SERVICE_NAME = "kubernetes.io/service-name"
 SYSTEM = "kube-system"
 NODE_PORTS = (30000, 32767)
 
@@ -111,7 +111,7 @@ class Picture:
 
     @cached_property
     def slices_by_service(self) -> Mapping[ObjectKey, tuple[Tree, ...]]:
-        return _grouped(self.endpointslices, lambda each: ObjectKey(namespace_of(each), service_of(each)))
+        return _grouped(self.endpointslices, service_of)
 
     @cached_property
     def nodes_by_name(self) -> Mapping[str, Tree]:
@@ -171,11 +171,6 @@ class Picture:
 
     def age_seconds(self, tree: Tree) -> float:
         return (self.now - parsed(tree["metadata"].get("creationTimestamp"), self.now)).total_seconds()
-
-
-def service_of(found: Tree) -> str:
-    """The Service that a slice belongs to."""
-    return labels_of(found).get(SERVICE_NAME, "")
 
 
 def parsed(text: str | None, otherwise: datetime) -> datetime:

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from enum import Enum
 from ipaddress import ip_address, ip_network
 
+from clusterip.api.addresses import balancers_of
 from clusterip.api.meta import ObjectKey, Tree, is_terminating, key_of, name_of, spec_of, status_of, uid_of
 from clusterip.explain import isolation
 from clusterip.explain.picture import Picture
 from clusterip.explain.pods import is_ready, why_not_ready
 from clusterip.explain.ports import hears
-from clusterip.explain.traffic import load_balancer_addresses
 from clusterip.failure import Failure
 from clusterip.policy.model import Packet as PolicyPacket
 from clusterip.proxy.model import (
@@ -224,7 +224,7 @@ def _frontend(picture: Picture, service: Tree, client: Client, port: int) -> Fro
     protocol = (chosen.get("protocol") or "TCP").lower()
     if not client.is_outside:
         return Frontend(ip_address(spec["clusterIP"]), protocol, chosen["port"])
-    balancers = [each["ip"] for each in load_balancer_addresses(service) if each.get("ip")]
+    balancers = [each["ip"] for each in balancers_of(service) if each.get("ip")]
     outside = [*balancers, *(spec.get("externalIPs") or ())]
     if outside and port != chosen.get("nodePort"):
         return Frontend(ip_address(outside[0]), protocol, chosen["port"])

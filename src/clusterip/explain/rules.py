@@ -24,7 +24,6 @@ SET = re.compile(r"^\s*(?:map|set) (\S+) \{")
 CHAIN = re.compile(r"^\s*chain (\S+) \{")
 TABLE = re.compile(r"^table (\S+ \S+) \{")
 STOPS = ("drop", "reject")
-IGNORED = ("counter", "log", "ct", "state", "new", "meta", "l4proto")
 
 
 class Line(NamedTuple):

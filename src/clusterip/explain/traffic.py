@@ -8,15 +8,14 @@ the older one has it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
-from clusterip.api.meta import Tree, key_of, labels_of, name_of, namespace_of, spec_of, status_of
+from clusterip.api.endpointslice import is_ready as is_ready_endpoint
+from clusterip.api.meta import Tree, key_of, name_of, namespace_of, spec_of
 from clusterip.explain.endpoints import endpoints_of
 from clusterip.explain.finding import Finding, Severity, listed
 from clusterip.explain.picture import NODE_PORTS, Picture
 from clusterip.explain.pods import is_over, is_ready
-
-EXCLUDED = "node.kubernetes.io/exclude-from-external-load-balancers"
 
 
 def check(picture: Picture, service: Tree) -> Iterator[Finding]:
@@ -32,9 +31,7 @@ def check(picture: Picture, service: Tree) -> Iterator[Finding]:
 def ready_nodes(picture: Picture, service: Tree) -> set[str]:
     """The nodes that have a ready endpoint of a Service."""
     return {
-        each.get("nodeName") or ""
-        for each in endpoints_of(picture.slices_of(service))
-        if (each.get("conditions") or {}).get("ready") is not False
+        each.get("nodeName") or "" for each in endpoints_of(picture.slices_of(service)) if is_ready_endpoint(each)
     } - {""}
 
 
@@ -172,11 +169,3 @@ def _affinity(picture: Picture, service: Tree) -> Iterator[Finding]:
         ("sessionAffinity ClientIP",),
         ("# for HTTP an Ingress with cookie affinity tells them apart",),
     )
-
-
-def takes_node_ports(node: Tree) -> bool:
-    return EXCLUDED not in labels_of(node)
-
-
-def load_balancer_addresses(service: Tree) -> tuple[Mapping[str, str], ...]:
-    return tuple((status_of(service).get("loadBalancer") or {}).get("ingress") or ())

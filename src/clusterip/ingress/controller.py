@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from clusterip.api.addresses import balancers_of
 from clusterip.api.errors import ApiError
 from clusterip.api.meta import Tree
 from clusterip.client.backoff import Backoff
@@ -228,7 +229,7 @@ def _address(text: str) -> dict[str, str]:
 
 def shown(tree: Tree, addresses: list[dict[str, str]]) -> Tree | None:
     """The Ingress with these addresses; None when it shows them already."""
-    before = ((tree.get("status") or {}).get("loadBalancer") or {}).get("ingress") or []
+    before = balancers_of(tree)
     if before == addresses:
         return None
     balancer = {"ingress": addresses} if addresses else {}

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from clusterip.api.addresses import balancers_of
+from clusterip.api.endpointslice import is_ready, service_of
 from clusterip.api.meta import Tree
 
 Key = tuple[str, str]  # namespace, name
@@ -20,7 +22,6 @@ Key = tuple[str, str]  # namespace, name
 EXACT, PREFIX, SPECIFIC = "Exact", "Prefix", "ImplementationSpecific"
 DEFAULT_CLASS = "ingressclass.kubernetes.io/is-default-class"
 LEGACY_CLASS = "kubernetes.io/ingress.class"
-SERVICE_LABEL = "kubernetes.io/service-name"
 
 
 class Target(NamedTuple):
@@ -165,8 +166,9 @@ def read_class(tree: Tree) -> IngressClass:
 
 def read_service(tree: Tree) -> Service:
     metadata, spec = tree["metadata"], tree.get("spec") or {}
-    balancer = ((tree.get("status") or {}).get("loadBalancer") or {}).get("ingress") or ()
-    published = [(kind, str(each[kind])) for each in balancer for kind in ("ip", "hostname") if each.get(kind)]
+    published = [
+        (kind, str(each[kind])) for each in balancers_of(tree) for kind in ("ip", "hostname") if each.get(kind)
+    ]
     published += [("ip", str(ip)) for ip in spec.get("externalIPs") or ()]
     return Service(
         namespace=metadata["namespace"],
@@ -183,20 +185,19 @@ def _is_tcp(port: Mapping[str, Any]) -> bool:
 
 
 def read_slice(tree: Tree) -> Slice:
-    metadata = tree["metadata"]
+    namespace, service = service_of(tree)
     usable = tree.get("addressType") != "FQDN"
     ports = (p for p in tree.get("ports") or () if _is_tcp(p) and p.get("port"))
     return Slice(
-        namespace=metadata["namespace"],
-        service=str((metadata.get("labels") or {}).get(SERVICE_LABEL) or ""),
+        namespace=namespace,
+        service=service,
         ports=tuple(Port(str(p.get("name") or ""), int(p["port"])) for p in ports),
         endpoints=tuple(_endpoint(each) for each in tree.get("endpoints") or () if each["addresses"] and usable),
     )
 
 
 def _endpoint(tree: Mapping[str, Any]) -> Endpoint:
-    told = tree.get("conditions") or {}
-    ready = told.get("ready") is not False
+    told, ready = tree.get("conditions") or {}, is_ready(tree)
     serving = ready if told.get("serving") is None else bool(told["serving"])
     return Endpoint(str(tree["addresses"][0]), ready, serving, bool(told.get("terminating")))
 

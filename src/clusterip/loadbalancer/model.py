@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from clusterip.api.addresses import balancers_of
 from clusterip.api.meta import Tree, annotations_of, labels_of
 from clusterip.api.metallb import ALLOCATED_FROM, ALLOW_SHARED, Address, annotation
 from clusterip.api.names import parse_address
@@ -112,8 +113,7 @@ def _marked(head: Service, tree: Tree) -> Service:
 
 
 def _ingress(tree: Tree) -> tuple[str, ...]:
-    status = (tree.get("status") or {}).get("loadBalancer") or {}
-    return tuple(each["ip"] for each in status.get("ingress") or () if each.get("ip"))
+    return tuple(each["ip"] for each in balancers_of(tree) if each.get("ip"))
 
 
 def _cluster_ips(spec: Tree) -> tuple[Address, ...]:

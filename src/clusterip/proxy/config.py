@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec.structs import replace
 
+from clusterip.api.addresses import with_port
 from clusterip.api.meta import Tree
 from clusterip.api.yaml import YamlError, load
 from clusterip.failure import Failure
@@ -226,7 +227,7 @@ def _with_port(text: str, port: int) -> str:
         address = ip_address(text.strip("[]"))
     except ValueError:
         return text
-    return f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
+    return with_port(str(address), port)
 
 
 def to_tree(config: KubeProxyConfiguration) -> Tree:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 
+from clusterip.api.addresses import is_address
 from clusterip.proxy.config import Conntrack, Iptables, Ipvs, KubeProxyConfiguration, Logging, Nftables, Winkernel
 
 MODES = ("nftables", "iptables", "ipvs", "userspace")
@@ -115,7 +116,7 @@ def _detect_local(config: KubeProxyConfiguration) -> Iterator[str]:
 
 
 def _addresses(config: KubeProxyConfiguration) -> Iterator[str]:
-    if config.bind_address and not _is_address(config.bind_address):
+    if config.bind_address and not is_address(config.bind_address):
         yield f'bindAddress: "{config.bind_address}" is not an IP address'
     fields = {"healthzBindAddress": config.healthz_bind_address, "metricsBindAddress": config.metrics_bind_address}
     for field, text in fields.items():
@@ -125,18 +126,10 @@ def _addresses(config: KubeProxyConfiguration) -> Iterator[str]:
 
 def is_place(text: str) -> bool:
     """`address:port`, `[address]:port`; the port may be left out."""
-    if _is_address(text.strip("[]")):
+    if is_address(text.strip("[]")):
         return True
     host, _, port = text.rpartition(":")
-    return _is_address(host.strip("[]")) and port.isascii() and port.isdigit() and 1 <= int(port) <= 65535
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True
+    return is_address(host.strip("[]")) and port.isascii() and port.isdigit() and 1 <= int(port) <= 65535
 
 
 def _node_port_addresses(texts: tuple[str, ...]) -> Iterator[str]:

@@ -16,6 +16,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import NoReturn, Protocol
 
+from clusterip.api.addresses import with_port
 from clusterip.api.meta import ObjectKey
 from clusterip.failure import Failure
 from clusterip.proxy.model import Family, HealthCheck, IPAddress, Node, Plan
@@ -124,7 +125,7 @@ class HealthChecks:
         listener = Listener(self._answerer(key))
         try:
             for address in sorted(place.addresses):
-                await listener.listen(bind(_written(address, place.port)) if address else bind_any(place.port), None)
+                await listener.listen(bind(with_port(address, place.port)) if address else bind_any(place.port), None)
         except Failure as failure:
             await listener.close()
             self._fail(key, place, failure)
@@ -181,7 +182,3 @@ def report(key: ObjectKey, local_endpoints: int, is_healthy: bool) -> Response:
     status = 200 if local_endpoints and is_healthy else 503
     headers = (*HEADERS, (WEIGHT, str(local_endpoints)))
     return Response(status, json.dumps(body, indent="\t").encode(), headers=headers)
-
-
-def _written(address: str, port: int) -> str:
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"

@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from clusterip.api.endpointslice import SERVICE_NAME_LABEL
 from clusterip.api.meta import Tree
 
-SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 HEADLESS_LABEL = "service.kubernetes.io/headless"
 PROXY_NAME_LABEL = "service.kubernetes.io/service-proxy-name"
 LEAVING_TAINT = "ToBeDeletedByClusterAutoscaler"

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from clusterip.api.addresses import balancers_of
+from clusterip.api.endpointslice import is_ready, service_of
 from clusterip.api.meta import Tree, annotations_of, labels_of
 from clusterip.api.metallb import ALLOW_SHARED, EXCLUDED_NODE_LABEL, Address, has_annotation
 from clusterip.api.names import parse_address
 
-SERVICE_LABEL = "kubernetes.io/service-name"
 Key = tuple[str, str]
 
 
@@ -79,21 +80,18 @@ def read_service(tree: Tree) -> Service:
 
 def _ingress(tree: Tree) -> tuple[Address, ...]:
     """The addresses shown; one that is none makes all of them unusable."""
-    status = (tree.get("status") or {}).get("loadBalancer") or {}
-    found = [parse_address(each.get("ip") or "") for each in status.get("ingress") or ()]
+    found = [parse_address(each.get("ip") or "") for each in balancers_of(tree)]
     known = tuple(address for address in found if address is not None)
     return known if len(known) == len(found) else ()
 
 
 def read_slice(tree: Tree) -> Slice:
-    meta = tree["metadata"]
     serving = [each.get("nodeName") or "" for each in tree.get("endpoints") or () if _serves(each)]
-    return Slice((meta["namespace"], (meta.get("labels") or {}).get(SERVICE_LABEL, "")), frozenset(serving))
+    return Slice(service_of(tree), frozenset(serving))
 
 
 def _serves(endpoint: Tree) -> bool:
-    conditions = endpoint.get("conditions") or {}
-    return conditions.get("ready") is not False or bool(conditions.get("serving"))
+    return is_ready(endpoint) or bool((endpoint.get("conditions") or {}).get("serving"))
 
 
 def read_node(tree: Tree) -> Node:

@@ -7,9 +7,9 @@ Truth: kube-apiserver's apis/networking validation and printer, recorded answers
 from __future__ import annotations
 
 from collections.abc import Callable
-from ipaddress import ip_address
 
 from clusterip.api import address_warnings, names
+from clusterip.api.addresses import is_address
 from clusterip.api.checks import each, immutable, reasons, supported
 from clusterip.api.errors import FieldError, forbidden, invalid, not_supported, required, too_long
 from clusterip.api.meta import Tree, annotations_of
@@ -65,7 +65,7 @@ def _host(path: str, host: str) -> list[FieldError]:
 def _rule(path: str, rule: Tree) -> list[FieldError]:
     host, found = rule.get("host") or "", list[FieldError]()
     if host:
-        if _is_address(host):
+        if is_address(host):
             found.append(invalid(f"{path}.host", host, "must be a DNS name, not an IP address"))
         found += _host(f"{path}.host", host) if "*" in host or not found else []
     http = rule.get("http")
@@ -76,14 +76,6 @@ def _rule(path: str, rule: Tree) -> list[FieldError]:
     for where, each_path in each(f"{path}.http.paths", http.get("paths")):
         found += _path(where, each_path)
     return found
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _path(where: str, rule: Tree) -> list[FieldError]:

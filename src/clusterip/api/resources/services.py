@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from clusterip.api import address_warnings, names, service, service_validation
 from clusterip.api.address_warnings import address_warning
+from clusterip.api.addresses import with_port
 from clusterip.api.checks import each, reasons, supported
 from clusterip.api.errors import FieldError, invalid, required
 from clusterip.api.meta import Tree, spec_of
@@ -166,9 +167,7 @@ def _endpoints(tree: Tree) -> str:
 
 
 def _joined(ip: str, port: Tree | None) -> str:
-    if port is None:
-        return ip
-    return f"[{ip}]:{port.get('port', 0)}" if ":" in ip else f"{ip}:{port.get('port', 0)}"
+    return ip if port is None else with_port(ip, port.get("port", 0))
 
 
 ENDPOINTS_DEPRECATED = "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"
