@@ -18,7 +18,7 @@ from clusterip.store.sqlite import SqliteStore
 
 CRDS = ResourceRef("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", False)
 POOLS = ResourceRef("example.com", "v1", "pools", "Pool", True)
-SCHEMA = {
+SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {
         "spec": {"type": "object", "properties": {"color": {"type": "string"}, "size": {"type": "integer"}}},
@@ -218,3 +218,35 @@ def test_what_was_kept_before_a_default_is_read_with_it() -> None:
             assert "zone" not in await client.get(POOLS, "a", "default")
 
     asyncio.run(run())
+
+
+def test_defaults_are_filled_in_once_for_an_object_and_a_definition() -> None:
+    async def run() -> None:
+        async with serving() as api, api.client() as client:
+            await client.create(CRDS, zoned("A"))
+            await client.create(POOLS, {**pool(), "zone": "B"}, "default")
+            registry = api.server.core.registry
+            served, objects = registry.find("example.com", "v1", "pools"), registry.of("pools", "example.com")
+            assert served is not None
+            assert objects is not None
+            entry = objects.entries["default/a"]
+            assert served.body(entry) is entry.body  # nothing is missing: no second copy
+            await client.patch(POOLS, "a", "default", {"zone": None})
+            entry = objects.entries["default/a"]
+            crd = await client.get(CRDS, "pools.example.com")
+            crd["spec"] = zoned("C", "place")["spec"]
+            await client.update(CRDS, crd)
+            changed = registry.find("example.com", "v1", "pools")
+            assert changed is not None
+            assert changed.body(entry) is changed.body(entry)
+            assert b'"place":"C"' in changed.body(entry)
+            assert b"place" not in served.body(entry)
+            assert (await client.get(POOLS, "a", "default"))["place"] == "C"
+
+    asyncio.run(run())
+
+
+def zoned(default: str, field: str = "zone") -> dict[str, Any]:
+    zone = {"type": "string", "default": default}
+    schema = {**SCHEMA, "properties": {**SCHEMA["properties"], field: zone}}
+    return definition(schema={"openAPIV3Schema": schema})

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from clusterip.apiserver.fanout import Fan
 
 HEAD = b'{"metadata":{'
+FORMS = 4  # of an object that are kept: its versions, each by one definition
 FRAMED = 32  # changes whose encoded forms are kept
 RECENT = 1000  # changes of a collection kept in memory; older ones are read from the store
 
@@ -45,7 +46,7 @@ def encoded(tree: Tree) -> tuple[bytes, Parts]:
 class Entry:
     """One object as it was at a revision. `body` is the object's JSON without apiVersion and kind."""
 
-    __slots__ = ("_fields", "_labels", "body", "created", "key", "parts", "readers", "revision")
+    __slots__ = ("_fields", "_labels", "_shown", "body", "created", "key", "parts", "readers", "revision")
 
     def __init__(
         self,
@@ -66,6 +67,7 @@ class Entry:
         self.readers = readers or {}
         self._labels: Mapping[str, str] | None = None
         self._fields: dict[str, str] | None = None
+        self._shown: dict[str, bytes] | None = None
 
     @property
     def namespace(self) -> str:
@@ -83,6 +85,17 @@ class Entry:
     def spared(self) -> Tree:
         """A tree of the metadata; the other parts are sealed, where it is known which there are."""
         return spared(self.body, self.parts) if self.parts else self.tree()
+
+    def shown(self, form: str, convert: Callable[[Tree], Tree]) -> bytes:
+        """The body in another form, made once; one that is not different takes no room."""
+        known = self._shown or {}
+        if form not in known:
+            tree = self.tree()
+            made = convert(tree)
+            kept = known if len(known) < FORMS else {}
+            self._shown = {**kept, form: self.body if made == tree else orjson.dumps(made)}
+        assert self._shown is not None
+        return self._shown[form]
 
     def value(self) -> bytes:
         """The bytes as the store keeps them."""

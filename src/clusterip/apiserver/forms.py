@@ -97,8 +97,8 @@ class View:
 
     def one(self, entry: Entry) -> bytes:
         """One object."""
-        if self.form.plain and self.served.ready_made:
-            return self.served.head + entry.body[1:]
+        if self.form.plain and self.served.has_bodies:
+            return self.served.head + self.served.body(entry)[1:]
         return self.render(self.tree(entry))
 
     def tree(self, entry: Entry) -> Tree:
@@ -124,9 +124,9 @@ class View:
         """A list; `metadata` is its own."""
         resource = self.served.resource
         kind, version = resource.list_kind or resource.kind + "List", resource.api_version
-        if self.form.plain and self.served.ready_made:
+        if self.form.plain and self.served.has_bodies:
             head = f'{{"kind":"{kind}","apiVersion":"{version}","metadata":'.encode()
-            return _joined(b'%b%b,"items":[' % (head, orjson.dumps(metadata)), [entry.body for entry in entries])
+            return _joined(b'%b%b,"items":[' % (head, orjson.dumps(metadata)), self.served.bodies(entries))
         trees = (self.served.tree(entry) for entry in entries)
         if self.form.shape == "Table":
             return self.render(self.table(trees, metadata))

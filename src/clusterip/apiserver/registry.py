@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import orjson
+
 from clusterip.api.meta import Tree
 from clusterip.api.resource import Resource
 from clusterip.apiserver.cache import Collection, Entry, FieldReader
@@ -41,13 +43,30 @@ class Served:
         """The kept form is this version's form."""
         return self.resource.from_storage is None and self.converter is None
 
+    @property
+    def has_bodies(self) -> bool:
+        """The JSON of an object is made at most once: as it is kept, or with a schema's defaults."""
+        return self.ready_made or (self.resource.is_custom and self.converter is None)
+
+    def body(self, entry: Entry) -> bytes:
+        """An object's JSON without its head, where such are made at most once."""
+        convert = self.resource.from_storage
+        return entry.body if convert is None else entry.shown(self.resource.schema, convert)
+
+    def bodies(self, entries: Iterable[Entry]) -> list[bytes]:
+        """The same of several objects."""
+        return [entry.body for entry in entries] if self.ready_made else [self.body(entry) for entry in entries]
+
     def tree(self, entry: Entry) -> Tree:
         """The whole object in this version, the caller's own."""
-        return self.shown(entry.tree())
+        if not self.has_bodies:
+            return self.shown(entry.tree())
+        tree: Tree = orjson.loads(self.body(entry))
+        return self._headed(tree)
 
     def spared(self, entry: Entry) -> Tree:
         """The object, with all but its metadata sealed, where that can be."""
-        return self.shown(entry.spared() if self.ready_made else entry.tree())
+        return self.shown(entry.spared()) if self.ready_made else self.tree(entry)
 
     def shown(self, tree: Tree) -> Tree:
         """A kept tree, the caller's own, in this version."""
@@ -55,6 +74,9 @@ class Served:
             tree = self.converter.shown(tree, self.resource.version)
         elif self.resource.from_storage is not None:
             tree = self.resource.from_storage(tree)
+        return self._headed(tree)
+
+    def _headed(self, tree: Tree) -> Tree:
         tree["kind"], tree["apiVersion"] = self.resource.kind, self.resource.api_version
         return tree
 
