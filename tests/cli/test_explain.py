@@ -39,6 +39,9 @@ def test_a_name_that_is_not_there(api: ApiServer, capsys: pytest.CaptureFixture[
     made(api, "lost", service("web"))
     assert explain(api, "svc/wbe", "-n", "lost") == 1
     assert "there is a Service web" in capsys.readouterr().out
+    assert explain(api, "svc/wbe", "-n", "lost", "-o", "json") == 1
+    kinds = {found["kind"] for found in json.loads(capsys.readouterr().out)["findings"]}
+    assert "service-missing" in kinds
 
 
 def test_a_sender_that_is_not_there(api: ApiServer, capsys: pytest.CaptureFixture[str]) -> None:

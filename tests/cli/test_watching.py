@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 
 import pytest
 
 from clusterip.cli import status, watching
 from clusterip.cluster.monitoring import Monitor, Sample
+from clusterip.cluster.monitoring_view import Numbers
 from clusterip.failure import Failure
 
 READINGS = Monitor().observe(Sample(datetime(2026, 1, 1, tzinfo=UTC), troubles=("the API does not answer",)))
@@ -56,3 +59,12 @@ def test_a_cluster_that_does_not_run_is_not_watched(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("CLUSTERIP_HOME", str(tmp_path))
     with pytest.raises(Failure, match="is not running"):
         status.run(parsed("--name", "absent", "--watch"))
+
+
+def test_metrics_without_a_port_are_refused() -> None:
+    async def serve() -> None:
+        async with AsyncExitStack() as stack:
+            await watching._serve(stack, "127.0.0.1:0", Numbers())
+
+    with pytest.raises(Failure, match="choose a port"):
+        asyncio.run(serve())

@@ -82,3 +82,5 @@ def test_a_headless_service_translates_nothing() -> None:
     assert one.kind == "headless-port-differs"
     assert "must use port 8080, not 80" in one.what
     assert found(service(clusterIP="None", ports=port(80)), pod()) == []
+    (second,) = found(service(clusterIP="None", ports=[*port(80), *port(8080, 81)]), pod())
+    assert '/spec/ports/1/port", "value": 8080' in second.fixes[0]

@@ -19,10 +19,11 @@ from clusterip.clock import SystemClock
 from clusterip.cluster.config import UML
 from clusterip.cluster.folder import Folder
 from clusterip.explain.doctor import Scope, diagnose
+from clusterip.explain.finding import Report
 from clusterip.explain.gather import gather
 from clusterip.explain.picture import Picture
 from clusterip.explain.reality import compare, look
-from clusterip.explain.report import render
+from clusterip.explain.report import render, tree_of
 from clusterip.explain.route import Route, client_of, walk
 from clusterip.explain.route_report import render_route, tree_of_route
 from clusterip.explain.visit import entered, evidence
@@ -52,21 +53,21 @@ def run(args: argparse.Namespace) -> int:
     except (Failure, ApiError, Unreachable, TimeoutError) as error:
         print(f"clusterip: {str(error) or 'no answer in time'}", file=sys.stderr)
         return CANNOT_LOOK
-    if isinstance(found, str):
-        print(found)
+    if isinstance(found, Report):
+        print(json.dumps(tree_of(found), indent=2) if args.output == "json" else render(found))
         return 1
     print(json.dumps(tree_of_route(found), indent=2) if args.output == "json" else render_route(found))
     return 0 if found.arrives else 1
 
 
-async def _explain(args: argparse.Namespace, server: ServerConfig, folder: Folder | None) -> Route | str:
-    """The route; a report in words when there is no such Service."""
+async def _explain(args: argparse.Namespace, server: ServerConfig, folder: Folder | None) -> Route | Report:
+    """The route; the doctor's report when there is no such Service."""
     clock = SystemClock()
     key = ObjectKey(args.namespace or server.namespace, service_name(args.service))
     async with Client(server, user_agent="clusterip-explain") as client:
         picture = await gather(client, clock.now())
     if key not in picture.services_by_key:
-        return render(diagnose(picture, Scope(*key)))
+        return diagnose(picture, Scope(*key))
     if folder is None:
         return _route(args, picture, key)
     with entered(folder) as visit:

@@ -13,6 +13,7 @@ import sys
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
+from clusterip.api.addresses import with_port
 from clusterip.cli import foreground
 from clusterip.client.config import from_kubeconfig
 from clusterip.client.rest import Client
@@ -94,5 +95,7 @@ async def _watch(folder: Folder, wanted: Wanted) -> None:
 
 async def _serve(stack: AsyncExitStack, address: str, numbers: shown.Numbers) -> None:
     host, port = split_address(address)
+    if not port:
+        raise Failure(f"--metrics {address}: choose a port")
     await Insight(numbers.registry, lambda: numbers.is_ready).listen(stack, address)
-    print(f"metrics at http://{host or '0.0.0.0'}:{port}/metrics", file=sys.stderr, flush=True)
+    print(f"metrics at http://{with_port(host or '0.0.0.0', port)}/metrics", file=sys.stderr, flush=True)

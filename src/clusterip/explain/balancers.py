@@ -14,6 +14,7 @@ from clusterip.api.addresses import balancers_of
 from clusterip.api.meta import ObjectKey, Tree, key_of, labels_of, name_of, namespace_of, spec_of, status_of
 from clusterip.api.metallb import ConfigError, Configuration, Resources
 from clusterip.api.metallb_config import configure
+from clusterip.explain.commands import applied
 from clusterip.explain.finding import Finding, Severity, listed
 from clusterip.explain.picture import Picture
 from clusterip.loadbalancer.decide import adopt, converge
@@ -21,14 +22,6 @@ from clusterip.loadbalancer.ledger import Ledger
 from clusterip.loadbalancer.model import read_service
 
 INSTALL = "https://raw.githubusercontent.com/metallb/metallb/v0.15.2/config/manifests/metallb-native.yaml"
-EXAMPLE_POOL = (
-    """echo '{"apiVersion": "metallb.io/v1beta1", "kind": "IPAddressPool", "metadata": {"name": "pool", """
-    """"namespace": "NS"}, "spec": {"addresses": ["FIRST-LAST"]}}' | kubectl apply -f -"""
-)
-EXAMPLE_ADVERTISEMENT = (
-    """echo '{"apiVersion": "metallb.io/v1beta1", "kind": "L2Advertisement", "metadata": {"name": "all", """
-    """"namespace": "NS"}}' | kubectl apply -f -"""
-)
 
 
 def check(picture: Picture) -> Iterator[Finding]:
@@ -123,7 +116,7 @@ def _judged(picture: Picture, service: Tree, controller: Tree, ledger: Ledger) -
         fix = f"kubectl -n {place} get pods -l {_selector(controller)}"
         return _pending(picture, service, why, (fix,), "load-balancer-controller-down")
     if not ledger.pools:
-        fixes = (EXAMPLE_POOL.replace("NS", place), EXAMPLE_ADVERTISEMENT.replace("NS", place))
+        fixes = (_pool(place), _advertisement(place))
         return _pending(picture, service, "there is no IPAddressPool", fixes, "load-balancer-no-pool")
     outcome = converge(ledger, read_service(service))
     if outcome.holding is not None:
@@ -132,6 +125,18 @@ def _judged(picture: Picture, service: Tree, controller: Tree, ledger: Ledger) -
         return _pending(picture, service, why, (f"kubectl -n {place} logs deployment/{name_of(controller)}",))
     refused = outcome.sayings[-1].message if outcome.sayings else "it asks for what no pool gives"
     return _refused(picture, service, refused, place, ledger)
+
+
+def _pool(namespace: str) -> str:
+    return applied(_example("IPAddressPool", "pool", namespace) | {"spec": {"addresses": ["FIRST-LAST"]}})
+
+
+def _advertisement(namespace: str) -> str:
+    return applied(_example("L2Advertisement", "all", namespace))
+
+
+def _example(kind: str, name: str, namespace: str) -> Tree:
+    return {"apiVersion": "metallb.io/v1beta1", "kind": kind, "metadata": {"name": name, "namespace": namespace}}
 
 
 def _selector(controller: Tree) -> str:
@@ -172,6 +177,6 @@ def _unannounced(found: Configuration, balancers: list[Tree], namespace: str) ->
             f"Service {key_of(tree)}",
             f"its address {listed(service.ingress)} is not announced: pool {pool.name} has no advertisement",
             (f"no L2Advertisement and no BGPAdvertisement for pool {pool.name}",),
-            (EXAMPLE_ADVERTISEMENT.replace("NS", namespace),),
+            (_advertisement(namespace),),
             place=ObjectKey(*service.key),
         )

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from clusterip.api.addresses import is_address
-from clusterip.api.meta import ObjectKey, Tree, key_of, name_of, namespace_of, spec_of
+from clusterip.api.meta import ObjectKey, Tree, key_of, spec_of
+from clusterip.explain.commands import patched
 from clusterip.explain.finding import Finding, Severity
 from clusterip.explain.picture import Picture
 
@@ -36,18 +37,12 @@ def check(picture: Picture, service: Tree) -> Iterator[Finding]:
 
 
 def _renamed(service: Tree, name: str) -> str:
-    return (
-        f"kubectl -n {namespace_of(service)} patch service {name_of(service)} "
-        f"""-p '{{"spec": {{"externalName": "{name}"}}}}'"""
-    )
+    return patched("service", service, {"externalName": name})
 
 
 def _without_selector(service: Tree, address: str) -> str:
-    return (
-        f"kubectl -n {namespace_of(service)} patch service {name_of(service)} --type=merge "
-        """-p '{"spec": {"type": "ClusterIP", "externalName": null, "ports": [{"port": 80}]}}'"""
-        f"   # then an EndpointSlice for {address}"
-    )
+    spec = {"type": "ClusterIP", "externalName": None, "ports": [{"port": 80}]}
+    return f"{patched('service', service, spec, 'merge')}   # then an EndpointSlice for {address}"
 
 
 def _followed(picture: Picture, service: Tree, name: str) -> Iterator[Finding]:

@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from clusterip.api.meta import ObjectKey, Tree, annotations_of, key_of, name_of, namespace_of, spec_of
+from clusterip.explain.commands import patched
 from clusterip.explain.finding import Finding, Severity, listed
 from clusterip.explain.picture import Picture
 from clusterip.ingress.model import DEFAULT_CLASS, LEGACY_CLASS
@@ -46,10 +47,9 @@ def _class(picture: Picture, tree: Tree) -> Iterator[Finding]:
         return
     known = sorted(map(name_of, picture.ingressclasses))
     wanted = spec_of(tree).get("ingressClassName")
-    namespace, name = key_of(tree)
     patch = "kubectl get ingressclasses   # there is none: install an Ingress controller, which brings one"
     if known:
-        patch = f"""kubectl -n {namespace} patch ingress {name} -p '{{"spec": {{"ingressClassName": "{known[0]}"}}}}'"""
+        patch = patched("ingress", tree, {"ingressClassName": known[0]})
     evidence = (f"IngressClasses: {listed(known) or 'none'}",)
     if wanted and wanted not in known:
         what = f"its class {wanted} is no IngressClass: no controller serves it"

@@ -14,6 +14,7 @@ from ipaddress import ip_address
 
 from clusterip.api.meta import ObjectKey, Tree, key_of, name_of, namespace_of, spec_of
 from clusterip.explain import system
+from clusterip.explain.commands import applied
 from clusterip.explain.finding import Finding, Severity, listed
 from clusterip.explain.picture import SYSTEM, Picture
 from clusterip.explain.pods import is_ready
@@ -194,13 +195,14 @@ def _shown(policy: Policy) -> str:
 
 
 def _allow(service: Tree, number: int, protocol: str) -> str:
-    selector = ", ".join(f'"{name}": "{value}"' for name, value in (spec_of(service).get("selector") or {}).items())
-    return (
-        """echo '{"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": """
-        f"""{{"name": "allow-{name_of(service)}"}}, "spec": {{"podSelector": {{"matchLabels": {{{selector}}}}}, """
-        f""""ingress": [{{"ports": [{{"port": {number}, "protocol": "{protocol.upper()}"}}]}}]}}}}' """
-        f"| kubectl -n {namespace_of(service)} apply -f -"
-    )
+    selector = {"matchLabels": spec_of(service).get("selector") or {}}
+    ports = [{"port": number, "protocol": protocol.upper()}]
+    spec = {"podSelector": selector, "ingress": [{"ports": ports}]}
+    return applied(_policy(f"allow-{name_of(service)}", spec), namespace_of(service))
+
+
+def _policy(name: str, spec: Tree) -> Tree:
+    return {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": name}, "spec": spec}
 
 
 def _names(picture: Picture, policies: Policies) -> Iterator[Finding]:
@@ -238,9 +240,6 @@ def _may_ask(policies: Policies, pod: Pod, server: Pod) -> bool:
 
 
 def _allow_dns(namespace: str) -> str:
-    return (
-        """echo '{"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": "allow-dns"}, """
-        """"spec": {"podSelector": {}, "policyTypes": ["Egress"], "egress": [{"ports": [{"port": 53, """
-        """"protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]}]}}' """
-        f"| kubectl -n {namespace} apply -f -"
-    )
+    ports = [{"port": 53, "protocol": protocol} for protocol in ("UDP", "TCP")]
+    spec = {"podSelector": {}, "policyTypes": ["Egress"], "egress": [{"ports": ports}]}
+    return applied(_policy("allow-dns", spec), namespace)

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from clusterip.api.meta import Tree, key_of, name_of, namespace_of, spec_of, uid_of
+from clusterip.explain.commands import replaced
 from clusterip.explain.finding import Finding, Severity, listed
 from clusterip.explain.picture import Picture
 from clusterip.explain.pods import is_ready
@@ -31,7 +32,7 @@ def check(picture: Picture, service: Tree) -> Iterator[Finding]:
         if isinstance(target, str):
             yield from _named(service, index, port, target, pods)
         yield from _listening(picture, service, index, port, pods)
-        yield from _headless(service, port, pods)
+        yield from _headless(service, index, port, pods)
 
 
 def number_for(port: Port, pod: Tree) -> int | None:
@@ -54,9 +55,7 @@ def container_ports(pod: Tree) -> Iterator[Mapping[str, Any]]:
 
 
 def _patched(service: Tree, index: int, target: object) -> str:
-    value = target if isinstance(target, int) else f'"{target}"'
-    patch = f'[{{"op": "replace", "path": "/spec/ports/{index}/targetPort", "value": {value}}}]'
-    return f"kubectl -n {namespace_of(service)} patch service {name_of(service)} --type=json -p '{patch}'"
+    return replaced(service, f"/spec/ports/{index}/targetPort", target)
 
 
 def _named(service: Tree, index: int, port: Port, target: str, pods: tuple[Tree, ...]) -> Iterator[Finding]:
@@ -161,7 +160,7 @@ def _hint(service: Tree, index: int, hinted: list[tuple[Tree, int]], protocol: s
     )
 
 
-def _headless(service: Tree, port: Port, pods: tuple[Tree, ...]) -> Iterator[Finding]:
+def _headless(service: Tree, index: int, port: Port, pods: tuple[Tree, ...]) -> Iterator[Finding]:
     """Nothing translates ports for a Service without an address of its own."""
     if spec_of(service).get("clusterIP") != "None":
         return
@@ -174,8 +173,5 @@ def _headless(service: Tree, port: Port, pods: tuple[Tree, ...]) -> Iterator[Fin
         f"Service {key_of(service)}",
         f"it is headless: who asks for its name gets pods and must use port {number}, not {port.get('port')}",
         (f"clusterIP None, port {port.get('port')}, targetPort {port.get('targetPort')}: nothing translates",),
-        (
-            f"kubectl -n {namespace_of(service)} patch service {name_of(service)} --type=json "
-            f'-p \'[{{"op": "replace", "path": "/spec/ports/0/port", "value": {number}}}]\'',
-        ),
+        (replaced(service, f"/spec/ports/{index}/port", number),),
     )

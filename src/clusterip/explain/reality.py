@@ -20,7 +20,8 @@ from clusterip.explain.visit import Visit
 from clusterip.kernel.listing import ListingError, listing
 from clusterip.proxy.model import Forward, FrontendKind, Packet, Rule
 
-OWN = ("ip kube-proxy", "ip6 kube-proxy", "ip clusterip-policy", "ip6 clusterip-policy")
+TABLE = "ip kube-proxy"
+OWN = (TABLE, "ip6 kube-proxy", "ip clusterip-policy", "ip6 clusterip-policy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +45,8 @@ async def look(visit: Visit, node: str, route: Route) -> Seen:
     try:
         names = [line.removeprefix("table ") for line in (await listing(pid, "nft", "list", "tables")).splitlines()]
         seen = replace(seen, tables=tuple(names))
-        if "ip kube-proxy" in names:
-            seen = replace(seen, proxy_table=await listing(pid, "nft", "list", "table", "ip", "kube-proxy"))
+        if TABLE in names:
+            seen = replace(seen, proxy_table=await listing(pid, "nft", "list", "table", *TABLE.split()))
         others = [await listing(pid, "nft", "list", "table", *name.split()) for name in names if name not in OWN]
         seen = replace(seen, others="\n".join(others))
         if mode == "iptables":
@@ -89,32 +90,30 @@ def compare(route: Route, seen: Seen) -> Iterator[Step]:
 
 
 def _nftables(hop: str, route: Route, packet: Packet, seen: Seen) -> Iterator[Step]:
-    if "ip kube-proxy" not in seen.tables:
+    if TABLE not in seen.tables:
         tables = (f"tables: {listed(seen.tables, 6) or 'none'}",)
-        yield Step(hop, Mark.FAILS, "reality differs: table ip kube-proxy is not there", tables)
-        return
-    lines = list(elements(seen.proxy_table, _key(route.rule, packet)))
-    shown = tuple(map(str, lines[:6]))
-    if route.rule is None:
-        return
-    if not lines:
-        yield Step(
-            hop, Mark.FAILS, f"reality differs: no element of table ip kube-proxy serves {_key(route.rule, packet)}"
+        yield Step(hop, Mark.FAILS, f"reality differs: table {TABLE} is not there", tables)
+    elif route.rule is not None:
+        key = _key(route.rule, packet)
+        lines = list(elements(seen.proxy_table, key))
+        shown = tuple(map(str, lines[:6]))
+        trouble = (
+            _difference(route, route.rule, targets(lines)) if lines else f"no element of table {TABLE} serves {key}"
         )
-        return
+        text = f"reality differs: {trouble}" if trouble else "has what the plan says"
+        yield Step(hop, Mark.FAILS if trouble else Mark.PASSES, text, shown)
+
+
+def _difference(route: Route, rule: Rule, found: frozenset[str]) -> str:
+    """How the endpoints of the Service's elements differ from the plan; affinity has chains of its own for them."""
+    if rule.affinity_seconds and not found:
+        return ""
     planned = {f"{each.address}:{each.port}" for each in route.ways}
-    found = targets(lines)
-    whole = {str(target) for each in (route.rule.from_pods, route.rule.from_others) if isinstance(each, Forward)
-             for target in each.targets}  # fmt: skip
-    if planned - found or (found - whole and not route.rule.affinity_seconds):
-        if route.rule.affinity_seconds and not found:
-            yield Step(hop, Mark.PASSES, "the Service's element is there (affinity has chains of its own)", shown)
-            return
-        has, wanted = listed(sorted(found)) or "no endpoints", listed(sorted(planned))
-        text = f"reality differs: the kernel has {has}, the plan {wanted}"
-        yield Step(hop, Mark.FAILS, text, shown)
-        return
-    yield Step(hop, Mark.PASSES, "has what the plan says", shown)
+    outcomes = [each for each in (rule.from_pods, rule.from_others) if isinstance(each, Forward)]
+    whole = {str(target) for each in outcomes for target in each.targets}
+    if planned <= found and (found <= whole or rule.affinity_seconds):
+        return ""
+    return f"the kernel has {listed(sorted(found)) or 'no endpoints'}, the plan {listed(sorted(planned))}"
 
 
 def _key(rule: Rule | None, packet: Packet) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 from clusterip.api.endpointslice import is_ready as is_ready_endpoint
 from clusterip.api.meta import Tree, key_of, name_of, namespace_of, spec_of
+from clusterip.explain.commands import patched, removed
 from clusterip.explain.endpoints import endpoints_of
 from clusterip.explain.finding import Finding, Severity, listed
 from clusterip.explain.picture import NODE_PORTS, Picture
@@ -35,13 +36,6 @@ def ready_nodes(picture: Picture, service: Tree) -> set[str]:
     } - {""}
 
 
-def _patched(service: Tree, field: str, value: str) -> str:
-    return (
-        f"kubectl -n {namespace_of(service)} patch service {name_of(service)} "
-        f"""-p '{{"spec": {{"{field}": "{value}"}}}}'"""
-    )
-
-
 def _local(picture: Picture, service: Tree) -> Iterator[Finding]:
     spec, here = spec_of(service), ready_nodes(picture, service)
     without = sorted(set(picture.nodes_by_name) - here)
@@ -50,14 +44,14 @@ def _local(picture: Picture, service: Tree) -> Iterator[Finding]:
     about, evidence = f"Service {key_of(service)}", (f"ready endpoints are on {listed(sorted(here))} alone",)
     if spec.get("internalTrafficPolicy") == "Local":
         what = f"internalTrafficPolicy Local: pods on {listed(without)} reach nobody, their packets are dropped"
-        fix = _patched(service, "internalTrafficPolicy", "Cluster")
+        fix = patched("service", service, {"internalTrafficPolicy": "Cluster"})
         yield Finding(Severity.SUSPECT, "internal-policy-local", about, what, evidence, (fix,))
     if spec.get("externalTrafficPolicy") != "Local":
         return
     is_balancer = spec.get("type") == "LoadBalancer"
     how = "a load balancer must not send there" if is_balancer else "their node ports answer nobody from outside"
     what = f"externalTrafficPolicy Local: {listed(without)} have no endpoint of their own, {how}"
-    fix = _patched(service, "externalTrafficPolicy", "Cluster")
+    fix = patched("service", service, {"externalTrafficPolicy": "Cluster"})
     severity = Severity.NOTE if is_balancer else Severity.SUSPECT
     yield Finding(severity, "external-policy-local", about, what, evidence, (fix,))
 
@@ -73,10 +67,7 @@ def _not_ready(picture: Picture, service: Tree) -> Iterator[Finding]:
             f"Service {key_of(service)}",
             f"publishNotReadyAddresses sends traffic to pods that are not ready: {listed(unready)}",
             ("spec.publishNotReadyAddresses true",),
-            (
-                f"kubectl -n {namespace_of(service)} patch service {name_of(service)} "
-                """-p '{"spec": {"publishNotReadyAddresses": false}}'""",
-            ),
+            (patched("service", service, {"publishNotReadyAddresses": False}),),
         )
 
 
@@ -97,8 +88,7 @@ def _node_ports(picture: Picture, service: Tree) -> Iterator[Finding]:
 
 
 def _unset(service: Tree, index: int) -> str:
-    patch = f'[{{"op": "remove", "path": "/spec/ports/{index}/nodePort"}}]'
-    return f"kubectl -n {namespace_of(service)} patch service {name_of(service)} --type=json -p '{patch}'"
+    return removed(service, f"/spec/ports/{index}/nodePort")
 
 
 def _out_of_range(picture: Picture, service: Tree, index: int, number: int) -> Iterator[Finding]:
