@@ -10,7 +10,7 @@ import pytest
 
 from clusterip.client.names import CRON_JOBS
 from clusterip.controllers.cronjob import reconcile
-from clusterip.controllers.model import CronJob, Job
+from clusterip.controllers.model_workloads import CronJob, Job
 from clusterip.controllers.writes import Create, Delete, Patch
 from controllers.cluster import JOBS, cluster
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from clusterip.client.names import DEPLOYMENTS as REF
 from clusterip.controllers.deployment import HASH_LABEL, REVISION, reconcile, template_hash
-from clusterip.controllers.model import Deployment, ReplicaSet
+from clusterip.controllers.model_workloads import Deployment, ReplicaSet
 from clusterip.controllers.rollout import max_surge, max_unavailable, share
 from clusterip.controllers.writes import Create, Delete, Patch
 from controllers.cluster import DEPLOYMENTS, REPLICA_SETS, cluster, template, workload

@@ -10,7 +10,8 @@ import pytest
 
 from clusterip.client.names import POD_DISRUPTION_BUDGETS
 from clusterip.controllers.disruption import Scale, reconcile
-from clusterip.controllers.model import Budget, Pod
+from clusterip.controllers.model import Pod
+from clusterip.controllers.model_workloads import Budget
 from clusterip.controllers.writes import Patch, Say
 from controllers.cluster import cluster, workload
 

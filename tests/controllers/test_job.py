@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from clusterip.controllers.job import reconcile
 from clusterip.controllers.job_indexes import parsed, rendered
-from clusterip.controllers.model import Job, decoder
+from clusterip.controllers.model import decoder
+from clusterip.controllers.model_workloads import Job
 from controllers.cluster import JOBS, PODS, cluster
 
 

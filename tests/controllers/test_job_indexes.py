@@ -10,7 +10,8 @@ import pytest
 
 from clusterip.controllers.job import reconcile
 from clusterip.controllers.job_indexes import failures_before, index_of, latest, parsed, rendered
-from clusterip.controllers.model import Job, Pod
+from clusterip.controllers.model import Pod
+from clusterip.controllers.model_workloads import Job
 from clusterip.controllers.writes import Create, Patch
 from controllers.cluster import JOBS, cluster
 from controllers.test_job import conditions, finish, is_running, job

@@ -6,7 +6,8 @@ import msgspec
 import pytest
 
 from clusterip.controllers.job_policies import Meaning, awaits_ends, is_failed, meaning, succeeded
-from clusterip.controllers.model import Job, Pod
+from clusterip.controllers.model import Pod
+from clusterip.controllers.model_workloads import Job
 from controllers.test_job_indexes import indexed, pod, reasons, told
 
 

@@ -9,7 +9,9 @@ import msgspec
 import pytest
 
 from clusterip.client.names import CONTROLLER_REVISIONS, PERSISTENT_VOLUME_CLAIMS, STATEFUL_SETS
-from clusterip.controllers.model import ControllerRevision, Pod, StatefulSet, VolumeClaim
+from clusterip.controllers.model import Pod
+from clusterip.controllers.model_volumes import VolumeClaim
+from clusterip.controllers.model_workloads import ControllerRevision, StatefulSet
 from clusterip.controllers.statefulset import reconcile
 from clusterip.controllers.statefulset_pods import parent_and_ordinal
 from clusterip.controllers.writes import Create, Delete, Patch

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from clusterip.client.names import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES
-from clusterip.controllers.model import StorageClass, Volume, VolumeClaim
+from clusterip.controllers.model_volumes import StorageClass, Volume, VolumeClaim
 from clusterip.controllers.volumes import PROVISIONED_BY, PROVISIONER, claimed, volume_kept
 from clusterip.controllers.writes import Create, Delete, Patch
 

@@ -16,12 +16,12 @@ from clusterip.api.container_validation import (
     container_errors,
     ephemeral_errors,
     host_port_errors,
-    probe_errors,
-    resource_errors,
 )
 from clusterip.api.errors import FieldError, duplicate, forbidden, invalid, not_supported, required
 from clusterip.api.meta import Tree, copied, metadata_of, spec_of
 from clusterip.api.pod import is_sidecar
+from clusterip.api.probe_validation import probe_errors
+from clusterip.api.resource_validation import resource_errors
 from clusterip.api.scheduling_validation import affinity_errors, spread_errors, toleration_errors
 from clusterip.api.volume_validation import volume_errors, volume_names
 

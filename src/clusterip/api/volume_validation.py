@@ -12,7 +12,8 @@ from typing import Any
 
 from clusterip.api import names, quantity
 from clusterip.api.checks import each, reasons
-from clusterip.api.container_validation import field_errors, local_path_errors, no_backsteps, resource_field_errors
+from clusterip.api.container_validation import local_path_errors, no_backsteps
+from clusterip.api.environment_validation import field_errors, resource_field_errors
 from clusterip.api.errors import FieldError, duplicate, forbidden, invalid, not_supported, required
 from clusterip.api.meta import Tree
 

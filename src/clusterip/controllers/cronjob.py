@@ -21,7 +21,7 @@ from clusterip.clock import rfc3339
 from clusterip.controllers.cronjob_times import MANY, NeverDue, due, seconds_to_next
 from clusterip.controllers.harness import Loop, World
 from clusterip.controllers.job_status import condition_of
-from clusterip.controllers.model import CronJob, Job
+from clusterip.controllers.model_workloads import CronJob, Job
 from clusterip.controllers.pods import parse_time
 from clusterip.controllers.writes import (
     NOTHING,

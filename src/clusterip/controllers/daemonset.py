@@ -21,7 +21,8 @@ from clusterip.controllers import placement
 from clusterip.controllers.deployment import template_hash
 from clusterip.controllers.harness import Loop, World
 from clusterip.controllers.keys import candidates, of_owned
-from clusterip.controllers.model import ControllerRevision, DaemonSet, Node, Pod, PodSpec
+from clusterip.controllers.model import Node, Pod, PodSpec
+from clusterip.controllers.model_workloads import ControllerRevision, DaemonSet
 from clusterip.controllers.ownership import claim
 from clusterip.controllers.pods import availability, is_available, new_pod, parse_time, seconds_until_available
 from clusterip.controllers.revisions import history

@@ -20,7 +20,8 @@ from clusterip.client.names import DEPLOYMENTS, REPLICA_SETS
 from clusterip.controllers import deployment_status, rollout
 from clusterip.controllers.harness import Loop, World
 from clusterip.controllers.keys import candidates, of_owned
-from clusterip.controllers.model import Deployment, Meta, ReplicaSet
+from clusterip.controllers.model import Meta
+from clusterip.controllers.model_workloads import Deployment, ReplicaSet
 from clusterip.controllers.ownership import claim
 from clusterip.controllers.rollout import DESIRED, MAXIMUM, Sets
 from clusterip.controllers.writes import (

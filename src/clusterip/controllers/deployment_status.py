@@ -12,7 +12,7 @@ from datetime import datetime
 
 from clusterip.api.meta import Tree
 from clusterip.clock import rfc3339
-from clusterip.controllers.model import Deployment
+from clusterip.controllers.model_workloads import Deployment
 from clusterip.controllers.pods import parse_time
 from clusterip.controllers.rollout import Sets, available_of, max_unavailable, pods_of, total
 

@@ -25,14 +25,8 @@ from clusterip.client.names import (
 )
 from clusterip.clock import rfc3339
 from clusterip.controllers.harness import Loop, World
-from clusterip.controllers.model import (
-    Budget,
-    Deployment,
-    Pod,
-    ReplicaSet,
-    ReplicationController,
-    StatefulSet,
-)
+from clusterip.controllers.model import Pod
+from clusterip.controllers.model_workloads import Budget, Deployment, ReplicaSet, ReplicationController, StatefulSet
 from clusterip.controllers.pods import parse_time
 from clusterip.controllers.rollout import share
 from clusterip.controllers.writes import NOTHING, Draft, Key, Outcome, Patch, Said, Say, normal, warning

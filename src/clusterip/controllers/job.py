@@ -23,7 +23,8 @@ from clusterip.controllers.job_pods import FINALIZER, is_tracked, new_job_pod, r
 from clusterip.controllers.job_policies import awaits_ends
 from clusterip.controllers.job_status import Count, Verdict, condition_of
 from clusterip.controllers.keys import candidates, of_owned
-from clusterip.controllers.model import Job, Pod
+from clusterip.controllers.model import Pod
+from clusterip.controllers.model_workloads import Job
 from clusterip.controllers.ownership import Claim, claim
 from clusterip.controllers.pods import parse_time
 from clusterip.controllers.writes import (

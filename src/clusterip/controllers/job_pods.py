@@ -14,7 +14,8 @@ from clusterip.api.meta import Tree
 from clusterip.client.names import JOBS
 from clusterip.controllers.job_indexes import FAILURES, IGNORED, INDEX, failures_before, ignored_before
 from clusterip.controllers.job_policies import IGNORE, meaning
-from clusterip.controllers.model import Job, Pod
+from clusterip.controllers.model import Pod
+from clusterip.controllers.model_workloads import Job
 from clusterip.controllers.pods import new_pod, parse_time, victims
 
 FINALIZER = "batch.kubernetes.io/job-tracking"

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from clusterip.api.meta import Tree
 from clusterip.controllers.job_indexes import parsed
-from clusterip.controllers.model import ContainerStatus, Job, Pod
+from clusterip.controllers.model import ContainerStatus, Pod
+from clusterip.controllers.model_workloads import Job
 
 FAIL_JOB, FAIL_INDEX, IGNORE, COUNT = "FailJob", "FailIndex", "Ignore", "Count"
 

@@ -16,7 +16,8 @@ from clusterip.clock import rfc3339
 from clusterip.controllers.job_indexes import failures_before, index_of, latest, parsed, rendered
 from clusterip.controllers.job_pods import is_tracked
 from clusterip.controllers.job_policies import FAIL_INDEX, FAIL_JOB, IGNORE, is_failed, meaning, succeeded
-from clusterip.controllers.model import Job, Pod
+from clusterip.controllers.model import Pod
+from clusterip.controllers.model_workloads import Job
 from clusterip.controllers.pods import parse_time
 
 REACHED = ("CompletionsReached", "Reached expected number of succeeded pods")

@@ -19,7 +19,8 @@ from clusterip.client.names import PODS, REPLICA_SETS, REPLICATION_CONTROLLERS, 
 from clusterip.clock import rfc3339
 from clusterip.controllers.harness import Loop, World
 from clusterip.controllers.keys import candidates, of_owned
-from clusterip.controllers.model import Pod, ReplicaSet, ReplicationController
+from clusterip.controllers.model import Pod
+from clusterip.controllers.model_workloads import ReplicaSet, ReplicationController
 from clusterip.controllers.ownership import claim
 from clusterip.controllers.pods import availability, new_pod, seconds_until_available, victims
 from clusterip.controllers.writes import (

@@ -19,7 +19,8 @@ from clusterip.api.usage import PLAIN, covers, qualified, usage
 from clusterip.client.discovery import discover
 from clusterip.client.names import PERSISTENT_VOLUME_CLAIMS, PODS, RESOURCE_QUOTAS, SERVICES, ResourceRef
 from clusterip.controllers.harness import HasMetadata, Loop, World
-from clusterip.controllers.model import Partial, Pod, Quota, Service, VolumeClaim
+from clusterip.controllers.model import Partial, Pod, Quota, Service
+from clusterip.controllers.model_volumes import VolumeClaim
 from clusterip.controllers.writes import NOTHING, Key, Outcome, Patch
 
 RESYNC_SECONDS = 300.0

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from clusterip.api.meta import Tree
 from clusterip.client.names import CONTROLLER_REVISIONS, DAEMON_SETS
-from clusterip.controllers.model import ControllerRevision, DaemonSet
+from clusterip.controllers.model_workloads import ControllerRevision, DaemonSet
 from clusterip.controllers.writes import Create, Delete, Patch, Write, owned_by
 
 HASH_LABEL = "controller-revision-hash"

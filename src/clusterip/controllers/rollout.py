@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from clusterip.api.meta import Tree
 from clusterip.client.names import DEPLOYMENTS, REPLICA_SETS
-from clusterip.controllers.model import Deployment, ReplicaSet
+from clusterip.controllers.model_workloads import Deployment, ReplicaSet
 from clusterip.controllers.writes import Patch, normal
 
 DESIRED = "deployment.kubernetes.io/desired-replicas"

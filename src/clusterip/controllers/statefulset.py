@@ -19,7 +19,9 @@ from clusterip.controllers import statefulset_claims as claims_of
 from clusterip.controllers import statefulset_revisions
 from clusterip.controllers.harness import Loop, World
 from clusterip.controllers.keys import candidates, of_owned
-from clusterip.controllers.model import ControllerRevision, Pod, StatefulSet, VolumeClaim
+from clusterip.controllers.model import Pod
+from clusterip.controllers.model_volumes import VolumeClaim
+from clusterip.controllers.model_workloads import ControllerRevision, StatefulSet
 from clusterip.controllers.ownership import claim
 from clusterip.controllers.pods import is_available, seconds_until_available
 from clusterip.controllers.rollout import share

@@ -16,7 +16,9 @@ from collections.abc import Iterable, Mapping
 
 from clusterip.api.meta import Tree, copied
 from clusterip.client.names import PERSISTENT_VOLUME_CLAIMS, PODS, STATEFUL_SETS
-from clusterip.controllers.model import Meta, Owner, Pod, StatefulSet, VolumeClaim
+from clusterip.controllers.model import Meta, Owner, Pod
+from clusterip.controllers.model_volumes import VolumeClaim
+from clusterip.controllers.model_workloads import StatefulSet
 from clusterip.controllers.writes import Create, Patch, Say, Write, normal, owned_by, owner_tree, warning
 
 Claims = Mapping[str, VolumeClaim]

@@ -12,7 +12,8 @@ from datetime import datetime
 
 from clusterip.api.meta import Tree
 from clusterip.client.names import STATEFUL_SETS
-from clusterip.controllers.model import Pod, StatefulSet
+from clusterip.controllers.model import Pod
+from clusterip.controllers.model_workloads import StatefulSet
 from clusterip.controllers.pods import is_available, new_pod
 from clusterip.controllers.statefulset_claims import claim_name
 

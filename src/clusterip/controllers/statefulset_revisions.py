@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from clusterip.api.meta import Tree
 from clusterip.client.names import CONTROLLER_REVISIONS, STATEFUL_SETS
 from clusterip.controllers.deployment import bare, template_hash
-from clusterip.controllers.model import ControllerRevision, StatefulSet
+from clusterip.controllers.model_workloads import ControllerRevision, StatefulSet
 from clusterip.controllers.writes import Create, Delete, Patch, Write, owned_by
 
 HASH_LABEL = "controller.kubernetes.io/hash"

@@ -16,7 +16,8 @@ from pathlib import Path, PurePosixPath
 from clusterip.client.names import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, PODS, STORAGE_CLASSES, ResourceRef
 from clusterip.controllers import volumes
 from clusterip.controllers.harness import Loop, World
-from clusterip.controllers.model import Meta, Pod, StorageClass, Volume, VolumeClaim
+from clusterip.controllers.model import Meta, Pod
+from clusterip.controllers.model_volumes import StorageClass, Volume, VolumeClaim
 from clusterip.controllers.writes import NOTHING, Create, Delete, Key, Outcome, Patch
 
 CLAIM_IN_USE = "kubernetes.io/pvc-protection"

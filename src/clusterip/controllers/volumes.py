@@ -15,7 +15,7 @@ from clusterip.api.meta import Tree
 from clusterip.api.quantity import amount
 from clusterip.api.selectors import from_label_selector
 from clusterip.client.names import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES
-from clusterip.controllers.model import StorageClass, Volume, VolumeClaim
+from clusterip.controllers.model_volumes import StorageClass, Volume, VolumeClaim
 from clusterip.controllers.writes import NOTHING, Create, Delete, Draft, Outcome, Patch, Say, normal, warning
 
 PROVISIONER = "clusterip.dev/host-path"

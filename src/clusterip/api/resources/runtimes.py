@@ -6,11 +6,11 @@ Stage: none; a record and its pure functions.  Truth: kube-apiserver's apis/node
 from __future__ import annotations
 
 from clusterip.api.checks import immutable, label_map, reasons
-from clusterip.api.container_validation import resource_errors
 from clusterip.api.errors import FieldError
 from clusterip.api.meta import Tree
 from clusterip.api.names import label, name_is_subdomain
 from clusterip.api.resource import Column, Resource
+from clusterip.api.resource_validation import resource_errors
 from clusterip.api.scheduling_validation import toleration_errors
 from clusterip.api.tables import AGE, NAME, text
 
