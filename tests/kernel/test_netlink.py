@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import socket
 import struct
 
 import pytest
 
-from clusterip.kernel.netlink import NESTED, attribute, attributes, error_of, message, messages, nest
+from clusterip.kernel.netlink import NESTED, attribute, attributes, error_of, message, messages, nest, waiting
 from clusterip.kernel.nft import Table
 from clusterip.kernel.nft_monitor import foreign
 
@@ -56,3 +58,26 @@ def test_whose_change_of_which_table(kind: int, table: str, port: int, expected:
     body = struct.pack("=BBH", 2, 0, 0) + attribute(1, table.encode() + b"\0")
     event = struct.pack("=IHHII", 16 + len(body), kind, 0, 0, port) + body
     assert foreign(event, TABLE, {5}) is expected
+
+
+class Told(socket.socket):
+    """A socket that is told what each reading brings."""
+
+    def __init__(self, *readings: bytes | int) -> None:
+        super().__init__(socket.AF_UNIX)
+        self.readings = list(readings)
+
+    def recv(self, size: int, flags: int = 0, /) -> bytes:
+        if not self.readings:
+            raise BlockingIOError
+        reading = self.readings.pop(0)
+        if isinstance(reading, int):
+            raise OSError(reading, "told so")
+        return reading
+
+
+def test_all_that_waits_is_read_and_losses_are_told() -> None:
+    with Told(b"one", errno.ENOBUFS, b"two") as events:
+        assert list(waiting(events, 9, "test")) == [b"one", None, b"two"]
+    with Told(b"one", errno.EBADF) as broken, pytest.raises(OSError, match="test events: Bad file descriptor"):
+        list(waiting(broken, 9, "test"))

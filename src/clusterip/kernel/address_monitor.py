@@ -7,11 +7,10 @@ Truth: rtnetlink(7), linux/rtnetlink.h (RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR).
 
 from __future__ import annotations
 
-import errno
 import socket
 from collections.abc import Callable
 
-from clusterip.kernel.netlink import messages
+from clusterip.kernel.netlink import messages, waiting
 from clusterip.kernel.rtnetlink import IFADDR
 
 GROUPS = 0x10 | 0x100
@@ -35,17 +34,8 @@ class AddressMonitor:
 
     def drain(self) -> None:
         """Read all that waits; one call when any of it counts."""
-        changed = False
-        while True:
-            try:
-                changed |= self._counts(self._socket.recv(RECEIVE_BYTES))
-            except BlockingIOError:
-                break
-            except OSError as error:
-                if error.errno != errno.ENOBUFS:
-                    raise
-                changed = True
-        if changed:
+        found = [each is None or self._counts(each) for each in waiting(self._socket, RECEIVE_BYTES, "address")]
+        if any(found):
             self._on_change()
 
     def _counts(self, datagram: bytes) -> bool:

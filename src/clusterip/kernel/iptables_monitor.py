@@ -9,13 +9,11 @@ Truth: linux/netfilter/nf_tables.h; nf_tables_api.c, which sends the events of a
 
 from __future__ import annotations
 
-import errno
-import os
 import re
 import socket
 from collections.abc import Callable, Collection
 
-from clusterip.kernel.netlink import HEADER, netfilter_socket
+from clusterip.kernel.netlink import HEADER, netfilter_socket, waiting
 
 SOL_NETLINK, NETLINK_ADD_MEMBERSHIP = 270, 1
 GROUP_NFTABLES, SUBSYSTEM_NFTABLES = 7, 10
@@ -54,18 +52,14 @@ class Monitor:
 
     def drain(self) -> None:
         """Read all that waits; one call when any of it was foreign."""
-        changed = False
-        while True:
-            try:
-                changed |= foreign(self._socket.recv(RECEIVE_BYTES), self._family, self._own_ports, self._ours)
-            except BlockingIOError:
-                break
-            except OSError as error:
-                if error.errno != errno.ENOBUFS:
-                    raise OSError(error.errno, f"iptables events: {os.strerror(error.errno or 0)}") from error
-                changed |= not self._is_busy()
-        if changed:
+        found = [self._counts(each) for each in waiting(self._socket, RECEIVE_BYTES, "iptables")]
+        if any(found):
             self._on_change()
+
+    def _counts(self, datagram: bytes | None) -> bool:
+        if datagram is None:
+            return not self._is_busy()
+        return foreign(datagram, self._family, self._own_ports, self._ours)
 
     def close(self) -> None:
         self._socket.close()

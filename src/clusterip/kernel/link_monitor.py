@@ -7,11 +7,10 @@ Truth: rtnetlink(7), linux/rtnetlink.h (RTMGRP_LINK); routes through a link that
 
 from __future__ import annotations
 
-import errno
 import socket
 from collections.abc import Callable
 
-from clusterip.kernel.netlink import messages
+from clusterip.kernel.netlink import messages, waiting
 from clusterip.kernel.rtnetlink import IFF_UP, IFINFO, RTM_NEWLINK
 
 GROUP = 0x1
@@ -34,17 +33,8 @@ class LinkMonitor:
 
     def drain(self) -> None:
         """Read all that waits."""
-        is_back = False
-        while True:
-            try:
-                is_back = self._read(self._socket.recv(RECEIVE_BYTES)) or is_back
-            except BlockingIOError:
-                break
-            except OSError as error:
-                if error.errno != errno.ENOBUFS:
-                    raise
-                is_back = True
-        if is_back and not self._is_down:
+        found = [each is None or self._read(each) for each in waiting(self._socket, RECEIVE_BYTES, "link")]
+        if any(found) and not self._is_down:
             self._on_return()
 
     def _read(self, datagram: bytes) -> bool:

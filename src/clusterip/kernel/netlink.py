@@ -7,6 +7,8 @@ Truth: netlink(7), linux/netlink.h.
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 import struct
 from collections.abc import Iterator
@@ -84,3 +86,17 @@ def netfilter_socket(receive_buffer: int, flags: int = 0) -> socket.socket:
     except PermissionError:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
     return opened
+
+
+def waiting(events: socket.socket, size: int, what: str) -> Iterator[bytes | None]:
+    """Every datagram that waits on a socket that does not; None where some were lost."""
+    while True:
+        try:
+            datagram: bytes | None = events.recv(size)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise OSError(error.errno, f"{what} events: {os.strerror(error.errno or 0)}") from error
+            datagram = None
+        yield datagram

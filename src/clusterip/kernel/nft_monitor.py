@@ -7,12 +7,10 @@ Truth: linux/netfilter/nfnetlink.h (NFNLGRP_NFTABLES = 7), nf_tables.h: attribut
 
 from __future__ import annotations
 
-import errno
-import os
 import socket
 from collections.abc import Callable, Container
 
-from clusterip.kernel.netlink import attributes, messages, netfilter_socket
+from clusterip.kernel.netlink import attributes, messages, netfilter_socket, waiting
 from clusterip.kernel.nft import Nft, Table
 
 SOL_NETLINK, NETLINK_ADD_MEMBERSHIP = 270, 1
@@ -55,17 +53,9 @@ class Monitor:
 
     def drain(self) -> None:
         """Read all that waits; one call when any of it was foreign."""
-        changed = False
-        while True:
-            try:
-                changed |= foreign(self._socket.recv(RECEIVE_BYTES), self._table, self._ours.ports)
-            except BlockingIOError:
-                break
-            except OSError as error:
-                if error.errno != errno.ENOBUFS:
-                    raise OSError(error.errno, f"nftables events: {os.strerror(error.errno or 0)}") from error
-                changed = True
-        if changed:
+        ports, waits = self._ours.ports, waiting(self._socket, RECEIVE_BYTES, "nftables")
+        found = [each is None or foreign(each, self._table, ports) for each in waits]
+        if any(found):
             self._on_change()
 
     def close(self) -> None:
