@@ -194,3 +194,64 @@ def test_only_labels_and_annotations_are_the_webhooks() -> None:
             assert "finalizers" not in metadata
 
     asyncio.run(run())
+
+
+@asynccontextmanager
+async def selectable() -> AsyncIterator[tuple[Client, Hook]]:
+    """Each version selects by its own name of the field."""
+    async with hooked(converts) as hook, serving(resources=resources()) as api, api.client() as client:
+        tree = definition(hook)
+        for version, field in zip(tree["spec"]["versions"], ("peerPort", "port"), strict=True):
+            version["selectableFields"] = [{"jsonPath": f".spec.{field}"}]
+        await client.create(CRDS, tree)
+        assert (await condition(client, "peers.example.com", "Established")).startswith("True")
+        for name, port in (("a", 1), ("b", 2), ("c", 1)):
+            await client.create(NEW, peer(NEW, name, port=port), "default")
+        yield client, hook
+
+
+async def names(client: Client, ref: ResourceRef, fields: str) -> list[str]:
+    found = await client.list(ref, "default", fields=fields)
+    return [each["metadata"]["name"] for each in found["items"]]
+
+
+def test_fields_are_selected_as_the_version_has_them() -> None:
+    async def run() -> None:
+        async with selectable() as (client, hook):
+            assert await names(client, NEW, "spec.port=1") == ["a", "c"]
+            assert hook.asked == []
+            assert await names(client, OLD, "spec.peerPort=1") == ["a", "c"]
+            assert await names(client, OLD, "spec.peerPort!=1,metadata.name!=x") == ["b"]
+            assert [len(each["objects"]) for each in hook.asked] == [3]
+            with pytest.raises(ApiError):
+                await names(client, OLD, "spec.port=1")
+            await client.delete_collection(OLD, "default", fields="spec.peerPort=1")
+            assert await names(client, NEW, "spec.port!=7") == ["b"]
+
+    asyncio.run(run())
+
+
+def test_a_watch_selects_by_its_versions_fields() -> None:
+    async def run() -> None:
+        async with selectable() as (client, _hook):
+            seen: list[Any] = []
+
+            async def follow() -> None:
+                watch = client.watch(OLD, "default", resource_version="0", fields="spec.peerPort=1")
+                async for kind, tree in watch:
+                    seen.append((kind, tree["metadata"]["name"]))
+
+            task = asyncio.create_task(follow())
+            await until(lambda: _reached(seen, 2))
+            await client.patch(NEW, "b", "default", {"spec": {"port": 1}})
+            await client.patch(NEW, "a", "default", {"spec": {"port": 9}})
+            await until(lambda: _reached(seen, 4))
+            task.cancel()
+            assert [each for each in seen if each[0] != "BOOKMARK"] == [
+                ("ADDED", "a"),
+                ("ADDED", "c"),
+                ("ADDED", "b"),
+                ("DELETED", "a"),
+            ]
+
+    asyncio.run(run())

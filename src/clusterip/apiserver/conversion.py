@@ -3,7 +3,6 @@
 Stage: decide and ask.  In: kept objects, versions.  Out: objects in the wanted version, or an ApiError.
 Rules: `shown` and `kept` never wait: what nobody converted yet is named by Pending, all of a list at once; a conversion
        holds for equal objects, so that it is made once.  Each kept object says the version that it is kept in.
-Limits: fields of selectors are read from the kept form.
 Truth: apiextensions-apiserver, pkg/apiserver/conversion/webhook_converter.go; KEP-598.
 """
 

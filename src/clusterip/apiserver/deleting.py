@@ -112,7 +112,10 @@ async def delete_collection(core: Core, call: Call) -> Response:
     """Each object of the selection by itself, as upstream: what fails stops it, what went is gone."""
     options = await read_options(call)
     limit = parse_page(core, call).limit
-    chosen = selection(call.query, call.served.resource, call.namespace)
+    chosen = selection(call.query, call.served, call.namespace)
+    if chosen.converts and call.served.converter is not None:
+        every = list(call.served.collection.select(chosen.namespace))
+        await call.served.converter.learn(every, call.served.resource.version)
     entries = list(islice(chosen.of(call.served.collection), limit or None))
     for entry in entries:
 

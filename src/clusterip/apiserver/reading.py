@@ -64,9 +64,13 @@ class Page:
 def list_all(core: Core, call: Call) -> Response:
     """A list, or a page of it."""
     page = parse_page(core, call)
-    chosen = selection(call.query, call.served.resource, call.namespace)
+    chosen = selection(call.query, call.served, call.namespace)
     revision = page.revision if page.exact else core.store.revision
     entries = _entries(core, call, chosen, page)
+    if chosen.converts:
+        every = list(entries)
+        _know(call, every)
+        entries = iter(every)
     meets = chosen.meets
     if not page.limit or (chosen.name and chosen.namespace and not page.after):
         wanted = list(entries) if meets is None else [entry for entry in entries if meets(entry)]

@@ -10,7 +10,7 @@ Truth: kubernetes.io/docs/reference/using-api/api-concepts (watches, bookmarks, 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import count
 
@@ -19,7 +19,7 @@ import orjson
 from clusterip.api.errors import ApiError
 from clusterip.api.meta import Tree
 from clusterip.apiserver import options
-from clusterip.apiserver.cache import Change, Entry
+from clusterip.apiserver.cache import Change, Collection, Entry
 from clusterip.apiserver.core import Call, Core
 from clusterip.apiserver.fanout import SLOW, Member, fan_of
 from clusterip.apiserver.forms import JSON, PROTOBUF, YAML, View
@@ -190,6 +190,7 @@ class Watch:
         if self._converts:
             entries = list(entries)
             await self._learn(entries)
+            entries = filter(self._selection.wants, entries)
         for entry in entries:
             made = self._frame("ADDED", entry)
             self._sink.write(made)
@@ -280,7 +281,7 @@ def watch(core: Core, call: Call) -> Stream:
     if call.form.media == YAML or call.form.shape.endswith("List"):
         text = f"only the following media types are accepted: {JSON};stream=watch, {PROTOBUF};stream=watch"
         raise ApiError(406, "NotAcceptable", text)
-    chosen = _named(selection(query, call.served.resource, call.namespace), call)
+    chosen = _named(selection(query, call.served, call.namespace), call)
     options.integer(query, "limit")
     options.integer(query, "timeoutSeconds")
     bookmarks = options.flag(query, "allowWatchBookmarks") or False
@@ -298,7 +299,7 @@ def watch(core: Core, call: Call) -> Stream:
         now = core.store.revision
         watching = Watch(core, call, sink, chosen, revision, bookmarks)
         # From here to the registration nothing awaits: no change is lost or told twice.
-        entries = list(chosen.of(collection)) if present else []
+        entries = list(_candidates(chosen, collection)) if present else []
         past = [*changes, *collection.since(started, core.store)] if not present and now > started else changes
         watching.open()
         try:
@@ -333,6 +334,11 @@ def _past(core: Core, call: Call, revision: int) -> list[Change]:
         raise ApiError.too_old_resource_version(error.asked, error.oldest) from None
 
 
+def _candidates(chosen: Selection, collection: Collection) -> Iterator[Entry]:
+    """What there is of a selection, and more where that cannot be said yet."""
+    return collection.select(chosen.namespace) if chosen.converts else chosen.of(collection)
+
+
 def _named(chosen: Selection, call: Call) -> Selection:
     """A watch of one object (the path names it)."""
     if not call.name:
@@ -344,6 +350,7 @@ def _named(chosen: Selection, call: Call) -> Selection:
         chosen.prefix,
         chosen.name,
         f"{chosen.text}\0{key}",
+        chosen.converts,
     )
 
 
