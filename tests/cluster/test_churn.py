@@ -29,9 +29,10 @@ pytestmark = [
     pytest.mark.skipif(not (cache() / "images/index.json").exists(), reason="no images: run `clusterip image build`"),
 ]
 NODES = ("node-1", "node-2")
+SYSTEM_PODS = 4  # kube-proxy's and the DNS servers', which are on one node where the other came late
 PODS_AT_ONCE = 20
 ROUNDS = 40 if os.environ.get("CLUSTERIP_SOAK") else 2
-SECONDS = 60.0
+SECONDS = 120.0
 GROUP_PATIENCE = 64  # descriptors of connections that are kept open for the next request
 
 
@@ -124,7 +125,7 @@ def cluster(before: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 def test_pods_that_come_and_go_leave_nothing(cluster: Cluster, before: World) -> None:
     asyncio.run(come_and_go(cluster))  # the runtime makes the node's group in hierarchies that nobody used before
-    assert until(lambda: held(cluster).folders == (2, 2))
+    assert until(lambda: sum(held(cluster).folders) == SYSTEM_PODS), held(cluster)
     first, opened = held(cluster), descriptors(cluster)
     for _ in range(ROUNDS):
         asyncio.run(come_and_go(cluster))
