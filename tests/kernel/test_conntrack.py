@@ -97,13 +97,16 @@ def test_the_fake_does_the_same() -> None:
 
 
 def until_usable(address: str) -> None:
-    """The kernel takes a moment until a new IPv6 address is more than tentative."""
+    """The kernel takes a moment until a new IPv6 address is more than tentative, and then until its route is there."""
     ends = time.monotonic() + 30
     while True:
         with contextlib.suppress(OSError), socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
             sock.bind((address, 0))
+            sock.settimeout(0.1)
+            sock.sendto(b"?", sock.getsockname())
+            sock.recv(1)
             return
-        assert time.monotonic() < ends, f"{address} stays tentative"
+        assert time.monotonic() < ends, f"{address} is not reached"
         time.sleep(0.01)
 
 
