@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socketserver
 import ssl
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -75,3 +76,29 @@ def served(folder: Path) -> Iterator[Served]:
     finally:
         told[0].loop.call_soon_threadsafe(ended.set)
         thread.join(STARTED)
+
+
+class Echo(socketserver.StreamRequestHandler):
+    """A pod's program: what it hears it says, and it ends when its client has ended."""
+
+    def handle(self) -> None:
+        while piece := self.request.recv(65536):
+            self.request.sendall(piece)
+
+
+@contextmanager
+def echo() -> Iterator[int]:
+    """The pod is on the node's own network: its loopback is ours."""
+
+    class Server(socketserver.ThreadingTCPServer):
+        daemon_threads = True
+        request_queue_size = 100
+
+    with Server(("127.0.0.1", 0), Echo) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
+            thread.join()

@@ -9,7 +9,6 @@ import hashlib
 import os
 import re
 import socket
-import socketserver
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from clusterip.cluster.kubectl import PINS, VERSION, released
-from foreign.realnode import served
+from foreign.realnode import echo, served
 from node.containers import BUSYBOX, CONMON, RUNC
 
 if TYPE_CHECKING:
@@ -55,32 +54,6 @@ def words_of(real: Served, version: str) -> list[str]:
 def kubectl(real: Served, version: str, *words: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     program = [*words_of(real, version), *words]
     return subprocess.run(program, input=given, capture_output=True, timeout=CLOCK, check=False)
-
-
-class Echo(socketserver.StreamRequestHandler):
-    """A pod's program: what it hears it says, and it ends when its client has ended."""
-
-    def handle(self) -> None:
-        while piece := self.request.recv(65536):
-            self.request.sendall(piece)
-
-
-@contextmanager
-def echo() -> Iterator[int]:
-    """The pod is on the node's own network: its loopback is ours."""
-
-    class Server(socketserver.ThreadingTCPServer):
-        daemon_threads = True
-        request_queue_size = 100
-
-    with Server(("127.0.0.1", 0), Echo) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        try:
-            yield server.server_address[1]
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 @contextmanager

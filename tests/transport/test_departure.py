@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 import uvloop
 
 from clusterip.transport import departure
+from clusterip.transport.certificates import new_authority, server_context
 
 CLOCK = 30
 Run = Callable[[Awaitable[Any]], Any]
@@ -100,3 +103,60 @@ def test_a_failure_of_the_work_is_told(run: Run) -> None:
 
     with pytest.raises(ValueError, match="told"):
         run(departure.while_there(fail(), asyncio.Event().wait()))  # type: ignore[arg-type]
+
+
+def test_a_peer_that_pauses_keeps_its_last_bytes(run: Run) -> None:
+    async def work() -> None:
+        near, far = await pair()
+        content = bytes(20_000_000)  # far more than the kernel takes
+        near.write(content)
+        sending = asyncio.ensure_future(departure.sent(near.transport))
+        reader: asyncio.StreamReader = far.transport.get_protocol()._stream_reader  # type: ignore[attr-defined]
+        heard = len(await reader.readexactly(1_000_000))
+        assert not sending.done()
+        closing = asyncio.ensure_future(departure.close(near))
+        while piece := await reader.read(1_000_000):
+            heard += len(piece)
+        assert heard == len(content)
+        await sending
+        far.close()
+        await closing
+
+    run(work())
+
+
+def test_a_peer_that_leaves_behind_bytes_is_not_waited_for(run: Run) -> None:
+    async def work() -> None:
+        near, far = await pair()
+        near.write(bytes(20_000_000))
+        sending = asyncio.ensure_future(departure.sent(near.transport))
+        far.transport.abort()
+        await sending
+        near.transport.abort()
+
+    run(work())
+
+
+def test_a_peer_that_does_not_say_goodbye_is_let_go(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(departure, "LAST_SECONDS", 0.01)
+    authority = new_authority()
+    trust = ssl.create_default_context(cadata=authority.certificate.decode())
+
+    async def work() -> None:
+        closed = asyncio.Event()
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"last")
+            await departure.close(writer)
+            closed.set()
+
+        context = server_context(authority.server("x", ["127.0.0.1"]), authority.certificate)
+        server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+        with await asyncio.to_thread(socket.create_connection, server.sockets[0].getsockname()) as plain:
+            silent = await asyncio.to_thread(trust.wrap_socket, plain, server_hostname="127.0.0.1")
+            await closed.wait()  # the client neither reads nor closes
+            assert await asyncio.to_thread(silent.recv, 10) == b"last"
+            silent.close()
+        server.close()
+
+    run(work())

@@ -3,13 +3,15 @@
 Stage: edge.  In: a connection.  Out: the moment when its peer has left; an end that the peer hears at once.
 Rules: nothing polls: the kernel tells of a closed or lost connection by epoll, and asks silent peers by keepalive.
 A peer's last bytes still count: work on them has LAST_SECONDS to finish after the peer has left.
-Truth: epoll_ctl(2) EPOLLRDHUP; tcp(7) TCP_KEEPIDLE; socket(7) SO_LINGER: a reset reaches a peer whose window is shut.
+Truth: epoll_ctl(2) EPOLLRDHUP; tcp(7) TCP_KEEPIDLE; socket(7) SO_LINGER: a reset reaches a peer whose window is shut;
+Linux sockios.h SIOCOUTQNSD.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import select
 import socket
@@ -19,6 +21,8 @@ from typing import Any
 
 LAST_SECONDS = 5.0
 KEEPALIVE = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
+TCP_NOTSENT_LOWAT = 25
+SIOCOUTQNSD = 0x894B
 GONE = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 
 
@@ -33,14 +37,54 @@ async def left(transport: asyncio.BaseTransport) -> None:
 
 
 async def _gone(own: socket.socket) -> None:
-    loop, gone = asyncio.get_running_loop(), asyncio.Event()
+    await _event(own, GONE)
+
+
+async def _event(own: socket.socket, wanted: int) -> int:
+    """Wait for one of these events; those that have come."""
+    loop, told = asyncio.get_running_loop(), asyncio.Event()
     with select.epoll() as watch:
-        watch.register(own.fileno(), GONE | select.EPOLLONESHOT)
-        loop.add_reader(watch.fileno(), gone.set)
+        watch.register(own.fileno(), wanted | select.EPOLLONESHOT)
+        loop.add_reader(watch.fileno(), told.set)
         try:
-            await gone.wait()
+            await told.wait()
         finally:
             loop.remove_reader(watch.fileno())
+        return sum(events for _, events in watch.poll(0))
+
+
+async def sent(transport: asyncio.WriteTransport) -> None:
+    """Wait until all that was written is on its way, or the peer has left: one that pauses keeps its last bytes."""
+    if transport.is_closing():
+        return
+    with held(transport) as own:
+        if own is None or own.family not in (socket.AF_INET, socket.AF_INET6):
+            return
+        own.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, 1)  # writable when nothing waits for the peer's window
+        _ask_when_silent(own)
+        while not transport.is_closing() and (transport.get_write_buffer_size() or _unsent(own)):
+            if await _event(own, GONE | select.EPOLLOUT) & GONE:
+                return
+
+
+def _unsent(own: socket.socket) -> int:
+    """Bytes that the kernel has not sent yet."""
+    return int(struct.unpack("i", fcntl.ioctl(own, SIOCOUTQNSD, bytes(4)))[0])
+
+
+async def close(writer: asyncio.StreamWriter) -> None:
+    """Close a connection in order: once its last bytes are sent, a peer has LAST_SECONDS to say that it has heard.
+
+    Over TLS both sides say goodbye; one that neither answers nor closes would be waited for much longer.
+    """
+    try:
+        await sent(writer.transport)
+        writer.close()
+        with contextlib.suppress(OSError, TimeoutError):
+            async with asyncio.timeout(LAST_SECONDS):
+                await writer.wait_closed()
+    finally:
+        writer.transport.abort()
 
 
 async def while_there(work: Coroutine[Any, Any, None], leaving: Awaitable[None]) -> None:

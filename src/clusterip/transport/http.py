@@ -24,6 +24,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError
 from multidict import CIMultiDict
 
+from clusterip.transport import departure
 from clusterip.transport.connection import HEAD_SECONDS, IDLE_SECONDS, Refused, taken
 from clusterip.transport.express import Express, Whole
 
@@ -428,8 +429,10 @@ async def _give_away(protocol: RequestHandler, transport: asyncio.Transport, ans
         reader.feed_data(tail)
     transport.set_protocol(streams)
     streams.connection_made(transport)
+    writer = asyncio.StreamWriter(transport, streams, reader, loop)
     try:
-        await answer.run(reader, asyncio.StreamWriter(transport, streams, reader, loop))
+        await answer.run(reader, writer)
+        await departure.close(writer)
     finally:
         transport.close()
         protocol.connection_lost(None)
