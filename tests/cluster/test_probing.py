@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 import struct
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pytest
 
+from clusterip.client.config import ServerConfig
+from clusterip.client.rest import Client
 from clusterip.clock import SystemClock
 from clusterip.cluster import probing
-from clusterip.cluster.monitoring import Spot
+from clusterip.cluster.monitoring import Sample, Spot
 from clusterip.kernel import netns
 from clusterip.kernel.link import Netlink
 
@@ -95,3 +99,32 @@ def test_nobody_answers(place: int, monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_what_an_answer_says(answer: bytes, trouble: str) -> None:
     assert probing.refusal(answer) == trouble
+
+
+@pytest.mark.root
+def test_what_cannot_be_asked_costs_itself_alone(place: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(fd: int) -> None:
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    async def run() -> Sample:
+        settings = probing.Settings({"node-1": place}, (), "127.0.0.1", "kubernetes.default.svc")
+        async with Client(ServerConfig(url="http://127.0.0.1:1")) as client:
+            return await probing.Prober(settings, client, CLOCK).sample()
+
+    monkeypatch.setattr(probing, "flows_in", refused)
+    sample = asyncio.run(run())
+    assert [lookup.trouble for lookup in sample.lookups] == ["refused"]
+    api, load = sample.troubles
+    assert "the API does not answer" in api
+    assert load == "node-1: connections cannot be listed, load is not known: Operation not supported"
+
+
+@pytest.mark.root
+def test_networks_are_open_until_the_block_ends() -> None:
+    own = Path("/proc/self/ns/net").stat().st_ino
+    with probing.networks_of({"own": os.getpid()}) as nets:
+        assert os.fstat(nets["own"]).st_ino == own
+    with suppress(OSError):  # closed; the number may be another file's by now
+        assert os.fstat(nets["own"]).st_ino != own
+    with pytest.raises(OSError), probing.networks_of({"own": os.getpid(), "gone": 2**22 + 1}):  # noqa: PT011 - any
+        pass

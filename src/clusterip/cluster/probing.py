@@ -13,7 +13,7 @@ import os
 import socket
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 from clusterip.api.errors import ApiError
@@ -52,19 +52,29 @@ class Settings:
 @contextmanager
 def opened(folder: Folder, config: Config) -> Iterator[Settings]:
     """The nodes' namespaces, open for as long as looks go on."""
-    living, machines = folder.living(), topology(config).nodes
-    held: dict[str, int] = {}
+    addresses = tuple(ip for machine in topology(config).nodes for ip in machine.ips.split(","))
     try:
-        for machine in machines if config.node_kind != UML else ():
-            if anchor := living.get(anchor_name(machine.name)):
-                held[machine.name] = netns.open_of_pid(anchor.pid)
-        addresses = tuple(ip for machine in machines for ip in machine.ips.split(","))
-        yield Settings(held, addresses, config.dns_address, f"{ASKED}.{config.domain}")
+        with networks_of({} if config.node_kind == UML else anchors_of(folder, config)) as nets:
+            yield Settings(nets, addresses, config.dns_address, f"{ASKED}.{config.domain}")
     except PermissionError as error:
         raise Failure("looking from nodes needs root: run it as root") from error
-    finally:
-        for fd in held.values():
-            os.close(fd)
+
+
+def anchors_of(folder: Folder, config: Config) -> dict[str, int]:
+    """The processes that hold the nodes which are there."""
+    living = folder.living()
+    return {node: anchor.pid for node in config.nodes if (anchor := living.get(anchor_name(node)))}
+
+
+@contextmanager
+def networks_of(anchors: Mapping[str, int]) -> Iterator[dict[str, int]]:
+    """The network namespaces of processes, open until the block ends."""
+    with ExitStack() as held:
+        nets: dict[str, int] = {}
+        for name, pid in anchors.items():
+            nets[name] = netns.open_of_pid(pid)
+            held.callback(os.close, nets[name])
+        yield nets
 
 
 @dataclass(slots=True)
@@ -93,7 +103,7 @@ class Prober:
             tuple(probe for look in done for probe in look.probes),
             tuple(look.lookup for look in done),
             {look.lookup.node: look.flows for look in done},
-            tuple(troubles),
+            (*troubles, *(look.trouble for look in done if look.trouble)),
         )
 
     async def _ports(self) -> tuple[Watched, ...]:
@@ -104,12 +114,16 @@ class Prober:
 
     async def _from(self, node: str, fd: int, spots: Sequence[Spot]) -> _Look:
         """What one node sees: the flows first, so that they hold fewer of our own."""
-        flows = await asyncio.to_thread(flows_in, fd)
+        flows, trouble = tuple[Flow, ...](), ""
+        try:
+            flows = await asyncio.to_thread(flows_in, fd)
+        except OSError as error:
+            trouble = f"{node}: connections cannot be listed, load is not known: {error.strerror or error}"
         probes: list[Probe] = []
         for start in range(0, len(spots), AT_ONCE):
             probes += await connect_all(node, fd, spots[start : start + AT_ONCE], self.clock)
         lookup = await look_up(node, fd, self.settings.dns, self.settings.name, self.clock)
-        return _Look(tuple(probes), lookup, flows)
+        return _Look(tuple(probes), lookup, flows, trouble)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +131,7 @@ class _Look:
     probes: tuple[Probe, ...]
     lookup: Lookup
     flows: tuple[Flow, ...]
+    trouble: str
 
 
 def flows_in(fd: int) -> tuple[Flow, ...]:

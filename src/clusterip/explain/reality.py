@@ -59,9 +59,13 @@ async def look(visit: Visit, node: str, route: Route) -> Seen:
 def _flows(fd: int, packet: Packet | None) -> tuple[str, ...]:
     if packet is None:
         return ()
+    try:
+        tracked = flows_in(fd)
+    except OSError:  # a kernel that does not list them; nothing else depends on it
+        return ()
     found = [
         flow
-        for flow in flows_in(fd)
+        for flow in tracked
         if flow.original.destination == packet.destination and flow.original.port == packet.port
     ]
     return tuple(

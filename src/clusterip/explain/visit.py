@@ -19,10 +19,9 @@ from clusterip.api.meta import ObjectKey, Tree, key_of, spec_of, status_of, uid_
 from clusterip.clock import Clock
 from clusterip.cluster.config import UML, Config
 from clusterip.cluster.folder import Folder
-from clusterip.cluster.machines import anchor_name
 from clusterip.cluster.monitoring import Probe, Spot
 from clusterip.cluster.parts import NODE_ROOT
-from clusterip.cluster.probing import connect_all, look_up
+from clusterip.cluster.probing import anchors_of, connect_all, look_up, networks_of
 from clusterip.explain.picture import NodeSeen, Picture, Question, Tried
 from clusterip.explain.reaching import is_tried
 from clusterip.explain.sockets import Socket, parse
@@ -51,17 +50,14 @@ class Visit:
 @contextmanager
 def entered(folder: Folder) -> Iterator[Visit | None]:
     """The nodes of a cluster; None when they may not be entered."""
-    config, living = folder.config(), folder.living()
+    config = folder.config()
     if config is None:
         yield None
         return
-    anchors = {node: anchor.pid for node in config.nodes if (anchor := living.get(anchor_name(node)))}
+    anchors = anchors_of(folder, config)
     with ExitStack() as held:
-        nets: dict[str, int] = {}
         try:
-            for node, pid in anchors.items():
-                nets[node] = netns.open_of_pid(pid)
-                held.callback(os.close, nets[node])
+            nets = held.enter_context(networks_of(anchors))
         except OSError:
             yield None
             return
