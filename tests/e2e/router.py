@@ -22,7 +22,7 @@ def router(cluster: Cluster) -> Iterator[None]:
     """The LAN machine learns routes by BGP and notices by BFD."""
     command = [sys.executable, "-m", "clusterip.main", "shell", "--name", cluster.name, "--"]
     running = subprocess.Popen(
-        [*command, "bash", str(SCRIPT)],
+        [*command, "bash", "-c", SCRIPT.read_text()],  # a machine has a /tmp of its own, where the script may lie
         env=cluster.environment(), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
