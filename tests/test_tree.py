@@ -76,6 +76,7 @@ HELD_BY = {
     "proxy/test_nftables.py": "proxy/backends/nftables_service",
     "node/test_environment.py": "node/downward",
     "node/test_hostports.py": "kernel/nft_script",
+    "node/test_streams.py": "node/attach node/commands node/execute",
     "cluster/test_whole.py": (
         "cluster/launch cluster/report cluster/start cluster/stop cluster/supervisor "
         "node/agent node/keeper node/launch node/prepare node/prober node/publish node/registration node/sources "

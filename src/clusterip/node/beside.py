@@ -1,6 +1,6 @@
 """Exec into a system part that runs in a guest's kernel: its streams come through the guest's gate.
 
-Stage: edge.  In: a gate, a pid of the guest, a command.  Out: a running command, as streams.py wants it.
+Stage: edge.  In: a gate, a pid of the guest, a command.  Out: a running command, as commands.py wants it.
 Rules: one reader takes the gate's frames apart; a connection that is lost ends the command's output and is an error.
 Truth: kernel/gate.py.
 """

@@ -20,14 +20,16 @@ from clusterip.api.meta import Tree
 from clusterip.clock import Clock
 from clusterip.kernel.loopback import dial
 from clusterip.node import channelforward, channels, spdychannels
+from clusterip.node.attach import run_attach
 from clusterip.node.carriers import Carrier, Plain, Tunnel
 from clusterip.node.channelforward import ChannelForwarding, parse_ports
 from clusterip.node.channels import PROTOCOLS, Channels, Client
+from clusterip.node.commands import StreamOptions
+from clusterip.node.execute import run_exec
 from clusterip.node.logs import BadLogOptions, LogOptions, parse_options, rendered
 from clusterip.node.lookup import ContainerRef, Lookup, NoSuchContainer, PodRef
 from clusterip.node.spdychannels import SpdyChannels
 from clusterip.node.spdyforward import PROTOCOL, TUNNEL, Forwarding
-from clusterip.node.streams import StreamOptions, run_attach, run_exec
 from clusterip.transport import listening, websocket
 from clusterip.transport.http import Answer, Listener, Peer, Request, Response, Sink, Stream, Takeover, framed
 
