@@ -164,6 +164,20 @@ def test_no_address_and_no_node_port_is_given_twice(server: Etcd) -> None:
     with_servers(server, body, settings=settings)
 
 
+def test_deletions_that_others_overtake_are_decided_again(server: Etcd) -> None:
+    async def body(*wires: Wire) -> None:
+        async def come_and_go(wire: Wire, who: int) -> None:
+            for n in range(15):
+                await wire.ok("POST", SERVICES, service(f"g{who}-{n}"))
+                await wire.ok("DELETE", f"{SERVICES}/g{who}-{n}")
+
+        await asyncio.gather(*(come_and_go(wire, 2 * who + n) for n in range(2) for who, wire in enumerate(wires)))
+        for wire in wires:
+            assert [each["metadata"]["name"] for each in (await wire.ok("GET", SERVICES))["items"]] == ["kubernetes"]
+
+    with_servers(server, body, count=3)
+
+
 def test_a_quota_holds_for_all_servers_together(server: Etcd) -> None:
     async def body(*wires: Wire) -> None:
         quota = {"metadata": {"name": "q"}, "spec": {"hard": {"count/configmaps": "10"}}}

@@ -298,7 +298,7 @@ class WritePath:
                 continue
             old = collection.entries.get(key[len(collection.prefix) :])
             kept += [(collection, old)] if old is not None else []
-            for observer in self.observers:
+            for observer in self.observers if entry is not None else ():  # None: it was about to go
                 observer(collection, entry, None)
         self.pending.clear()
         for collection, old in kept:
