@@ -6,6 +6,8 @@ import asyncio
 
 from controllers.cluster import ENDPOINT_SLICES, ENDPOINTS, NODES, PODS, SERVICES, cluster, pod, service
 
+MODE = "service.kubernetes.io/topology-mode"
+
 
 def running(scenario, **options):
     async def go():
@@ -110,5 +112,26 @@ def test_slices_that_someone_deletes_come_back():
         (slice,) = [s for s in c.all(ENDPOINT_SLICES) if s["metadata"]["name"] != "kubernetes"]
         await c.client.delete(ENDPOINT_SLICES, slice["metadata"]["name"], "default")
         await c.until(lambda: not c.one(ENDPOINT_SLICES, slice["metadata"]["name"]) and endpoints(c) == {"a": True})
+
+    running(scenario)
+
+
+def test_zones_of_different_sizes_are_served_by_their_share():
+    async def scenario(c):
+        await c.create(service("web") | {"metadata": {"name": "web", "annotations": {MODE: "Auto"}}})
+        for number in range(4):
+            await c.create(pod(f"p{number}", nodeName="node-1"))
+
+        def hints():
+            found = [e for s in c.all(ENDPOINT_SLICES) for e in s.get("endpoints") or [] if "targetRef" in e]
+            return sorted(zone["name"] for e in found for zone in e.get("hints", {}).get("forZones", []))
+
+        await c.until(lambda: hints() == ["z1", "z1", "z2", "z2"])
+        await c.patch(NODES, "node-2", {"metadata": {"labels": {"topology.kubernetes.io/zone": None}}})
+        await c.until(lambda: hints() == [] and sum(endpoints(c).values()) == 4)
+        await c.patch(NODES, "node-2", {"metadata": {"labels": {"topology.kubernetes.io/zone": "z2"}}})
+        await c.until(lambda: hints() == ["z1", "z1", "z2", "z2"])
+        await c.patch(SERVICES, "web", {"metadata": {"annotations": {MODE: None}}})
+        await c.until(lambda: hints() == [] and sum(endpoints(c).values()) == 4)
 
     running(scenario)

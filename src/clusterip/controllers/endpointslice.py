@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from clusterip.api.endpointslice import SERVICE_NAME_LABEL
 from clusterip.api.meta import Tree
 from clusterip.client.names import ENDPOINT_SLICES, SERVICES
+from clusterip.controllers import topology
 from clusterip.controllers.model import EndpointSlice, Meta, Pod, Service, ServicePort
 from clusterip.controllers.writes import Create, Delete, Patch, Write, owned_by, owner_tree, warning
 
@@ -69,15 +70,21 @@ def is_ours(slice: EndpointSlice) -> bool:
 
 
 def reconcile(
-    service: Service, pods: Iterable[Pod], slices: Iterable[EndpointSlice], zones: Mapping[str, str | None]
+    service: Service,
+    pods: Iterable[Pod],
+    slices: Iterable[EndpointSlice],
+    zones: Mapping[str, str | None],
+    parts: topology.Shares | None = None,
 ) -> tuple[Write, ...]:
-    """The writes that make the Service's slices tell of its pods. zones: existing node -> zone."""
+    """The writes that make the Service's slices tell of its pods. zones: existing node -> zone; parts: of zones."""
     if not concerns(service):
         return ()
     ours = [slice for slice in slices if is_ours(slice) and not slice.metadata.is_terminating]
     chosen = [pod for pod in pods if _is_used(service, pod, zones)]
     families = _families(service)
     wanted = _grouped(service, chosen, zones, families)
+    if is_automatic(service):
+        _hint(wanted, parts or {})
     trigger = _trigger_time(service, chosen)
     placed = _place(wanted, ours)
     return tuple(_writes(service, placed, wanted, families, trigger))
@@ -181,9 +188,26 @@ def has_name_in(pod: Pod, service: Service) -> bool:
 
 def _distribution(service: Service) -> str | None:
     """The older annotation wins over the field."""
+    return None if is_automatic(service) else service.spec.traffic_distribution
+
+
+def is_automatic(service: Service) -> bool:
+    """Whether its endpoints are for zones by the zones' sizes."""
     annotations = service.metadata.annotations
-    mode = annotations.get(OLD_TOPOLOGY_MODE) or annotations.get(TOPOLOGY_MODE)
-    return None if mode in ("Auto", "auto") else service.spec.traffic_distribution
+    return (annotations.get(OLD_TOPOLOGY_MODE) or annotations.get(TOPOLOGY_MODE)) in ("Auto", "auto")
+
+
+def _hint(groups: Mapping[Group, list[Tree]], parts: topology.Shares) -> None:
+    """Endpoints that serve get their zones, all of an address family together."""
+    for family in {group.family for group in groups}:
+        ready = [
+            endpoint
+            for group, endpoints in sorted(groups.items(), key=lambda entry: str(entry[0].ports))
+            for endpoint in sorted(endpoints, key=_order)
+            if group.family == family and endpoint["conditions"]["ready"]
+        ]
+        for endpoint, zone in zip(ready, topology.allot([one.get("zone") for one in ready], parts), strict=False):
+            endpoint["hints"] = {"forZones": [{"name": zone}]}
 
 
 def _hints(distribution: str | None, zone: str | None, node: str) -> Tree:

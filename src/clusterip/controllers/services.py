@@ -11,12 +11,10 @@ from collections.abc import Iterable
 from clusterip.api.endpointslice import SERVICE_NAME_LABEL
 from clusterip.client.informer import Informer
 from clusterip.client.names import ENDPOINT_SLICES, ENDPOINTS, NODES, PODS, SERVICES
-from clusterip.controllers import endpoints, endpointslice
+from clusterip.controllers import endpoints, endpointslice, topology
 from clusterip.controllers.harness import Loop, World
 from clusterip.controllers.model import Endpoints, EndpointSlice, Node, Pod, Service
 from clusterip.controllers.writes import NOTHING, Key, Outcome
-
-ZONE = "topology.kubernetes.io/zone"
 
 Label = tuple[str, str, str]  # namespace, name, value
 
@@ -83,7 +81,7 @@ def told(pod: Pod) -> tuple[object, ...]:
 
 
 def zone_of(node: Node) -> str | None:
-    return node.metadata.labels.get(ZONE)
+    return node.metadata.labels.get(topology.ZONE)
 
 
 def start_slices(world: World) -> list[Loop]:
@@ -91,6 +89,7 @@ def start_slices(world: World) -> list[Loop]:
     nodes, slices = world.follow(NODES, Node), world.follow(ENDPOINT_SLICES, EndpointSlice)
     matching = Matching(services, pods)
     slices.index("service", _service_of)
+    services.index("automatic", lambda service: (True,) if endpointslice.is_automatic(service) else ())
     zones: dict[str, str | None] = {}
 
     def node_changed(key: Key, old: Node | None, new: Node | None) -> Iterable[Key]:
@@ -98,14 +97,19 @@ def start_slices(world: World) -> list[Loop]:
             zones.pop(key[1], None)
         else:
             zones[key[1]] = zone_of(new)
-        return matching.node_changed(key, old, new)
+        concerned = set(matching.node_changed(key, old, new))
+        former, present = (topology.node_facts(node) if node is not None else None for node in (old, new))
+        if former != present:
+            concerned |= {(one.metadata.namespace, one.metadata.name) for one in services.by_index("automatic", True)}
+        return concerned
 
     def look(key: Key) -> Outcome:
         service = services.get(*key)
         if service is None:
             return NOTHING  # its slices go with it
         found = slices.by_index("service", key)
-        return Outcome(endpointslice.reconcile(service, matching.pods(service), found, zones))
+        parts = topology.shares(nodes.items().values()) if endpointslice.is_automatic(service) else {}
+        return Outcome(endpointslice.reconcile(service, matching.pods(service), found, zones, parts))
 
     loop = Loop("endpointslice", world, look)
     loop.follow(services)
