@@ -21,7 +21,7 @@ import pytest
 
 from clusterip.api.meta import Tree
 from clusterip.client.config import from_kubeconfig
-from clusterip.client.names import PODS
+from clusterip.client.names import CONFIG_MAPS, PODS
 from clusterip.client.rest import Client
 from clusterip.cluster.bootstrap import KUBERNETES, dns_question, is_answer
 from clusterip.cluster.folder import Folder, cache
@@ -36,7 +36,7 @@ pytestmark = [pytest.mark.root, pytest.mark.cluster, pytest.mark.xdist_group("wh
 
 DNS = "10.96.0.10"
 NAME = "kubernetes.default.svc.cluster.local"
-PATIENCE_SECONDS = 40.0  # a container that ended twice waits 10 s, then 20 s
+PATIENCE_SECONDS = 120.0  # a container that ended twice waits 10 s, then 20 s
 
 
 @dataclass(frozen=True)
@@ -359,7 +359,41 @@ def test_down_after_the_supervisor_was_killed_leaves_nothing(cluster: Cluster, b
     assert cluster.run("down").stdout == f"no cluster {cluster.name}: nothing to do\n"
 
 
-def test_two_clusters_side_by_side_and_one_that_was_killed_whole(cluster: Cluster, before: World) -> None:
+def _config_maps(cluster: Cluster, *, make: str = "", remove: str = "") -> set[str]:
+    """The names of those in namespace default."""
+
+    async def body() -> set[str]:
+        async with asyncio.timeout(PATIENCE_SECONDS), Client(from_kubeconfig(cluster.folder.kubeconfig)) as client:
+            if make:
+                tree = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": make, "namespace": "default"}}
+                await client.create(CONFIG_MAPS, tree)
+            if remove:
+                await client.delete(CONFIG_MAPS, remove, "default")
+            found = await client.list(CONFIG_MAPS, "default")
+            return {item["metadata"]["name"] for item in found["items"]}
+
+    return asyncio.run(body())
+
+
+def _saved_and_restored(cluster: Cluster, file: Path) -> None:
+    """A cluster that ended and was given its backup goes on with what it held when that was made."""
+    _config_maps(cluster, make="kept")
+    cluster.run("backup", str(file))
+    names = _config_maps(cluster, make="late", remove="kept")
+    assert "late" in names
+    assert "kept" not in names
+    cluster.run("down", "--keep")
+    cluster.run("restore", "--force", str(file))
+    cluster.run("up")
+    names = _config_maps(cluster)
+    assert "kept" in names
+    assert "late" not in names
+    assert until(lambda: cluster.asks("node-1"))
+
+
+def test_two_clusters_side_by_side_and_one_that_was_killed_whole(
+    cluster: Cluster, before: World, tmp_path: Path
+) -> None:
     other = Cluster("other", cluster.home)
     try:
         cluster.run("up", "--nodes", "1", "--store", "memory")
@@ -373,6 +407,7 @@ def test_two_clusters_side_by_side_and_one_that_was_killed_whole(cluster: Cluste
         assert other.asks("master")
         cluster.run("up", "--nodes", "1")  # what was left is swept away, and a new one starts
         assert cluster.asks("node-1")
+        _saved_and_restored(cluster, tmp_path / "backup")
         cluster.run("down")
         assert other.asks("master")
     finally:
