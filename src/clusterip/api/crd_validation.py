@@ -42,7 +42,8 @@ def _errors(tree: Tree, unchanged: Collection[str]) -> list[FieldError]:
 def _unchanged(spec: Tree, before: Tree) -> set[str]:
     """The versions whose schemas are as they were: their rules may cost what they did."""
     known = {each.get("name"): schema_of(each) for each in before.get("versions") or ()}
-    return {each["name"] for each in spec.get("versions") or () if known.get(each.get("name")) == schema_of(each)}
+    named = {each["name"]: schema_of(each) for each in spec.get("versions") or () if "name" in each}
+    return {name for name, schema in named.items() if name in known and known[name] == schema}
 
 
 def warnings(tree: Tree, old: Tree | None) -> list[str]:

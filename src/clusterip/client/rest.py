@@ -24,7 +24,7 @@ from clusterip.client.config import ServerConfig
 from clusterip.client.names import ResourceRef
 
 REQUEST_SECONDS = 30.0
-CONNECT_SECONDS = 5.0
+CONNECT_SECONDS = 15.0  # TLS included: a server whose many clients come at once takes its time
 WATCH_SECONDS = 300.0  # how long the server is asked to keep one watch
 WATCH_GRACE_SECONDS = 15.0  # how much longer a silent connection is believed in
 
