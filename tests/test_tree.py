@@ -77,6 +77,7 @@ HELD_BY = {
     "node/test_environment.py": "node/downward",
     "node/test_hostports.py": "kernel/nft_script",
     "node/test_streams.py": "node/attach node/commands node/execute",
+    "transport/test_http.py": "transport/answers transport/request",
     "cluster/test_whole.py": (
         "cluster/launch cluster/report cluster/start cluster/stop cluster/supervisor "
         "node/agent node/keeper node/launch node/prepare node/prober node/publish node/registration node/sources "

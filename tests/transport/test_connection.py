@@ -121,7 +121,7 @@ def test_a_head_that_never_ends_is_waited_for_so_long(monkeypatch: pytest.Monkey
 
 
 def test_a_body_that_never_ends_is_waited_for_so_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("clusterip.transport.http.BODY_SECONDS", 0.2)
+    monkeypatch.setattr("clusterip.transport.request.BODY_SECONDS", 0.2)
 
     async def talk(host: str, port: int) -> None:
         reader, writer = await asyncio.open_connection(host, port)
