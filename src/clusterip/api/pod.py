@@ -199,10 +199,10 @@ def prepare_create(pod: Tree) -> None:
 
 
 def prepare_update(new: Tree, old: Tree) -> None:
-    if "status" not in old:
-        new.pop("status", None)
-    elif new.get("status") is not old["status"]:
+    if "status" in old:
         new["status"] = copied(old["status"])
+    else:
+        new.pop("status", None)
     bump_generation(new, old)
 
 

@@ -233,9 +233,9 @@ def _host_aliases(path: str, aliases: list[Tree]) -> list[FieldError]:
 
 def validate_update(new: Tree, old: Tree) -> list[FieldError]:
     """Of a pod's spec few fields may change."""
-    if "spec" in new and new["spec"] is old.get("spec"):  # the very same: it was judged when it was written
-        return _annotations(new)
     spec, before = spec_of(new), spec_of(old)
+    if spec is before:  # the very same: it was judged when it was written
+        return _annotations(new)
     found = validate(new)
     for field in ("containers", "initContainers"):
         if len(spec.get(field) or ()) != len(before.get(field) or ()):

@@ -23,10 +23,10 @@ def first_generation(tree: Tree) -> None:
 
 def keep_status(new: Tree, old: Tree) -> None:
     """A write of the object leaves its status alone."""
-    if "status" not in old:
-        new.pop("status", None)
-    elif new.get("status") is not old["status"]:
+    if "status" in old:
         new["status"] = copied(old["status"])
+    else:
+        new.pop("status", None)
 
 
 def next_generation(*fields: str) -> Callable[[Tree, Tree], None]:

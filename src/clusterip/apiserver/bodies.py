@@ -17,7 +17,6 @@ from clusterip.api.faults import go_kind
 from clusterip.api.meta import GroupVersionKind, Tree
 from clusterip.api.schema import UnknownDefinition, kinds
 from clusterip.apiserver.core import BODY_LIMIT
-from clusterip.apiserver.sealed import ALONE
 from clusterip.transport.http import BodyBroken, BodyTooLarge, Request
 
 SCHEME = '"pkg/api/legacyscheme/scheme.go:30"'  # where upstream registers its kinds
@@ -241,15 +240,6 @@ def _bad_validation(validation: str) -> ApiError:
 
     error = not_supported("fieldValidation", validation, ("", "Ignore", "Strict", "Warn"))
     return ApiError.invalid("meta.k8s.io", "CreateOptions", "", [error])
-
-
-def is_of_metadata(body: Body) -> bool:
-    """Whether a patch by merging speaks of the metadata alone."""
-    try:
-        document = parse_patch(body.raw)
-    except ApiError:  # it is told when its turn comes
-        return False
-    return isinstance(document, dict) and document.keys() <= ALONE
 
 
 def parse_patch(raw: bytes) -> object:

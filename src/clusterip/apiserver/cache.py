@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 import orjson
 
 from clusterip.api.meta import Tree
-from clusterip.apiserver.sealed import Parts, joined, spared
 from clusterip.store.base import Event, KeyValue, Store
 
 if TYPE_CHECKING:
@@ -33,29 +32,18 @@ FieldReader = Callable[[Tree], str]
 
 def encode(tree: Tree) -> bytes:
     """What the store keeps of an object: metadata first, without what the key and the revision say."""
-    return encoded(tree)[0]
-
-
-def encoded(tree: Tree) -> tuple[bytes, Parts]:
-    """The same, and where its parts are."""
     rest = {key: value for key, value in tree.items() if key not in ("metadata", "apiVersion", "kind")}
     metadata = {key: value for key, value in tree["metadata"].items() if key != "resourceVersion"}
-    return joined(metadata, rest)
+    return orjson.dumps({"metadata": metadata, **rest})
 
 
 class Entry:
     """One object as it was at a revision. `body` is the object's JSON without apiVersion and kind."""
 
-    __slots__ = ("_fields", "_labels", "_shown", "body", "created", "key", "parts", "readers", "revision")
+    __slots__ = ("_fields", "_labels", "_shown", "body", "created", "key", "readers", "revision")
 
     def __init__(
-        self,
-        key: str,
-        value: bytes,
-        revision: int,
-        created: int,
-        readers: Mapping[str, FieldReader] | None = None,
-        parts: Parts = (),
+        self, key: str, value: bytes, revision: int, created: int, readers: Mapping[str, FieldReader] | None = None
     ) -> None:
         self.key = key
         self.revision = revision
@@ -63,7 +51,6 @@ class Entry:
         self.body = value  # revision 0: what a dry run would have kept
         if revision:
             self.body = b'%b"resourceVersion":"%d",%b' % (HEAD, revision, value[len(HEAD) :])
-        self.parts = parts
         self.readers = readers or {}
         self._labels: Mapping[str, str] | None = None
         self._fields: dict[str, str] | None = None
@@ -81,10 +68,6 @@ class Entry:
         """A fresh tree, the caller's own; apiVersion and kind are the caller's to add."""
         tree: Tree = orjson.loads(self.body)
         return tree
-
-    def spared(self) -> Tree:
-        """A tree of the metadata; the other parts are sealed, where it is known which there are."""
-        return spared(self.body, self.parts) if self.parts else self.tree()
 
     def shown(self, form: str, convert: Callable[[Tree], Tree]) -> bytes:
         """The body in another form, made once; one that is not different takes no room."""

@@ -15,7 +15,6 @@ import orjson
 from clusterip.api.meta import Tree
 from clusterip.api.resource import Resource
 from clusterip.apiserver.cache import Collection, Entry, FieldReader
-from clusterip.apiserver.sealed import Sparing
 from clusterip.store.base import Store
 
 if TYPE_CHECKING:
@@ -32,7 +31,6 @@ class Served:
     """What turns an entry's body into the object's JSON."""
     converter: Converter | Unmarked | None = None
     """Who knows the object's other versions, where that is a webhook."""
-    sparing: Sparing = field(default_factory=Sparing)
 
     def __post_init__(self) -> None:
         names = f'{{"kind":"{self.resource.kind}","apiVersion":"{self.resource.api_version}",'
@@ -63,10 +61,6 @@ class Served:
             return self.shown(entry.tree())
         tree: Tree = orjson.loads(self.body(entry))
         return self._headed(tree)
-
-    def spared(self, entry: Entry) -> Tree:
-        """The object, with all but its metadata sealed, where that can be."""
-        return self.shown(entry.spared()) if self.ready_made else self.tree(entry)
 
     def shown(self, tree: Tree) -> Tree:
         """A kept tree, the caller's own, in this version."""

@@ -17,8 +17,7 @@ from typing import Any, TypeVar
 
 from clusterip.api.errors import ApiError
 from clusterip.api.meta import Tree
-from clusterip.apiserver.cache import Collection, Entry, encoded
-from clusterip.apiserver.sealed import Opened
+from clusterip.apiserver.cache import Collection, Entry, encode
 from clusterip.store.base import Away, Event, Moved, Store, StoreError, TooLarge, Unwritable, Write
 
 log = logging.getLogger(__name__)
@@ -48,28 +47,14 @@ class Transaction:
     def put(self, collection: Collection, key: str, tree: Tree) -> Entry:
         """Keep an object; the entry carries the revision that it will have."""
         old = self.get(collection, key)
-        value, parts = encoded(tree)
+        value = encode(tree)
         revision = self._path.next_revision + len(self.writes)
         if self.dry:  # an object keeps its revision, a new one has none
             revision = old.revision if old else 0
-        entry = Entry(key, value, revision, old.created if old else revision, collection.readers, parts)
+        entry = Entry(key, value, revision, old.created if old else revision, collection.readers)
         self._write(collection, key, value, old)
         self.made[collection.prefix + key] = entry
         return entry
-
-    def sparing(self, operation: Callable[[], T]) -> Callable[[], T]:
-        """The operation, which leaves nothing here when it does not come to its end."""
-
-        def attempt() -> T:
-            wrote, made = len(self.writes), dict(self.made)
-            try:
-                return operation()
-            except Opened:
-                del self.writes[wrote:]
-                self.made = made
-                raise
-
-        return attempt
 
     def delete(self, collection: Collection, key: str) -> Entry:
         """Remove an object; the answer shows it at the revision of its deletion."""

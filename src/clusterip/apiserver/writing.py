@@ -90,24 +90,11 @@ async def patch(core: Core, call: Call) -> Response:
         types = (JSON_PATCH, MERGE_PATCH, applying.MEDIA)
         raise ApiError.unsupported_media_type(types if call.served.resource.is_custom else None)
     check_options(call, "PatchOptions")
-    written = await commit(core, call, lambda transaction: _patched(core, call, body, transaction))
+    shares = call.served.resource.decode is None
+    written = await commit(
+        core, call, lambda transaction: change(core, call, transaction, _patching(call, body, shares), shares=shares)
+    )
     return call.answer(await fetched(lambda: call.view(core).one(written)))
-
-
-def _patched(core: Core, call: Call, body: Body, transaction: Transaction) -> Entry:
-    """The object with a patch made; one of the metadata alone need not know the rest."""
-    shares, served = call.served.resource.decode is None, call.served
-    edit, warned, counted = _patching(call, body, shares), len(call.warnings), len(call.tallies)
-
-    def whole() -> Entry:
-        del call.warnings[warned:], call.tallies[counted:]
-        return change(core, call, transaction, edit, shares=shares)
-
-    if not shares or call.subresource or not bodies.is_of_metadata(body):
-        return whole()
-    look = served.spared
-    attempt = transaction.sparing(lambda: change(core, call, transaction, edit, shares=True, look=look))
-    return served.sparing.made(attempt, whole)
 
 
 async def _apply(core: Core, call: Call, body: Body) -> Response:
@@ -315,19 +302,18 @@ def change(
     bare: bool = False,
     is_managed: bool = False,
     shares: bool = False,
-    look: Callable[[Entry], Tree] | None = None,
 ) -> Entry:
     """An existing object, edited, through all the steps into the transaction; unchanged, it is not written.
 
     A bare edit is the server's own (a binding): the kind's strategy would take it back.  A managed one has made its
     managedFields itself.  One that shares is shown the old object itself, changes nothing in it, and gives it back
-    where nothing is new.  `look` is another way to see the object than as a whole.
+    where nothing is new.
     """
     served, resource = call.served, call.served.resource
     entry = transaction.get(served.collection, call.key)
     if entry is None:
         raise ApiError.not_found(resource.group, resource.plural, call.name)
-    old = look(entry) if look else served.tree(entry)
+    old = served.tree(entry)
     new = edit(old if shares else served.tree(entry))
     objects.check_revision(new, entry, resource, call.name)
     if bare:
