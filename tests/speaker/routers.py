@@ -106,13 +106,12 @@ class Net:
     # -- the router ---------------------------------------------------------------------------------------------------
 
     def run(self, *command: str, where: int | None = None) -> subprocess.Popen[bytes]:
+        """Started from a thread that is in there: a fork with Python code in the child would run gRPC's fork handlers,
+        when tests of the store in etcd were here before."""
+        namespace = self.router if where is None else where
         with open(self.folder / f"{Path(command[0]).name}.log", "ab") as log:
-            made = subprocess.Popen(
-                command,
-                stdout=log,
-                stderr=log,
-                stdin=subprocess.DEVNULL,
-                preexec_fn=lambda: netns.enter(self.router if where is None else where),
+            made = netns.inside(
+                namespace, lambda: subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
             )
         self.running.append(made)
         return made
