@@ -8,6 +8,7 @@ import os
 
 from hypothesis import HealthCheck, settings
 
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"  # else gRPC (the etcd client) acts in every child that a test forks
 os.environ.setdefault("CLUSTERIP_RESOLVER", "none")  # no test asks a server of the world
 settings.register_profile("clusterip", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("clusterip"), derandomize=True)
