@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from clusterip.apiserver.indent import indented, is_wanted
-from clusterip.transport.http import Response
+from clusterip.transport.answers import Response
 
 
 @pytest.mark.parametrize(

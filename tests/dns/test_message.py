@@ -30,6 +30,11 @@ def test_a_query_is_read_as_it_was_written(name: str, type: str, edns: bool, siz
     assert reply.question[0].name.to_text() == name + "."
 
 
+def test_a_question_is_a_query() -> None:
+    asked = dns.message.from_wire(message.question(4711, "kubernetes.default.svc", message.A))
+    assert asked == dns.message.make_query("kubernetes.default.svc", "A", id=4711)
+
+
 @given(st.binary(max_size=100))
 def test_noise_never_raises(noise: bytes) -> None:
     message.parse(noise)

@@ -11,7 +11,9 @@ from typing import Any
 from clusterip.clock import SystemClock
 from clusterip.node.lookup import ContainerRef, NoSuchContainer, PodRef
 from clusterip.node.server import NodeServer
-from clusterip.transport.http import Answer, Listener, Peer, Request
+from clusterip.transport.answers import Answer
+from clusterip.transport.http import Listener
+from clusterip.transport.request import Peer, Request
 
 Pod = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 

@@ -12,7 +12,8 @@ import pytest
 from clusterip.clock import ManualClock
 from clusterip.node.lookup import ContainerRef, NoSuchContainer, PodRef
 from clusterip.node.server import NodeServer
-from clusterip.transport.http import Peer, Response
+from clusterip.transport.answers import Response
+from clusterip.transport.request import Peer
 
 API_SERVER = Peer("10.0.0.1", "kube-apiserver-kubelet-client")
 REF = ContainerRef(

@@ -21,7 +21,8 @@ from clusterip.node.logs import Follower
 from clusterip.node.runtime import exit_code
 from clusterip.node.server import NodeServer
 from clusterip.transport import departure
-from clusterip.transport.http import Handler, Listener, Peer, Request
+from clusterip.transport.http import Handler, Listener
+from clusterip.transport.request import Peer, Request
 from node.containers import BUSYBOX, CONMON, RUNC, FakeAgent, container
 
 pytestmark = [

@@ -9,19 +9,11 @@ from contextlib import suppress
 import pytest
 
 from clusterip.transport import connection
+from clusterip.transport.answers import Answer, Response, Sink, Stream, framed, unframed
 from clusterip.transport.connection import HEAD_LIMIT, refusal
-from clusterip.transport.http import (
-    Answer,
-    BodyBroken,
-    Listener,
-    Request,
-    Response,
-    Sink,
-    Stream,
-    framed,
-    unframed,
-)
+from clusterip.transport.http import Listener
 from clusterip.transport.listening import bind
+from clusterip.transport.request import BodyBroken, Request
 
 CLOSE = b"Connection: close\r\n\r\n"
 

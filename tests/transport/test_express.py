@@ -6,9 +6,11 @@ import asyncio
 
 import pytest
 
+from clusterip.transport.answers import Answer, Response, Sink, Stream, framed
 from clusterip.transport.express import LONGEST_FIELDS, fields_of
-from clusterip.transport.http import Answer, Listener, Request, Response, Sink, Stream, framed
+from clusterip.transport.http import Listener
 from clusterip.transport.listening import bind
+from clusterip.transport.request import Request
 
 HEAD = b"Host: x\r\nUser-Agent: tests\r\n"
 END = b"GET /end HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"

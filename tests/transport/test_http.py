@@ -5,18 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from clusterip.transport.http import (
-    Answer,
-    BodyTooLarge,
-    Listener,
-    Request,
-    Response,
-    Sink,
-    Stream,
-    Takeover,
-    framed,
-)
+from clusterip.transport.answers import Answer, Response, Sink, Stream, Takeover, framed
+from clusterip.transport.http import Listener
 from clusterip.transport.listening import bind
+from clusterip.transport.request import BodyTooLarge, Request
 
 
 def served(handler: Callable[[Request], Awaitable[Answer]], talk: Callable[..., Awaitable[None]]) -> None:

@@ -8,10 +8,12 @@ from contextlib import AsyncExitStack
 
 import aiohttp
 
+from clusterip.transport.answers import Response
 from clusterip.transport.exposition import Kind, Metric, Registry
-from clusterip.transport.http import Listener, Request, Response
+from clusterip.transport.http import Listener
 from clusterip.transport.insight import Insight, own_context
 from clusterip.transport.listening import bind
+from clusterip.transport.request import Request
 
 
 async def ask(url: str, headers: dict[str, str] | None = None) -> dict[str, tuple[int, str]]:

@@ -40,7 +40,8 @@ from clusterip.apiserver.visit import Visit
 from clusterip.apiserver.webhooks_pending import settled
 from clusterip.apiserver.writes import away
 from clusterip.store.base import Away
-from clusterip.transport.http import Answer, Request, Response, Takeover
+from clusterip.transport.answers import Answer, Response, Takeover
+from clusterip.transport.request import Request
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from clusterip.apiserver.access import AUTHENTICATED, MASTERS, NOBODY, User
 from clusterip.apiserver.core import Core
 from clusterip.apiserver.secrettokens import bootstrapper, legacy_user
 from clusterip.apiserver.tokens import user_of
-from clusterip.transport.http import Request
+from clusterip.transport.request import Request
 
 ADMINISTRATOR = User("kubernetes-admin", (MASTERS, AUTHENTICATED))
 REMEMBERED = 2.0  # seconds

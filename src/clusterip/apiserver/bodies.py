@@ -17,7 +17,7 @@ from clusterip.api.faults import go_kind
 from clusterip.api.meta import GroupVersionKind, Tree
 from clusterip.api.schema import UnknownDefinition, kinds
 from clusterip.apiserver.core import BODY_LIMIT
-from clusterip.transport.http import BodyBroken, BodyTooLarge, Request
+from clusterip.transport.request import BodyBroken, BodyTooLarge, Request
 
 SCHEME = '"pkg/api/legacyscheme/scheme.go:30"'  # where upstream registers its kinds
 VALIDATIONS = ("", "Ignore", "Warn", "Strict")

@@ -18,7 +18,8 @@ from clusterip.apiserver.forms import JSON, Form, View, check_include
 from clusterip.apiserver.registry import Registry, Served
 from clusterip.clock import Clock
 from clusterip.store.base import Store
-from clusterip.transport.http import Request, Response
+from clusterip.transport.answers import Response
+from clusterip.transport.request import Request
 
 if TYPE_CHECKING:
     from random import Random  # noqa: TID251 - the type only: randomness is a parameter

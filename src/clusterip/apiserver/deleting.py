@@ -23,7 +23,7 @@ from clusterip.apiserver.selecting import selection
 from clusterip.apiserver.writes import Transaction
 from clusterip.apiserver.writing import commit, decide
 from clusterip.clock import rfc3339
-from clusterip.transport.http import Response
+from clusterip.transport.answers import Response
 
 FOREGROUND, ORPHAN = "foregroundDeletion", "orphan"
 FINALIZERS = {"Foreground": FOREGROUND, "Orphan": ORPHAN, "Background": ""}

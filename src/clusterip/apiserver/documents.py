@@ -20,7 +20,8 @@ from clusterip.api.resource import Resource
 from clusterip.apiserver.forms import JSON, parse_accept
 from clusterip.apiserver.registry import Registry
 from clusterip.clock import Clock
-from clusterip.transport.http import Request, Response
+from clusterip.transport.answers import Response
+from clusterip.transport.request import Request
 
 PROTOBUF = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
 PROTOBUF_NAMES = (PROTOBUF, PROTOBUF.replace("v2.v1.0", "v2@v1.0"))

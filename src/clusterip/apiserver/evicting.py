@@ -22,7 +22,7 @@ from clusterip.apiserver.deleting import Deleted, Options
 from clusterip.apiserver.writes import Transaction
 from clusterip.apiserver.writing import decide
 from clusterip.clock import rfc3339
-from clusterip.transport.http import Answer, Response
+from clusterip.transport.answers import Answer, Response
 
 GROUP: Final = "policy"
 MOST_DISRUPTED: Final = 2000

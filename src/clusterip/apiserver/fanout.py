@@ -15,7 +15,8 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 
 from clusterip.apiserver.cache import Change, Collection
-from clusterip.transport.http import Sink, Sizes
+from clusterip.transport.answers import Sink
+from clusterip.transport.request import Sizes
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from clusterip.apiserver.core import Core
 from clusterip.store.base import StoreError
-from clusterip.transport.http import Response
+from clusterip.transport.answers import Response
 
 TEXT = "text/plain; charset=utf-8"
 SAFE = (("X-Content-Type-Options", "nosniff"),)

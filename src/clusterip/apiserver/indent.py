@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import orjson
 
-from clusterip.transport.http import Response
+from clusterip.transport.answers import Response
 
 READERS = ("curl", "Wget", "Mozilla/5.0")
 TRUE = ("1", "t", "T", "true", "TRUE", "True")

@@ -24,7 +24,8 @@ from clusterip.api.errors import ApiError, quoted
 from clusterip.api.meta import Tree
 from clusterip.apiserver import relay
 from clusterip.apiserver.core import Call, Core, pick
-from clusterip.transport.http import Answer, Request, Response, Sink, Stream, Takeover, framed
+from clusterip.transport.answers import Answer, Response, Sink, Stream, Takeover, framed
+from clusterip.transport.request import Request
 
 if TYPE_CHECKING:
     from random import Random  # noqa: TID251 - the type only: randomness is a parameter

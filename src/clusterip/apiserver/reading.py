@@ -22,7 +22,7 @@ from clusterip.apiserver.core import Call, Core
 from clusterip.apiserver.forms import list_metadata
 from clusterip.apiserver.selecting import Selection, selection
 from clusterip.store.base import Compacted, FutureRevision
-from clusterip.transport.http import Response
+from clusterip.transport.answers import Response
 
 EXPIRED_CONTINUE = (
     "The provided continue parameter is too old to display a consistent list result. "

@@ -21,7 +21,7 @@ from clusterip.api.meta import Tree
 from clusterip.apiserver.core import Call, Core, pick
 from clusterip.apiserver.reading import found
 from clusterip.transport import departure, websocket
-from clusterip.transport.http import Answer, Response, Sink, Stream, Takeover, framed
+from clusterip.transport.answers import Answer, Response, Sink, Stream, Takeover, framed
 
 PORT = 10250
 CONNECT_SECONDS = 10.0

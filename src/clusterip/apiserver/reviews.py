@@ -30,7 +30,8 @@ from clusterip.apiserver.routing import Route
 from clusterip.apiserver.secrettokens import LEGACY_ISSUER, bootstrapper, legacy_user
 from clusterip.apiserver.tokens import user_of
 from clusterip.clock import rfc3339
-from clusterip.transport.http import Answer, Request, Response
+from clusterip.transport.answers import Answer, Response
+from clusterip.transport.request import Request
 
 Judge = Callable[[Core, User, Tree, str], Tree]
 

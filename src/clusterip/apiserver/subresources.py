@@ -36,7 +36,7 @@ from clusterip.apiserver.forms import render
 from clusterip.apiserver.reading import found
 from clusterip.apiserver.tokens import Bound, account_claims
 from clusterip.clock import rfc3339
-from clusterip.transport.http import Answer, Response
+from clusterip.transport.answers import Answer, Response
 
 Own = Callable[[Core, Call], Awaitable[Answer]]
 

@@ -26,9 +26,10 @@ from clusterip.apiserver.numbers import Known, Peak, show
 from clusterip.apiserver.routing import Route
 from clusterip.apiserver.visit import Sort, Visit
 from clusterip.clock import rfc3339_micro
+from clusterip.transport.answers import Response
 from clusterip.transport.exposition import CONTENT_TYPE
 from clusterip.transport.handshakes import Handshakes
-from clusterip.transport.http import Request, Response
+from clusterip.transport.request import Request
 
 READ_ONLY = ("get", "list", "watch", "head")
 OPEN = ("exec", "attach", "portforward", "proxy", "log")  # subresources whose requests stay open

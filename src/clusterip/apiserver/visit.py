@@ -18,7 +18,8 @@ from clusterip.apiserver.cache import Collection
 from clusterip.apiserver.flow import Lane, TooMany
 from clusterip.apiserver.metrics import Sent, Series
 from clusterip.apiserver.routing import Route
-from clusterip.transport.http import Answer, Request, Response, Sink, Stream, Takeover
+from clusterip.transport.answers import Answer, Response, Sink, Stream, Takeover
+from clusterip.transport.request import Request
 
 if TYPE_CHECKING:
     from clusterip.apiserver.traffic import Traffic

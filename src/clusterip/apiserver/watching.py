@@ -26,7 +26,7 @@ from clusterip.apiserver.forms import JSON, PROTOBUF, YAML, View
 from clusterip.apiserver.reading import parse_version
 from clusterip.apiserver.selecting import Selection, selection
 from clusterip.store.base import Compacted
-from clusterip.transport.http import Sink, Stream, framed
+from clusterip.transport.answers import Sink, Stream, framed
 
 OWED = 64 * 1024 * 1024  # bytes of objects that wait for a watcher that is behind
 CHUNK = 256 * 1024  # of initial events between two waits for the client

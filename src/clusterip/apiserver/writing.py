@@ -30,7 +30,7 @@ from clusterip.apiserver.core import Call, Core
 from clusterip.apiserver.registry import Served
 from clusterip.apiserver.webhooks_pending import replayed, settled
 from clusterip.apiserver.writes import Operation, Transaction
-from clusterip.transport.http import Response
+from clusterip.transport.answers import Response
 
 JSON_PATCH, MERGE_PATCH = "application/json-patch+json", "application/merge-patch+json"
 STRATEGIC_PATCH = "application/strategic-merge-patch+json"

@@ -16,8 +16,9 @@ from clusterip.api.meta import Tree
 from clusterip.client.names import SUBJECT_ACCESS_REVIEWS, TOKEN_REVIEWS, ResourceRef
 from clusterip.client.rest import Client, Unreachable
 from clusterip.clock import Clock
-from clusterip.transport.http import Request, Response
+from clusterip.transport.answers import Response
 from clusterip.transport.insight import TEXT
+from clusterip.transport.request import Request
 
 ALLOWED_SECONDS, REFUSED_SECONDS = 60.0, 10.0
 MOST = 256

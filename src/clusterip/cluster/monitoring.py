@@ -97,11 +97,9 @@ class Tries:
     answered: int = 0
     total_seconds: float = 0.0
     worst_seconds: float = 0.0
-    latest_seconds: float | None = None
 
     def add(self, seconds: float | None) -> None:
         self.tried += 1
-        self.latest_seconds = seconds
         if seconds is not None:
             self.answered += 1
             self.total_seconds += seconds

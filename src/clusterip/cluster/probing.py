@@ -34,9 +34,9 @@ API_SECONDS = 3.0
 ANSWER_SECONDS = 1.0
 AT_ONCE = 100  # sockets of one node
 ASKED = "kubernetes.default.svc"
-HEADER = struct.Struct(">HHHHHH")
 PART_AT_ONCE = struct.pack("ii", 1, 0)
-RECURSE, A, IN, DNS_PORT, LARGEST = 0x0100, 1, 1, 53, 4096
+DNS_PORT, LARGEST = 53, 4096
+REFUSALS = {message.SERVFAIL: "SERVFAIL", message.NXDOMAIN: "NXDOMAIN", message.REFUSED: "REFUSED"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +171,7 @@ async def look_up(node: str, fd: int, server: str, name: str, clock: Clock) -> L
     """A question to cluster DNS from a namespace."""
     [sock] = await asyncio.to_thread(_sockets, fd, [server], socket.SOCK_DGRAM)
     loop, began, answer = asyncio.get_running_loop(), clock.monotonic(), bytearray()
-    question = HEADER.pack(int.from_bytes(os.urandom(2)), RECURSE, 1, 0, 0, 0) + _question(name)
+    question = message.question(int.from_bytes(os.urandom(2)), name, message.A)
 
     async def ask() -> None:
         await loop.sock_connect(sock, (server, DNS_PORT))
@@ -184,17 +184,13 @@ async def look_up(node: str, fd: int, server: str, name: str, clock: Clock) -> L
         return Lookup(node, None if trouble else clock.monotonic() - began, trouble)
 
 
-def _question(name: str) -> bytes:
-    return message.name(name) + struct.pack(">HH", A, IN)
-
-
 def refusal(answer: bytes) -> str:
     """What is wrong with an answer; nothing when it has an address."""
-    if len(answer) < HEADER.size:
+    if len(answer) < message.HEADER.size:
         return "no DNS answer"
-    _, flags, _, records, _, _ = HEADER.unpack_from(answer)
+    _, flags, _, records, _, _ = message.HEADER.unpack_from(answer)
     if code := flags & 0xF:
-        return {2: "SERVFAIL", 3: "NXDOMAIN", 5: "REFUSED"}.get(code, f"code {code}")
+        return REFUSALS.get(code, f"code {code}")
     return "" if records else "no address"
 
 

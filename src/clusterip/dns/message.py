@@ -207,6 +207,11 @@ def name(text: str) -> bytes:
     return bytes(wire) + b"\0"
 
 
+def question(number: int, asked: str, kind: int) -> bytes:
+    """A query for one name that asks for recursion, without EDNS."""
+    return HEADER.pack(number, RD, 1, 0, 0, 0) + name(asked) + _TYPE_CLASS.pack(kind, IN)
+
+
 def labels(wire: bytes) -> list[bytes]:
     """The labels of an uncompressed name."""
     found, at = [], 0

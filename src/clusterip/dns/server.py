@@ -28,7 +28,9 @@ from clusterip.dns.reloading import Addresses, Serving, reread, ways
 from clusterip.dns.resolver import Resolver
 from clusterip.dns.zone import Key, Settings, Zone
 from clusterip.transport import listening
-from clusterip.transport.http import Listener, Request, Response
+from clusterip.transport.answers import Response
+from clusterip.transport.http import Listener
+from clusterip.transport.request import Request
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)

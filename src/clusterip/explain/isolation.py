@@ -16,7 +16,7 @@ from clusterip.api.meta import ObjectKey, Tree, key_of, name_of, namespace_of, s
 from clusterip.explain import system
 from clusterip.explain.commands import applied
 from clusterip.explain.finding import Finding, Severity, listed
-from clusterip.explain.picture import SYSTEM, Picture
+from clusterip.explain.picture import SYSTEM, Picture, protocol_of
 from clusterip.explain.pods import is_ready
 from clusterip.explain.ports import number_for
 from clusterip.policy import plan
@@ -148,7 +148,7 @@ def _closed(
     picture: Picture, policies: Policies, service: Tree, port: Tree, kinds: list[Pod], seen: dict[object, bool]
 ) -> Iterator[Finding]:
     """A port of a Service into which no pod may come."""
-    protocol = (port.get("protocol") or "TCP").lower()
+    protocol = protocol_of(port).lower()
     ends = [(pod, number) for tree in picture.pods_of(service) if is_ready(tree) and (pod := read_pod(tree))
             and (number := number_for(port, tree))]  # fmt: skip
     if not ends or not all(plan.selecting(policies, pod, Direction.INGRESS) for pod, _ in ends):

@@ -6,16 +6,18 @@ Rules: pure.  What could not be looked at is in `unseen`, so that its absence is
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from itertools import product
-from typing import Any
+from typing import Any, TypeVar
 
 from clusterip.api.endpointslice import service_of
 from clusterip.api.meta import ObjectKey, Tree, key_of, labels_of, name_of, namespace_of, spec_of, status_of, uid_of
 from clusterip.explain.sockets import Socket
+
+K = TypeVar("K", bound=Hashable)
 
 SYSTEM = "kube-system"
 NODE_PORTS = (30000, 32767)
@@ -103,15 +105,17 @@ class Picture:
     @cached_property
     def pods_by_label(self) -> Mapping[tuple[str, str, str], tuple[Tree, ...]]:
         """By namespace, label and value."""
-        found: dict[tuple[str, str, str], list[Tree]] = {}
-        for pod in self.pods:
-            for name, value in labels_of(pod).items():
-                found.setdefault((namespace_of(pod), name, value), []).append(pod)
-        return {key: tuple(pods) for key, pods in found.items()}
+        return _gathered(
+            ((namespace_of(pod), name, value), pod) for pod in self.pods for name, value in labels_of(pod).items()
+        )
 
     @cached_property
     def slices_by_service(self) -> Mapping[ObjectKey, tuple[Tree, ...]]:
         return _grouped(self.endpointslices, service_of)
+
+    @cached_property
+    def policies_by_namespace(self) -> Mapping[str, tuple[Tree, ...]]:
+        return _grouped(self.networkpolicies, namespace_of)
 
     @cached_property
     def nodes_by_name(self) -> Mapping[str, Tree]:
@@ -126,28 +130,33 @@ class Picture:
     @cached_property
     def node_port_users(self) -> Mapping[tuple[int, str], tuple[Tree, ...]]:
         """Services by node port and protocol."""
-        return _by_port(self.services, lambda port: (port.get("nodePort"), port.get("protocol") or "TCP"))
+        return _gathered(
+            ((port["nodePort"], protocol_of(port)), tree)
+            for tree in self.services
+            for port in spec_of(tree).get("ports") or ()
+            if port.get("nodePort")
+        )
 
     @cached_property
     def external_ip_users(self) -> Mapping[tuple[str, int, str], tuple[Tree, ...]]:
         """Services by external IP, port and protocol."""
-        found: dict[Any, list[Tree]] = {}
-        for tree in self.services:
-            for address, port in product(spec_of(tree).get("externalIPs") or (), spec_of(tree).get("ports") or ()):
-                found.setdefault((address, port.get("port"), port.get("protocol") or "TCP"), []).append(tree)
-        return {key: tuple(trees) for key, trees in found.items()}
+        return _gathered(
+            ((address, port.get("port"), protocol_of(port)), tree)
+            for tree in self.services
+            for address, port in product(spec_of(tree).get("externalIPs") or (), spec_of(tree).get("ports") or ())
+        )
 
     @cached_property
     def host_port_users(self) -> Mapping[tuple[int, str], tuple[Tree, ...]]:
         """Pods by host port and protocol; those in the host's network have none that anybody translates."""
-        found: dict[Any, list[Tree]] = {}
-        for pod in self.pods:
-            if spec_of(pod).get("hostNetwork") or status_of(pod).get("phase") in ("Succeeded", "Failed"):
-                continue
-            for container in spec_of(pod).get("containers") or ():
-                for port in container.get("ports") or ():
-                    found.setdefault((port.get("hostPort"), port.get("protocol") or "TCP"), []).append(pod)
-        return {key: tuple(pods) for key, pods in found.items() if key[0]}
+        return _gathered(
+            ((port["hostPort"], protocol_of(port)), pod)
+            for pod in self.pods
+            if not (spec_of(pod).get("hostNetwork") or status_of(pod).get("phase") in ("Succeeded", "Failed"))
+            for container in spec_of(pod).get("containers") or ()
+            for port in container.get("ports") or ()
+            if port.get("hostPort")
+        )
 
     def selected(self, namespace: str, selector: Mapping[str, str]) -> tuple[Tree, ...]:
         """The pods of a namespace that have all of the labels."""
@@ -180,19 +189,20 @@ def parsed(text: str | None, otherwise: datetime) -> datetime:
         return otherwise
 
 
-def _by_port(services: Iterable[Tree], key: Any) -> dict[Any, tuple[Tree, ...]]:
-    found: dict[Any, list[Tree]] = {}
-    for tree in services:
-        for port in spec_of(tree).get("ports") or ():
-            found.setdefault(key(port), []).append(tree)
-    return {each: tuple(trees) for each, trees in found.items() if each[0]}
+def protocol_of(port: Mapping[str, Any]) -> str:
+    return port.get("protocol") or "TCP"
 
 
-def _grouped(trees: Iterable[Tree], key: Any) -> dict[Any, tuple[Tree, ...]]:
-    found: dict[Any, list[Tree]] = {}
-    for tree in trees:
-        found.setdefault(key(tree), []).append(tree)
-    return {each: tuple(members) for each, members in found.items()}
+def _grouped(trees: Iterable[Tree], key: Callable[[Tree], K]) -> dict[K, tuple[Tree, ...]]:
+    return _gathered((key(tree), tree) for tree in trees)
+
+
+def _gathered(pairs: Iterable[tuple[K, Tree]]) -> dict[K, tuple[Tree, ...]]:
+    """All trees of each key, in their order."""
+    found: dict[K, list[Tree]] = {}
+    for key, tree in pairs:
+        found.setdefault(key, []).append(tree)
+    return {key: tuple(trees) for key, trees in found.items()}
 
 
 def _involved(event: Tree) -> tuple[str, str, str]:

@@ -14,7 +14,7 @@ from typing import Any
 from clusterip.api.meta import Tree, key_of, name_of, namespace_of, spec_of, uid_of
 from clusterip.explain.commands import replaced
 from clusterip.explain.finding import Finding, Severity, listed
-from clusterip.explain.picture import Picture
+from clusterip.explain.picture import Picture, protocol_of
 from clusterip.explain.pods import is_ready
 from clusterip.explain.sockets import Socket
 
@@ -41,7 +41,7 @@ def number_for(port: Port, pod: Tree) -> int | None:
     if isinstance(target, int):
         return target
     for each in container_ports(pod):
-        if each.get("name") == target and (each.get("protocol") or "TCP") == (port.get("protocol") or "TCP"):
+        if each.get("name") == target and protocol_of(each) == protocol_of(port):
             return int(each["containerPort"])
     return None
 
@@ -64,7 +64,7 @@ def _named(service: Tree, index: int, port: Port, target: str, pods: tuple[Tree,
     if not without:
         return
     declared = list(dict.fromkeys(_shown(each) for each in container_ports(without[0])))
-    protocol = port.get("protocol") or "TCP"
+    protocol = protocol_of(port)
     names = [each["name"] for each in container_ports(without[0]) if each.get("name")]
     numbers = [each["containerPort"] for each in container_ports(without[0])]
     right = next(iter(names), next(iter(numbers), None))
@@ -86,7 +86,7 @@ def _shown(port: Mapping[str, Any]) -> str:
 
 def _listening(picture: Picture, service: Tree, index: int, port: Port, pods: tuple[Tree, ...]) -> Iterator[Finding]:
     """Pods with the same fault are one finding."""
-    protocol = (port.get("protocol") or "TCP").lower()
+    protocol = protocol_of(port).lower()
     deaf: list[tuple[Tree, int]] = []
     hinted: list[tuple[Tree, int]] = []
     for pod in pods:
@@ -139,13 +139,13 @@ def _nobody(
 
 def _is_undeclared(pod: Tree, number: int, protocol: str) -> bool:
     """Whether the pod declares ports of that protocol, and not this one."""
-    own = [each for each in container_ports(pod) if (each.get("protocol") or "TCP").lower() == protocol]
+    own = [each for each in container_ports(pod) if protocol_of(each).lower() == protocol]
     return bool(own) and all(each.get("containerPort") != number for each in own)
 
 
 def _hint(service: Tree, index: int, hinted: list[tuple[Tree, int]], protocol: str) -> Finding:
     pod, number = hinted[0]
-    declared = [each for each in container_ports(pod) if (each.get("protocol") or "TCP").lower() == protocol]
+    declared = [each for each in container_ports(pod) if protocol_of(each).lower() == protocol]
     return Finding(
         Severity.SUSPECT,
         "target-port-undeclared",

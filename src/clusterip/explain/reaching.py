@@ -26,12 +26,11 @@ def is_tried(picture: Picture, service: Tree) -> bool:
         return False
     if spec.get("internalTrafficPolicy") == "Local" or not ready_nodes(picture, service):
         return False
-    return not any(_selects(policy, pod) for policy in picture.networkpolicies for pod in picture.pods_of(service))
+    policies = picture.policies_by_namespace.get(namespace_of(service), ())
+    return not any(_selects(policy, pod) for policy in policies for pod in picture.pods_of(service))
 
 
 def _selects(policy: Tree, pod: Tree) -> bool:
-    if namespace_of(policy) != namespace_of(pod):
-        return False
     try:
         return from_label_selector(spec_of(policy).get("podSelector") or {}).matches(labels_of(pod))
     except ValueError:

@@ -16,7 +16,7 @@ from ipaddress import ip_address, ip_network
 from clusterip.api.addresses import balancers_of
 from clusterip.api.meta import ObjectKey, Tree, is_terminating, key_of, name_of, spec_of, status_of, uid_of
 from clusterip.explain import isolation
-from clusterip.explain.picture import Picture
+from clusterip.explain.picture import Picture, protocol_of
 from clusterip.explain.pods import is_ready, why_not_ready
 from clusterip.explain.ports import hears
 from clusterip.failure import Failure
@@ -221,7 +221,7 @@ def _frontend(picture: Picture, service: Tree, client: Client, port: int) -> Fro
         numbers = ", ".join(str(each.get("port")) for each in spec.get("ports") or ())
         return Step("frontend", Mark.FAILS, f"the Service has no port {port}", (f"its ports: {numbers}",))
     chosen = ports[0]
-    protocol = (chosen.get("protocol") or "TCP").lower()
+    protocol = protocol_of(chosen).lower()
     if not client.is_outside:
         return Frontend(ip_address(spec["clusterIP"]), protocol, chosen["port"])
     balancers = [each["ip"] for each in balancers_of(service) if each.get("ip")]

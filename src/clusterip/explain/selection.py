@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from difflib import SequenceMatcher
 from heapq import nlargest
+from itertools import takewhile
 from typing import NamedTuple
 
-from clusterip.api.meta import Tree, key_of, labels_of, name_of, namespace_of, spec_of
+from clusterip.api.meta import Tree, key_of, labels_of, name_of, namespace_of, spec_of, status_of
 from clusterip.explain.finding import Finding, Severity, listed
 from clusterip.explain.picture import Picture
 
@@ -99,8 +100,8 @@ def _without_pods(
                 (f"Deployment {name_of(tree)} makes such pods and is scaled to 0",),
                 (f"kubectl -n {namespace} scale deployment {name_of(tree)} --replicas=1",),
             )
-        why = [each.get("message") or "" for each in (tree.get("status") or {}).get("conditions") or ()
-               if each.get("type") == "ReplicaFailure"]  # fmt: skip
+        conditions = status_of(tree).get("conditions") or ()
+        why = [each.get("message") or "" for each in conditions if each.get("type") == "ReplicaFailure"]
         return (
             (f"Deployment {name_of(tree)} is to make {wanted} such pods and there are none", *why),
             (f"kubectl -n {namespace} describe deployment,replicaset -l {text_of(labels)}",),
@@ -143,8 +144,7 @@ def _ends(left: str, right: str) -> float:
 
 def _same(left: str, right: str) -> int:
     """How many letters two texts begin with alike."""
-    return next((place for place, pair in enumerate(zip(left, right, strict=False)) if pair[0] != pair[1]),
-                min(len(left), len(right)))  # fmt: skip
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(left, right, strict=False)))
 
 
 def nearness(selector: Mapping[str, str], labels: Mapping[str, str]) -> Near | None:

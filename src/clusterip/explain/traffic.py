@@ -15,7 +15,7 @@ from clusterip.api.meta import Tree, key_of, name_of, namespace_of, spec_of
 from clusterip.explain.commands import patched, removed
 from clusterip.explain.endpoints import endpoints_of
 from clusterip.explain.finding import Finding, Severity, listed
-from clusterip.explain.picture import NODE_PORTS, Picture
+from clusterip.explain.picture import NODE_PORTS, Picture, protocol_of
 from clusterip.explain.pods import is_over, is_ready
 
 
@@ -79,7 +79,7 @@ def _node_ports(picture: Picture, service: Tree) -> Iterator[Finding]:
         number = port.get("nodePort") or 0
         if number:
             yield from _out_of_range(picture, service, index, number)
-            yield from _claimed(picture, service, index, number, port.get("protocol") or "TCP")
+            yield from _claimed(picture, service, index, number, protocol_of(port))
     for event in picture.warnings("Service", service)[:1]:
         if event.get("reason") in ("PortOutOfRange", "PortAlreadyAllocated", "PortNotAllocated"):
             evidence = (f"event {event['reason']}: {event.get('message')}",)
@@ -138,7 +138,7 @@ def _age(tree: Tree) -> tuple[str, str, str]:
 def _shared_addresses(picture: Picture, service: Tree) -> Iterator[Finding]:
     for port in spec_of(service).get("ports") or ():
         for address in spec_of(service).get("externalIPs") or ():
-            users = picture.external_ip_users.get((address, port.get("port"), port.get("protocol") or "TCP"), ())
+            users = picture.external_ip_users.get((address, port.get("port"), protocol_of(port)), ())
             older = [tree for tree in users if tree is not service and _age(tree) < _age(service)]
             if older:
                 what = f"external IP {address}:{port.get('port')} belongs to Service {key_of(older[0])}, which is older"

@@ -22,7 +22,7 @@ from clusterip.cluster.folder import Folder
 from clusterip.cluster.monitoring import Probe, Spot
 from clusterip.cluster.parts import NODE_ROOT
 from clusterip.cluster.probing import anchors_of, connect_all, look_up, networks_of
-from clusterip.explain.picture import NodeSeen, Picture, Question, Tried
+from clusterip.explain.picture import NodeSeen, Picture, Question, Tried, protocol_of
 from clusterip.explain.reaching import is_tried
 from clusterip.explain.sockets import Socket, parse
 from clusterip.explain.system import dns_service
@@ -75,14 +75,19 @@ async def evidence(visit: Visit | None, picture: Picture, clock: Clock) -> Pictu
         pods = await asyncio.to_thread(_pods, visit, picture)
         unseen = {**picture.unseen, "kernels and DNS of the nodes": "they are guests with a kernel of their own"}
         return replace(picture, unseen=unseen, evidence=replace(seen, pods=pods))
+    spots, unseen = _spots(picture), dict(picture.unseen)
+    if len(spots) > MOST_TRIED:
+        unseen["connections to Services"] = f"there are {len(spots)} to try, more than {MOST_TRIED}"
+        spots = {}
     pods, nodes, questions, tried = await asyncio.gather(
         asyncio.to_thread(_pods, visit, picture),
         asyncio.to_thread(_nodes, visit),
         _ask(visit, picture, clock),
-        _try(visit, picture, clock),
+        _try(visit, spots, clock),
     )
     pods |= _of_hosts(picture, nodes)
-    return replace(picture, evidence=replace(seen, pods=pods, nodes=nodes, questions=questions, tried=tried))
+    found = replace(seen, pods=pods, nodes=nodes, questions=questions, tried=tried)
+    return replace(picture, unseen=unseen, evidence=found)
 
 
 # -- sockets -----------------------------------------------------------------------------------------------------------
@@ -181,17 +186,20 @@ async def _question(visit: Visit, node: str, server: str, name: str, clock: Cloc
 # -- connections -------------------------------------------------------------------------------------------------------
 
 
-async def _try(visit: Visit, picture: Picture, clock: Clock) -> tuple[Tried, ...]:
-    """From every node to the first TCP port of Services that have a ready endpoint, when they are not too many."""
+def _spots(picture: Picture) -> dict[Spot, ObjectKey]:
+    """The first TCP port of every Service that has a ready endpoint."""
     spots: dict[Spot, ObjectKey] = {}
     for service in picture.services:
         if is_tried(picture, service):
             spec = spec_of(service)
-            port = next((each for each in spec.get("ports") or () if (each.get("protocol") or "TCP") == "TCP"), None)
+            port = next((each for each in spec.get("ports") or () if protocol_of(each) == "TCP"), None)
             if port is not None:
                 spots[Spot(spec["clusterIP"], port["port"])] = key_of(service)
-    if len(spots) > MOST_TRIED:
-        return ()
+    return spots
+
+
+async def _try(visit: Visit, spots: Mapping[Spot, ObjectKey], clock: Clock) -> tuple[Tried, ...]:
+    """A connection from every node to every place."""
     looks = [_connections(node, fd, list(spots), clock) for node, fd in visit.nets.items()]
     found = [probe for probes in await asyncio.gather(*looks) for probe in probes]
     return tuple(Tried(each.node, spots[each.at], str(each.at), each.trouble) for each in found)

@@ -19,7 +19,8 @@ from clusterip.api.metallb_conversion import convert_review
 from clusterip.client.metallb import SOURCES
 from clusterip.client.rest import Client, Unreachable
 from clusterip.loadbalancer.reviews import WEBHOOKS, Webhook, answer, needed
-from clusterip.transport.http import BodyBroken, BodyTooLarge, Request, Response
+from clusterip.transport.answers import Response
+from clusterip.transport.request import BodyBroken, BodyTooLarge, Request
 
 logger = logging.getLogger(__name__)
 

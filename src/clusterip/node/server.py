@@ -31,7 +31,9 @@ from clusterip.node.lookup import ContainerRef, Lookup, NoSuchContainer, PodRef
 from clusterip.node.spdychannels import SpdyChannels
 from clusterip.node.spdyforward import PROTOCOL, TUNNEL, Forwarding
 from clusterip.transport import listening, websocket
-from clusterip.transport.http import Answer, Listener, Peer, Request, Response, Sink, Stream, Takeover, framed
+from clusterip.transport.answers import Answer, Response, Sink, Stream, Takeover, framed
+from clusterip.transport.http import Listener
+from clusterip.transport.request import Peer, Request
 
 CLIENTS = frozenset({"kube-apiserver-kubelet-client"})
 ADMINISTRATORS = "system:masters"

@@ -20,8 +20,10 @@ from clusterip.api.addresses import with_port
 from clusterip.api.meta import ObjectKey
 from clusterip.failure import Failure
 from clusterip.proxy.model import Family, HealthCheck, IPAddress, Node, Plan
-from clusterip.transport.http import Handler, Listener, Request, Response
+from clusterip.transport.answers import Response
+from clusterip.transport.http import Handler, Listener
 from clusterip.transport.listening import bind, bind_any
+from clusterip.transport.request import Request
 
 logger = logging.getLogger(__name__)
 

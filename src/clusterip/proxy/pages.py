@@ -25,8 +25,10 @@ from typing import TypeAlias
 from clusterip import __version__
 from clusterip.proxy.flags import as_flags
 from clusterip.proxy.health import TEXT, Health, not_found
+from clusterip.transport.answers import Response
 from clusterip.transport.exposition import CONTENT_TYPE
-from clusterip.transport.http import Listener, Request, Response
+from clusterip.transport.http import Listener
+from clusterip.transport.request import Request
 
 Page: TypeAlias = "Response | Awaitable[Response]"
 Answer: TypeAlias = Callable[[Request], Page]

@@ -17,7 +17,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from clusterip.api.metallb import Network
 
 MARKER = b"\xff" * 16
-HEADER, LONGEST, SHORTEST_OPEN = 19, 4096, 29
+HEADER, LONGEST = 19, 4096
 VERSION = 4
 AS_TRANS = 23456
 UNICAST = 1

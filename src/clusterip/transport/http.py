@@ -29,29 +29,10 @@ from clusterip.transport.answers import (
     Sink,
     Stream,
     Takeover,
-    framed,
-    unframed,
 )
 from clusterip.transport.connection import HEAD_SECONDS, IDLE_SECONDS, Refused, taken
 from clusterip.transport.express import Express
-from clusterip.transport.request import BodyBroken, BodyTooLarge, Peer, Request, Sizes
-
-__all__ = [  # all that handlers need, by one name
-    "Answer",
-    "BodyBroken",
-    "BodyTooLarge",
-    "Handler",
-    "Listener",
-    "Peer",
-    "Request",
-    "Response",
-    "Sink",
-    "Sizes",
-    "Stream",
-    "Takeover",
-    "framed",
-    "unframed",
-]
+from clusterip.transport.request import Peer, Request
 
 LINE_LIMIT = 256 * 1024  # the command of an exec travels in the request line
 BACKLOG = 1024
