@@ -58,6 +58,15 @@ def test_policy_local_without_an_endpoint_here() -> None:
     assert "is dropped: there are endpoints, but none on this node" in one
 
 
+@pytest.mark.parametrize(
+    ("address", "owner"), [("192.168.4.10", "no pod of this cluster"), ("192.168.4.101", "node node-1")]
+)
+def test_an_endpoint_that_is_no_pod(address: str, owner: str) -> None:
+    web = service()
+    found = picture(web, pods=(CLIENT,), endpointslices=(slice_of(web, [pod("other", ip=address)]),))
+    assert go(found).steps[-1].text == f"{address}:8080 is {owner}"
+
+
 def test_a_policy_is_named() -> None:
     deny = {
         "kind": "NetworkPolicy",

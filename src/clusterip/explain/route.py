@@ -293,9 +293,13 @@ def _seen_sender(picture: Picture, packet: Packet, client: Client, way: Delivery
     return node_of(picture, client.node).addresses[0] if way.masqueraded and is_elsewhere else packet.source
 
 
+def _addresses(node: Tree) -> list[str]:
+    return [each.get("address") or "" for each in status_of(node).get("addresses") or ()]
+
+
 def _endpoint(picture: Picture, way: Delivery, pod: Tree | None, protocol: str) -> Step:
     if pod is None:
-        owner = next((name_of(each) for each in picture.nodes if str(way.address) in str(status_of(each))), "")
+        owner = next((name_of(each) for each in picture.nodes if str(way.address) in _addresses(each)), "")
         text = f"{way.address}:{way.port} is {'node ' + owner if owner else 'no pod of this cluster'}"
         return Step("endpoint", Mark.TOLD, text)
     where = f"pod {key_of(pod)} on {spec_of(pod).get('nodeName')}"
