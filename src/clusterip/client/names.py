@@ -88,6 +88,7 @@ SUBJECT_ACCESS_REVIEWS = ResourceRef(
 )
 TOKEN_REVIEWS = ResourceRef("authentication.k8s.io", "v1", "tokenreviews", "TokenReview", namespaced=False)
 INGRESSES = ResourceRef("networking.k8s.io", "v1", "ingresses", "Ingress")
+NETWORK_POLICIES = ResourceRef("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy")
 INGRESS_CLASSES = ResourceRef("networking.k8s.io", "v1", "ingressclasses", "IngressClass", namespaced=False)
 SERVICE_CIDRS = ResourceRef("networking.k8s.io", "v1", "servicecidrs", "ServiceCIDR", namespaced=False)
 IP_ADDRESSES = ResourceRef("networking.k8s.io", "v1", "ipaddresses", "IPAddress", namespaced=False)

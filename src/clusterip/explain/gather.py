@@ -23,7 +23,6 @@ from clusterip.explain.picture import SYSTEM, Picture
 from clusterip.explain.pods import ends_by_itself
 from clusterip.failure import Failure
 
-POLICIES = ResourceRef("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy")
 SOURCES: dict[str, tuple[ResourceRef, dict[str, Any]]] = {
     "services": (names.SERVICES, {}),
     "endpointslices": (names.ENDPOINT_SLICES, {}),
@@ -33,7 +32,7 @@ SOURCES: dict[str, tuple[ResourceRef, dict[str, Any]]] = {
     "events": (names.EVENTS, {"fields": "type=Warning"}),
     "deployments": (names.DEPLOYMENTS, {}),
     "daemonsets": (names.DAEMON_SETS, {}),
-    "networkpolicies": (POLICIES, {}),
+    "networkpolicies": (names.NETWORK_POLICIES, {}),
     "ingresses": (names.INGRESSES, {}),
     "ingressclasses": (names.INGRESS_CLASSES, {}),
     "secrets": (names.SECRETS, {"fields": "type=kubernetes.io/tls", "metadata_only": True}),

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import Any, NoReturn
@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 from clusterip.client.config import ServerConfig
 from clusterip.client.events import WARNING, EventRecorder, Involved
 from clusterip.client.informer import Informer
-from clusterip.client.names import NAMESPACES, NODES, PODS, ResourceRef
+from clusterip.client.names import NAMESPACES, NETWORK_POLICIES, NODES, PODS
 from clusterip.client.rest import Client
 from clusterip.clock import SystemClock
 from clusterip.failure import Failure
@@ -36,7 +36,6 @@ from clusterip.transport.insight import Insight
 
 logger = logging.getLogger(__name__)
 
-NETWORK_POLICIES = ResourceRef("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy")
 FAMILIES = ("ip", "ip6")
 CLAIM = "clusterip-network-policies"
 FAULT = "NetworkPolicyUnreadable"
@@ -58,8 +57,8 @@ class Agent:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        networks = tuple(ip_network(text, strict=False) for text in settings.pod_networks)
-        self.collector = Collector(Node(settings.node_name, pod_networks=networks), self._wake)
+        self._given = tuple(ip_network(text, strict=False) for text in settings.pod_networks)
+        self.collector = Collector(Node(settings.node_name, pod_networks=self._given), self._wake)
         self.runners: list[Runner] = []
         self.numbers = metrics.registry(self._picture)
         self.ready = asyncio.Event()  # the kernel has what the API said
@@ -120,8 +119,7 @@ class Agent:
 
     def _read_node(self, tree: dict[str, Any]) -> Node:
         found = read_node(tree)
-        given = tuple(ip_network(text, strict=False) for text in self._settings.pod_networks)
-        return Node(found.name, found.addresses, given or found.pod_networks)
+        return Node(found.name, found.addresses, self._given or found.pod_networks)
 
     def _picture(self) -> Picture:
         return self.collector.picture()
@@ -167,17 +165,9 @@ async def families_here(nft: KernelNft) -> Sequence[str]:
     return found
 
 
-@asynccontextmanager
-async def _closing(nft: KernelNft) -> Any:
-    try:
-        yield nft
-    finally:
-        nft.close()
-
-
 async def clean_up() -> list[str]:
     """Remove the tables; their names."""
-    async with _closing(KernelNft()) as nft:
+    with closing(KernelNft()) as nft:
         runners = [Runner(family, nft, lambda: Picture(Node(""))) for family in await families_here(nft)]
         return [str(runner.table) for runner in runners if await runner.remove()]
 
