@@ -20,11 +20,19 @@ from cluster.test_whole import Cluster
 from clusterip.api.errors import ApiError
 from clusterip.api.meta import Tree
 from clusterip.client.config import from_kubeconfig
-from clusterip.client.names import DAEMON_SETS, DEPLOYMENTS, INGRESSES, NAMESPACES, PODS, SERVICES, ResourceRef
+from clusterip.client.names import (
+    DAEMON_SETS,
+    DEPLOYMENTS,
+    INGRESSES,
+    NAMESPACES,
+    NETWORK_POLICIES,
+    PODS,
+    SERVICES,
+    ResourceRef,
+)
 from clusterip.client.rest import Client
 from clusterip.cluster.folder import cache
 from clusterip.cluster.machines import anchor_name
-from clusterip.explain.gather import POLICIES
 
 pytestmark = [
     pytest.mark.root,
@@ -98,7 +106,7 @@ BROKEN: list[tuple[ResourceRef, str, Tree]] = [
     (SERVICES, SPACE, service("pending", "web", type="LoadBalancer")),
     (SERVICES, SPACE, service("alias", type="ExternalName", externalName="192.0.2.7")),
     *((SERVICES, SPACE, service(name, name)) for name in ("pull", "probe", "big", "db")),
-    (POLICIES, SPACE, CLOSED),
+    (NETWORK_POLICIES, SPACE, CLOSED),
     (INGRESSES, SPACE, front()),
 ]
 
@@ -194,7 +202,7 @@ def test_what_is_mended_is_silent(cluster: Cluster) -> None:
         for name in ("pending", "alias", "pull", "probe", "big"):
             await client.delete(SERVICES, name, SPACE)
         await client.delete(SERVICES, "away", OTHER)
-        await client.delete(POLICIES, "closed", SPACE)
+        await client.delete(NETWORK_POLICIES, "closed", SPACE)
         await client.delete(INGRESSES, "front", SPACE)
         everywhere = {"spec": {"template": {"spec": {"nodeSelector": {HERE: None}}}}}
         await client.patch(DAEMON_SETS, "kube-proxy", SYSTEM, everywhere)
