@@ -14,7 +14,7 @@ from pathlib import Path
 
 import uvloop
 
-from clusterip.store.base import Write
+from clusterip.store.contract import Write
 from clusterip.store.sqlite import SqliteStore
 
 

@@ -27,7 +27,7 @@ from clusterip.apiserver.core import Settings
 from clusterip.apiserver.server import NAMES, ApiServer, Identity
 from clusterip.apiserver.traffic import Operation
 from clusterip.clock import Clock, SystemClock
-from clusterip.store.base import Store
+from clusterip.store.contract import Store
 from clusterip.store.memory import MemoryStore
 from clusterip.transport.kubeconfig import kubeconfig
 from clusterip.transport.listening import bind, url_of

@@ -10,7 +10,7 @@ import pytest
 
 from apiserver.serving import serving
 from clusterip.apiserver.healthchecks import answer
-from clusterip.store.base import Sole, StoreError
+from clusterip.store.contract import Sole, StoreError
 
 
 class Broken(Sole):

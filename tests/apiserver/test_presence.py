@@ -11,7 +11,7 @@ import orjson
 from apiserver.wire import Wire, served
 from clusterip.apiserver.core import Settings
 from clusterip.apiserver.presence import SIGNS, Presence
-from clusterip.store.base import Write
+from clusterip.store.contract import Write
 from clusterip.store.memory import MemoryStore
 
 SERVICE = "/api/v1/namespaces/default/services/kubernetes"

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from apiserver.wire import SERVICES, Wire, served, service
-from clusterip.store.base import Write
+from clusterip.store.contract import Write
 from clusterip.store.memory import MemoryStore
 
 ADDRESSES = "/apis/networking.k8s.io/v1/ipaddresses"

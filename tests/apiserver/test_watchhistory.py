@@ -13,7 +13,7 @@ import pytest
 from apiserver.serving import serving
 from apiserver.watchhistory import VALIDATORS, Connection, Interest, Told, Watcher, Written, violations
 from apiserver.watchtraffic import record, unwitnessed
-from clusterip.store.base import Store
+from clusterip.store.contract import Store
 from clusterip.store.memory import MemoryStore
 from clusterip.store.sqlite import SqliteStore
 

@@ -12,7 +12,7 @@ from apiserver.wire import CONFIGMAPS, SERVICES, Wire, config_map, served, servi
 from clusterip.api.errors import ApiError
 from clusterip.apiserver.cache import Collection
 from clusterip.apiserver.writes import Transaction, WritePath
-from clusterip.store.base import Unwritable, Write
+from clusterip.store.contract import Unwritable, Write
 from clusterip.store.memory import MemoryStore
 from clusterip.store.sqlite import SqliteStore
 

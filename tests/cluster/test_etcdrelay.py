@@ -14,7 +14,7 @@ import pytest
 from clusterip.cluster import etcdrelay
 from clusterip.cluster.config import Config
 from clusterip.cluster.folder import Folder
-from clusterip.store.base import Write
+from clusterip.store.contract import Write
 from clusterip.store.opening import EtcdOptions, opened
 from store.etcdserver import etcd
 

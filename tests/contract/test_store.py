@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from clusterip.store.base import Compacted, Conflict, Event, FutureRevision, Store, Write, watch
+from clusterip.store.contract import Compacted, Conflict, Event, FutureRevision, Store, Write, watch
 from clusterip.store.etcd import opened
 from clusterip.store.memory import MemoryStore
 from clusterip.store.sqlite import SqliteStore

@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from clusterip.store import etcd as store_etcd
-from clusterip.store.base import StoreError
+from clusterip.store.contract import StoreError
 from clusterip.store.etcdclient import Endpoints, EtcdClient
 from transport.ports import free_port
 

@@ -12,7 +12,7 @@ import pytest
 
 from clusterip.failure import Failure
 from clusterip.store import backup
-from clusterip.store.base import Compacted, KeyValue, Write
+from clusterip.store.contract import Compacted, KeyValue, Write
 from clusterip.store.sqlite import SqliteStore
 
 

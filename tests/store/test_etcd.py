@@ -15,7 +15,7 @@ from clusterip.failure import Failure
 from clusterip.store import etcd as module
 from clusterip.store import etcdload
 from clusterip.store import etcdwire as wire
-from clusterip.store.base import Away, Event, Moved, Store, TooLarge, Write
+from clusterip.store.contract import Away, Event, Moved, Store, TooLarge, Write
 from clusterip.store.etcd import EtcdStore, opened
 from clusterip.store.etcdclient import Doubtful, Endpoints, EtcdClient
 from clusterip.store.opening import EtcdOptions, remove

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from clusterip.store import etcdbatch as batch
 from clusterip.store import etcdwire as wire
-from clusterip.store.base import Event, KeyValue, Write
+from clusterip.store.contract import Event, KeyValue, Write
 from clusterip.store.memory import MemoryStore
 
 PLACES = batch.Places("/here")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clusterip.store.base import Event, KeyValue, Write
+from clusterip.store.contract import Event, KeyValue, Write
 from clusterip.store.etcdcompact import shortened
 from clusterip.store.etcdload import Loaded
 from clusterip.store.memory import MemoryStore

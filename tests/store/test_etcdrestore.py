@@ -11,7 +11,7 @@ import pytest
 
 from clusterip.failure import Failure
 from clusterip.store import backup, etcdrestore
-from clusterip.store.base import Away, Compacted, KeyValue, Write
+from clusterip.store.contract import Away, Compacted, KeyValue, Write
 from clusterip.store.etcd import opened
 from clusterip.store.etcdclient import EtcdClient
 from store.etcdserver import Etcd, etcd

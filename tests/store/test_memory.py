@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from clusterip.store.base import Write, last_key
+from clusterip.store.contract import Write, last_key
 from clusterip.store.memory import MemoryStore
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from clusterip.failure import Failure
-from clusterip.store.base import Write
+from clusterip.store.contract import Write
 from clusterip.store.opening import EtcdOptions, check, endpoints, opened
 
 

@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from clusterip.store import sqlitefile
-from clusterip.store.base import Write
+from clusterip.store.contract import Write
 from clusterip.store.sqlite import SqliteStore
 
 SOAK = bool(os.environ.get("CLUSTERIP_SOAK"))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from clusterip.failure import Failure
-from clusterip.store.base import Unwritable, Write
+from clusterip.store.contract import Unwritable, Write
 from clusterip.store.sqlite import SqliteStore
 
 

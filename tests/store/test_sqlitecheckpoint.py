@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from clusterip.store import sqlitecheckpoint
-from clusterip.store.base import Write
+from clusterip.store.contract import Write
 from clusterip.store.sqlite import SqliteStore
 
 VALUE = b"x" * 10_000

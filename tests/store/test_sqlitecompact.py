@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from clusterip.store import sqlite as module
 from clusterip.store import sqlitecompact
-from clusterip.store.base import Write
+from clusterip.store.contract import Write
 from clusterip.store.sqlite import SqliteStore
 from clusterip.store.sqlitecompact import Volume
 

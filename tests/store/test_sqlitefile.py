@@ -14,7 +14,7 @@ import pytest
 
 from clusterip.failure import Failure
 from clusterip.store import sqlitefile
-from clusterip.store.base import Unwritable, Write
+from clusterip.store.contract import Unwritable, Write
 from clusterip.store.sqlite import SqliteStore
 
 SOURCE = Path(__file__).parents[2] / "src"
@@ -162,7 +162,7 @@ def test_a_copy_serves_until_the_disk_takes_writes_again(tmp_path: Path, monkeyp
 FULL = """
 import asyncio, os, sys
 from pathlib import Path
-from clusterip.store.base import Unwritable, Write
+from clusterip.store.contract import Unwritable, Write
 from clusterip.store.sqlite import SqliteStore
 disk = Path(sys.argv[1])
 path = disk / "store.db"
@@ -213,7 +213,7 @@ asyncio.run(body())
 READ_ONLY = """
 import asyncio, os, sys
 from pathlib import Path
-from clusterip.store.base import Unwritable, Write
+from clusterip.store.contract import Unwritable, Write
 from clusterip.store.sqlite import SqliteStore
 disk = Path(sys.argv[1])
 path = disk / "store.db"

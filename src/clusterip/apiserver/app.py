@@ -39,7 +39,7 @@ from clusterip.apiserver.traffic import Operation, Traffic
 from clusterip.apiserver.visit import Visit
 from clusterip.apiserver.webhooks_pending import settled
 from clusterip.apiserver.writes import away
-from clusterip.store.base import Away
+from clusterip.store.contract import Away
 from clusterip.transport.answers import Answer, Response, Takeover
 from clusterip.transport.request import Request
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from clusterip.api.meta import Tree
-from clusterip.store.base import Event, KeyValue, Store
+from clusterip.store.contract import Event, KeyValue, Store
 
 if TYPE_CHECKING:
     from clusterip.apiserver.fanout import Fan

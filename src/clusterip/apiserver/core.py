@@ -17,7 +17,7 @@ from clusterip.apiserver.admissionnumbers import AdmissionNumbers
 from clusterip.apiserver.forms import JSON, Form, View, check_include
 from clusterip.apiserver.registry import Registry, Served
 from clusterip.clock import Clock
-from clusterip.store.base import Store
+from clusterip.store.contract import Store
 from clusterip.transport.answers import Response
 from clusterip.transport.request import Request
 

@@ -18,7 +18,7 @@ from clusterip.api.meta import Tree
 from clusterip.apiserver.cache import Collection, Entry
 from clusterip.apiserver.core import Core
 from clusterip.apiserver.writes import Transaction
-from clusterip.store.base import StoreError
+from clusterip.store.contract import StoreError
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from clusterip.apiserver.core import Core
-from clusterip.store.base import StoreError
+from clusterip.store.contract import StoreError
 from clusterip.transport.answers import Response
 
 TEXT = "text/plain; charset=utf-8"

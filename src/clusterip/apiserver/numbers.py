@@ -13,7 +13,7 @@ from pathlib import Path
 
 from clusterip.apiserver.flow import Gate, Lane, Level
 from clusterip.apiserver.registry import Registry
-from clusterip.store.base import Store
+from clusterip.store.contract import Store
 from clusterip.transport import exposition
 from clusterip.transport.exposition import Labels
 

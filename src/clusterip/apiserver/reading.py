@@ -21,7 +21,7 @@ from clusterip.apiserver.cache import Entry
 from clusterip.apiserver.core import Call, Core
 from clusterip.apiserver.forms import list_metadata
 from clusterip.apiserver.selecting import Selection, selection
-from clusterip.store.base import Compacted, FutureRevision
+from clusterip.store.contract import Compacted, FutureRevision
 from clusterip.transport.answers import Response
 
 EXPIRED_CONTINUE = (

@@ -15,7 +15,7 @@ import orjson
 from clusterip.api.meta import Tree
 from clusterip.api.resource import Resource
 from clusterip.apiserver.cache import Collection, Entry, FieldReader
-from clusterip.store.base import Store
+from clusterip.store.contract import Store
 
 if TYPE_CHECKING:
     from clusterip.apiserver.conversion import Converter, Unmarked

@@ -38,7 +38,7 @@ from clusterip.apiserver.validatingpolicies import Policies
 from clusterip.apiserver.webhooks import Webhooks
 from clusterip.apiserver.writes import WritePath
 from clusterip.clock import Clock, SystemClock
-from clusterip.store.base import Store
+from clusterip.store.contract import Store
 from clusterip.transport.certificates import (
     Authority,
     KeyPair,

@@ -25,7 +25,7 @@ from clusterip.apiserver.fanout import SLOW, Member, fan_of
 from clusterip.apiserver.forms import JSON, PROTOBUF, YAML, View
 from clusterip.apiserver.reading import parse_version
 from clusterip.apiserver.selecting import Selection, selection
-from clusterip.store.base import Compacted
+from clusterip.store.contract import Compacted
 from clusterip.transport.answers import Sink, Stream, framed
 
 OWED = 64 * 1024 * 1024  # bytes of objects that wait for a watcher that is behind

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from clusterip.api.errors import ApiError
 from clusterip.api.meta import Tree
 from clusterip.apiserver.cache import Collection, Entry, encode
-from clusterip.store.base import Away, Event, Moved, Store, StoreError, TooLarge, Unwritable, Write
+from clusterip.store.contract import Away, Event, Moved, Store, StoreError, TooLarge, Unwritable, Write
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 
 from clusterip.failure import Failure
 from clusterip.store import sqlitefile
-from clusterip.store.base import KeyValue
+from clusterip.store.contract import KeyValue
 from clusterip.store.sqlitecompact import ends
 
 BUMP = 1_000_000_000

@@ -22,7 +22,7 @@ from contextlib import asynccontextmanager, suppress
 from clusterip.failure import Failure
 from clusterip.store import etcdbatch as batch
 from clusterip.store import etcdwire as wire
-from clusterip.store.base import Away, Event, Follower, KeyValue, Moved, StoreError, TooLarge, Write
+from clusterip.store.contract import Away, Event, Follower, KeyValue, Moved, StoreError, TooLarge, Write
 from clusterip.store.etcdclient import Absent, Doubtful, Endpoints, EtcdClient, Refused, Watching
 from clusterip.store.etcdcompact import compact, shortened
 from clusterip.store.etcdload import load

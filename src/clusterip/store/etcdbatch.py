@@ -18,7 +18,7 @@ from typing import Any
 import orjson
 
 from clusterip.store import etcdwire as wire
-from clusterip.store.base import Event, KeyValue
+from clusterip.store.contract import Event, KeyValue
 
 FORMAT = 1
 RESTORING = "restoring"

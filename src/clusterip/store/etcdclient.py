@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from clusterip.failure import Failure
 from clusterip.store import etcdwire as wire
-from clusterip.store.base import StoreError
+from clusterip.store.contract import StoreError
 
 CALL_SECONDS = 5.0
 MOST_BYTES = 64 * 1024 * 1024

@@ -9,7 +9,7 @@ from __future__ import annotations
 import orjson
 
 from clusterip.store import etcdwire as wire
-from clusterip.store.base import Event
+from clusterip.store.contract import Event
 from clusterip.store.etcdbatch import Places
 from clusterip.store.etcdclient import EtcdClient, Refused
 from clusterip.store.etcdload import Loaded

@@ -14,7 +14,7 @@ import orjson
 
 from clusterip.store import etcdbatch as batch
 from clusterip.store import etcdwire as wire
-from clusterip.store.base import Event, KeyValue
+from clusterip.store.contract import Event, KeyValue
 from clusterip.store.etcdclient import EtcdClient, Refused
 
 PAGE = 1000

@@ -14,7 +14,7 @@ from clusterip.failure import Failure
 from clusterip.store import etcdbatch as batch
 from clusterip.store import etcdwire as wire
 from clusterip.store.backup import BUMP, Saved
-from clusterip.store.base import KeyValue, StoreError
+from clusterip.store.contract import KeyValue, StoreError
 from clusterip.store.etcd import opened
 from clusterip.store.etcdclient import Endpoints, EtcdClient
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import bisect
 from collections.abc import Callable, Sequence
 
-from clusterip.store.base import (
+from clusterip.store.contract import (
     Compacted,
     Conflict,
     Event,

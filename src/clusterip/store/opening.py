@@ -14,7 +14,7 @@ from pathlib import Path
 from clusterip.failure import Failure
 from clusterip.store import etcd
 from clusterip.store import etcdwire as wire
-from clusterip.store.base import Store, StoreError
+from clusterip.store.contract import Store, StoreError
 from clusterip.store.etcdbatch import Places
 from clusterip.store.etcdclient import Endpoints, EtcdClient, parse_urls
 from clusterip.store.memory import MemoryStore

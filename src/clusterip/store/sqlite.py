@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from clusterip.store.base import (
+from clusterip.store.contract import (
     Compacted,
     Conflict,
     Event,

@@ -15,7 +15,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 
-from clusterip.store.base import Event, Unwritable
+from clusterip.store.contract import Event, Unwritable
 from clusterip.store.sqlitefile import StoreFile, connect
 
 log = logging.getLogger(__name__)

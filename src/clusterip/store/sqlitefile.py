@@ -18,7 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from clusterip.failure import Failure
-from clusterip.store.base import Unwritable
+from clusterip.store.contract import Unwritable
 
 log = logging.getLogger(__name__)
 
