@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 import subprocess
+from collections.abc import Iterator
 from ipaddress import IPv4Network
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from clusterip.kernel import netns, nft_script
+from clusterip.kernel import netns, nft_script, sysctl
+from clusterip.kernel.link import Netlink
 from clusterip.kernel.nft import NftError
+from clusterip.node import sandbox
 from clusterip.node.hostports import HostPort, HostPorts, host_ports, script
 from clusterip.node.model import Pod, parse_pod
+from clusterip.node.record import PodFolder
 
 PODS, CLUSTER = IPv4Network("10.244.1.0/24"), (IPv4Network("10.244.0.0/16"), IPv4Network("192.168.4.101/32"))
 
@@ -103,3 +110,75 @@ def test_a_former_agents_table_serves_until_its_pods_are_known(monkeypatch: pyte
     asyncio.run(play())
     assert len(written) == 1
     assert "tcp . 8080 : 10.244.1.2 . 80" in written[0]
+
+
+NODE_IP, POD_IP, LINK = "192.168.4.101", "10.244.1.2", sandbox.link_name("u")
+
+
+@pytest.fixture
+def connected(tmp_path: Path) -> Iterator[tuple[int, int]]:
+    """A node that keeps the table, and its pod with a host port: the two namespaces."""
+    node, folder = netns.create(), PodFolder(tmp_path, "u", tmp_path / "logs")
+    wanted = sandbox.Sandbox(folder=folder, hostname="p", ip=POD_IP, node_ip=NODE_IP, link=LINK)
+
+    def made() -> None:
+        with Netlink() as links:
+            links.set_up("lo")
+            links.add_address("lo", f"{NODE_IP}/32")
+        sysctl.apply({"net.ipv4.ip_forward": 1})
+        sandbox.make(wanted)
+        asyncio.run(_kept_until_written())
+
+    try:
+        netns.inside(node, made)
+        pod_net = netns.open_pinned(folder.namespace("net"))
+        yield node, pod_net
+        os.close(pod_net)
+    finally:
+        netns.inside(node, lambda: sandbox.remove(folder, LINK))
+        os.close(node)
+
+
+async def _kept_until_written() -> None:
+    kept = HostPorts(PODS, CLUSTER)
+    kept.put(pod({"containerPort": 80, "hostPort": 8080}), POD_IP)
+    kept.begin()
+    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+        running = group.create_task(kept.run())
+        while sysctl.read(f"net/ipv4/conf/{LINK}/route_localnet") == "0":  # noqa: ASYNC110 - the kernel tells nobody
+            await asyncio.sleep(0.01)
+        running.cancel()
+
+
+@pytest.mark.root
+def test_a_host_port_by_the_nodes_own_loopback(connected: tuple[int, int]) -> None:
+    node, pod_net = connected
+    with netns.inside(pod_net, lambda: socket.create_server((POD_IP, 80))) as server:
+        server.settimeout(30)
+        for address in ("127.0.0.1", NODE_IP):
+            here = (address, 8080)
+            with netns.inside(node, lambda here=here: socket.create_connection(here, timeout=30)):  # type: ignore[misc]
+                accepted, peer = server.accept()
+                accepted.close()
+                assert peer[0] == NODE_IP
+
+
+@pytest.mark.root
+def test_a_pods_packets_to_the_nodes_loopback_are_not_heard(connected: tuple[int, int]) -> None:
+    """A pod with rights over its network sends to 127.0.0.1 by its gateway, then to the node's true address."""
+    node, pod_net = connected
+
+    def send() -> None:
+        sysctl.write("net.ipv4.conf.all.route_localnet", 1)
+        subprocess.run(["ip", "address", "delete", "127.0.0.1/8", "dev", "lo"], check=True, timeout=60)
+        route = ["ip", "route", "add", "127.0.0.1", "via", str(sandbox.GATEWAY), "dev", "eth0", "src", POD_IP]
+        subprocess.run(route, check=True, timeout=60)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sending:
+            sending.sendto(b"to loopback", ("127.0.0.1", 9))
+            sending.sendto(b"to the node", (NODE_IP, 9))
+
+    with netns.inside(node, lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as heard:
+        heard.bind(("0.0.0.0", 9))
+        heard.settimeout(30)
+        netns.inside(pod_net, send)
+        assert heard.recv(100) == b"to the node"

@@ -2,7 +2,9 @@
 
 Stage: decide, then commit.  In: pods with their addresses.  Out: the table `ip clusterip-pods` of the node.
 Rules: the table is written anew as a whole; it is ours alone, and a proxy's tables are not touched.  A client keeps its
-address, but a pod that comes back to itself is the node.  Pods are themselves for pods and nodes, the node for others.
+address, but a pod that comes back to itself is the node, and so is who asks 127.0.0.1 on the node: links of pods with
+host ports carry packets of such addresses, once the table keeps everybody else's away from the node's loopback.
+Pods are themselves for pods and nodes, the node for others.
 Limits: IPv4; not on nodes whose network is a guest.  Truth: the CNI plugin portmap; ip-masq-agent.
 """
 
@@ -15,9 +17,10 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network
 from typing import NoReturn
 
-from clusterip.kernel import nft_script
+from clusterip.kernel import nft_script, sysctl
 from clusterip.kernel.nft import NftError
 from clusterip.node.model import Pod
+from clusterip.node.sandbox import link_name
 
 logger = logging.getLogger(__name__)
 
@@ -40,17 +43,22 @@ table ip clusterip-pods {{
     meta l4proto {{ tcp, udp, sctp }} dnat to ip daddr . meta l4proto . th dport map @addressed
     meta l4proto {{ tcp, udp, sctp }} dnat to meta l4proto . th dport map @ports
   }}
+  chain loopback {{
+    type filter hook prerouting priority raw
+    iifname != "lo" ip daddr 127.0.0.0/8 drop
+  }}
   chain prerouting {{
     type nat hook prerouting priority dstnat
     fib daddr type local jump into
   }}
   chain output {{
     type nat hook output priority -100
-    ip daddr != 127.0.0.0/8 fib daddr type local jump into
+    fib daddr type local jump into
   }}
   chain postrouting {{
     type nat hook postrouting priority srcnat
-    ip saddr . ip daddr @own masquerade{outward}
+    ip saddr . ip daddr @own masquerade
+    ip saddr 127.0.0.0/8 oifname != "lo" masquerade{outward}
   }}
 }}
 """
@@ -149,6 +157,7 @@ class HostPorts:
             found = [port for ports in self._wanted.values() for port in ports]
             try:
                 await nft_script.apply(script(found, self._pods, self._inside))
+                sysctl.apply({f"net/ipv4/conf/{link_name(uid)}/route_localnet": "1" for uid in self._wanted})
             except NftError as error:
                 logger.warning("Host ports are not up to date", extra={"kv": {"err": str(error)}})
                 await asyncio.sleep(RETRY_SECONDS)
