@@ -62,7 +62,6 @@ HELD_BY = {
     "speaker/test_process.py": "speaker/announcer speaker/gossip speaker/bgp",
     "speaker/test_bgp_link.py": "speaker/bgp_metrics kernel/tcp_options",
     "speaker/test_bfd.py": "kernel/bfd_sockets",
-    "cluster/test_cables.py": "kernel/link_monitor",
     # commands, by name
     "test_main.py": (
         "cli/apiserver cli/controllers cli/down cli/ingress cli/kubeconfig cli/kubectl cli/loadbalancer cli/node "

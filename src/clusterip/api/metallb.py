@@ -120,13 +120,12 @@ class Pool:
 
 @dataclass(frozen=True, slots=True)
 class BfdProfile:
-    """Times in milliseconds; None is the default of who speaks (300 ms, multiplier 3, echo 50 ms)."""
+    """Times in milliseconds; None is the default of who speaks (300 ms, multiplier 3)."""
 
     name: str
     receive_interval: int | None = None
     transmit_interval: int | None = None
     detect_multiplier: int | None = None
-    echo_interval: int | None = None
     echo_mode: bool = False
     passive_mode: bool = False
     minimum_ttl: int | None = None
@@ -155,7 +154,6 @@ class BgpPeer:
     graceful_restart: bool = False
     multi_hop: bool = False
     vrf: str = ""
-    disable_mp: bool = False
     dual_stack: bool = False
 
     def selects(self, node_labels: Mapping[str, str]) -> bool:

@@ -47,7 +47,6 @@ def read_peer(tree: Tree, secrets: Mapping[str, Tree] | None = None) -> BgpPeer:
         bool(spec.get("enableGracefulRestart")),
         bool(spec.get("ebgpMultiHop")),
         spec.get("vrf") or "",
-        bool(spec.get("disableMP")),
         bool(spec.get("dualStackAddressFamily")),
     )
 
@@ -131,7 +130,6 @@ def read_profile(tree: Tree) -> BfdProfile:
         number["receiveInterval"],
         number["transmitInterval"],
         number["detectMultiplier"],
-        number["echoInterval"],
         bool(spec.get("echoMode")),
         bool(spec.get("passiveMode")),
         number["minimumTtl"],

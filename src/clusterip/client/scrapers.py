@@ -9,6 +9,7 @@ controller-runtime's filter.
 from __future__ import annotations
 
 import hashlib
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from clusterip.api.errors import ApiError
@@ -17,12 +18,14 @@ from clusterip.client.names import SUBJECT_ACCESS_REVIEWS, TOKEN_REVIEWS, Resour
 from clusterip.client.rest import Client, Unreachable
 from clusterip.clock import Clock
 from clusterip.transport.answers import Response
-from clusterip.transport.insight import TEXT
+from clusterip.transport.insight import TEXT, Insight, own_context
+from clusterip.transport.listening import split_address
 from clusterip.transport.request import Request
 
 ALLOWED_SECONDS, REFUSED_SECONDS = 60.0, 10.0
 MOST = 256
 BEARER = "bearer "
+PLAIN_PORT = 7472  # where older bundles of MetalLB expect plain HTTP, and nobody is asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,16 @@ class Scrapers:
         if (answer.get("status") or {}).get("allowed"):
             return None
         return Refusal(403, f"Authorization denied for user {asked['user']}")
+
+
+async def show(stack: AsyncExitStack, insight: Insight, scrapers: Scrapers, name: str, port: int, health: str) -> None:
+    """A part's numbers on a port, for those who may have them, and its health at `host:port`, for everybody."""
+    if port == PLAIN_PORT:
+        await insight.listen(stack, f":{port}")
+    else:
+        await insight.listen(stack, f":{port}", own_context(name), scrapers.gate)
+    if split_address(health)[1] != port:
+        await insight.listen(stack, health)
 
 
 def _review(ref: ResourceRef, spec: Tree) -> Tree:

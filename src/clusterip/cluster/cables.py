@@ -35,11 +35,21 @@ def _follow(stack: ExitStack, machine: Machine, fd: int) -> None:
     name = BRIDGE if machine.name == LAN else network.ETH0
     with Netlink(fd) as links:
         index = links.index(name)
-    monitor = netns.inside(fd, lambda: LinkMonitor(index, lambda: restore(machine, name, fd)))
+
+    def back() -> None:
+        restore(machine, name, fd)
+
+    monitor = netns.inside(fd, lambda: LinkMonitor(index, back, lambda: is_up(fd, index)))
     stack.callback(monitor.close)
     loop = asyncio.get_running_loop()
     loop.add_reader(monitor.fileno(), monitor.drain)
     stack.callback(loop.remove_reader, monitor.fileno())
+
+
+def is_up(fd: int, index: int) -> bool:
+    """Whether the link is there and up."""
+    with Netlink(fd) as links:
+        return any(link.index == index and link.up for link in links.links())
 
 
 def restore(machine: Machine, name: str, fd: int) -> None:

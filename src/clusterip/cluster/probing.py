@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -29,12 +28,12 @@ from clusterip.dns import message
 from clusterip.failure import Failure
 from clusterip.kernel import netns
 from clusterip.kernel.conntrack import Flow, KernelConntrack
+from clusterip.transport.departure import end_abruptly
 
 API_SECONDS = 3.0
 ANSWER_SECONDS = 1.0
 AT_ONCE = 100  # sockets of one node
 ASKED = "kubernetes.default.svc"
-PART_AT_ONCE = struct.pack("ii", 1, 0)
 DNS_PORT, LARGEST = 53, 4096
 REFUSALS = {message.SERVFAIL: "SERVFAIL", message.NXDOMAIN: "NXDOMAIN", message.REFUSED: "REFUSED"}
 
@@ -161,7 +160,7 @@ async def _connect(node: str, sock: socket.socket, spot: Spot, clock: Clock) -> 
     """Connect and part, by a reset: the kernel keeps no trace for others to count."""
     began = clock.monotonic()
     with sock:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, PART_AT_ONCE)
+        end_abruptly(sock)
         trouble = await _tried(asyncio.get_running_loop().sock_connect(sock, tuple(spot)))
         took = clock.monotonic() - began
         return Probe(node, spot, sock.getsockname()[1], None if trouble else took, trouble)

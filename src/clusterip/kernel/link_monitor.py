@@ -1,7 +1,8 @@
 """Tells when a link of this network namespace is up again after it was down: rtnetlink events, without a poll.
 
 Stage: watch.  In: the kernel's notifications.  Out: one call per burst.
-Rules: a link that went down and came up within one burst counts; lost events count.
+Rules: a link that went down and came up within one burst counts.  After a loss the link is read: one that is up may
+have come back.
 Truth: rtnetlink(7), linux/rtnetlink.h (RTMGRP_LINK); routes through a link that goes down are gone for good.
 """
 
@@ -18,10 +19,10 @@ RECEIVE_BYTES = 1 << 16
 
 
 class LinkMonitor:
-    """A socket for a loop's reader: `fileno`, and `drain` when it is readable."""
+    """A socket for a loop's reader: `fileno`, and `drain` when it is readable. is_up reads the link."""
 
-    def __init__(self, index: int, on_return: Callable[[], None]) -> None:
-        self._index, self._on_return = index, on_return
+    def __init__(self, index: int, on_return: Callable[[], None], is_up: Callable[[], bool]) -> None:
+        self._index, self._on_return, self._is_up = index, on_return, is_up
         self._is_down = False
         self._socket = socket.socket(
             socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
@@ -33,9 +34,17 @@ class LinkMonitor:
 
     def drain(self) -> None:
         """Read all that waits."""
-        found = [each is None or self._read(each) for each in waiting(self._socket, RECEIVE_BYTES, "link")]
+        found = [
+            self._read_link() if datagram is None else self._read(datagram)
+            for datagram in waiting(self._socket, RECEIVE_BYTES, "link")
+        ]
         if any(found) and not self._is_down:
             self._on_return()
+
+    def _read_link(self) -> bool:
+        """After a loss: whether the link is up."""
+        self._is_down = not self._is_up()
+        return not self._is_down
 
     def _read(self, datagram: bytes) -> bool:
         """Whether the link came up."""

@@ -21,20 +21,19 @@ from clusterip.client.events import EventRecorder
 from clusterip.client.metallb import FOR_ADDRESSES, Configured
 from clusterip.client.metallb_state import CONTROLLER, KIND, StateReporter, state_tree
 from clusterip.client.rest import Client, Unreachable
-from clusterip.client.scrapers import Scrapers
+from clusterip.client.scrapers import Scrapers, show
 from clusterip.clock import Clock, SystemClock
 from clusterip.loadbalancer import memberlist
 from clusterip.loadbalancer.certificate import TRUSTING, Certificate, Trusted
 from clusterip.loadbalancer.controller import AddressController
 from clusterip.loadbalancer.server import WebhookServer
 from clusterip.transport.http import Listener
-from clusterip.transport.insight import Insight, own_context
+from clusterip.transport.insight import Insight
 from clusterip.transport.listening import bind_any
 
 logger = logging.getLogger(__name__)
 
 COMPONENT = "metallb-controller"
-PLAIN_PORT = 7472  # where older bundles expect plain HTTP
 ENABLED, DISABLED, ONLY = "enabled", "disabled", "onlywebhook"
 
 
@@ -93,14 +92,9 @@ class Process:
         group.create_task(controller.run(), name="addresses")
 
     async def _show(self, stack: AsyncExitStack, client: Client, controller: AddressController) -> None:
-        insight = Insight(controller.registry, lambda: self._is_ready)
-        port = self._settings.metrics_port
-        if port == PLAIN_PORT:
-            await insight.listen(stack, f":{port}")
-        else:
-            await insight.listen(stack, f":{port}", own_context(COMPONENT), Scrapers(client, self._clock).gate)
-        if self._settings.health_port != port:
-            await insight.listen(stack, f":{self._settings.health_port}")
+        insight, scrapers = Insight(controller.registry, lambda: self._is_ready), Scrapers(client, self._clock)
+        health = f":{self._settings.health_port}"
+        await show(stack, insight, scrapers, COMPONENT, self._settings.metrics_port, health)
 
     async def _make_secret(self, client: Client) -> None:
         settings = self._settings

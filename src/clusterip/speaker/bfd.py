@@ -100,6 +100,7 @@ class Bfd:
         known = self.watches.get(peer.name)
         if known is not None:
             if known.profile != profile:
+                _tell_of_echo(peer, profile)
                 known.profile = profile
                 known.session.retime(pace_of(profile))
                 self._due(known)
@@ -107,8 +108,7 @@ class Bfd:
         if peer.address is None:
             logger.warning("No BFD by interface alone", extra={"kv": {"peer": peer.name}})
             return
-        if profile.echo_mode:
-            logger.warning("BFD echo is not spoken: control packets alone", extra={"kv": {"peer": peer.name}})
+        _tell_of_echo(peer, profile)
         session = Session(secrets.randbelow((1 << 32) - 1) + 1, pace_of(profile), self._clock.monotonic(), self._dice)
         port = ONE_HOP if self._sockets.is_near(peer) else HOPS
         made = self.watches[peer.name] = Watch(peer, profile, watcher, session, port)
@@ -220,3 +220,9 @@ class Bfd:
         for name, number in session.counts.items():
             self._registry.count(metrics.BFD + name, number, **labels)
         session.counts.clear()
+
+
+def _tell_of_echo(peer: BgpPeer, profile: BfdProfile) -> None:
+    if profile.echo_mode:
+        values = {"peer": peer.name, "profile": profile.name}
+        logger.warning("BFD echo is not spoken (echoMode, echoInterval): control packets alone", extra={"kv": values})

@@ -28,7 +28,7 @@ from clusterip.client.metallb import FOR_SPEAKERS, Configured
 from clusterip.client.metallb_state import KIND, NODE, SPEAKER, StateReporter, state_tree
 from clusterip.client.names import PODS
 from clusterip.client.rest import Client, Unreachable
-from clusterip.client.scrapers import Scrapers
+from clusterip.client.scrapers import Scrapers, show
 from clusterip.clock import Clock, SystemClock
 from clusterip.failure import Failure
 from clusterip.kernel.packet import KernelLan, Lan
@@ -42,12 +42,11 @@ from clusterip.speaker.members import Members
 from clusterip.speaker.model import Key, Node
 from clusterip.speaker.status import BGP, LAYER2, StatusWriter, by_interfaces, by_peers
 from clusterip.transport.exposition import Registry
-from clusterip.transport.insight import Insight, own_context
+from clusterip.transport.insight import Insight
 
 logger = logging.getLogger(__name__)
 
 COMPONENT = "metallb-speaker"
-PLAIN_PORT = 7472  # where older bundles expect plain HTTP
 MEMBER_PORT = 7946
 SECRET_FILE = "secretkey"
 EXCLUDED_FILE = Path("/etc/metallb/excludel2.yaml")
@@ -208,15 +207,9 @@ class Process:
             self._gossip.leave()
 
     async def _show(self, stack: AsyncExitStack, client: Client) -> None:
-        settings = self._settings
-        insight = Insight(self._registry, lambda: self._is_ready)
-        port = settings.metrics_port
-        if port == PLAIN_PORT:
-            await insight.listen(stack, f":{port}")
-        else:
-            await insight.listen(stack, f":{port}", own_context(COMPONENT), Scrapers(client, self._clock).gate)
-        if settings.health_port != port:
-            await insight.listen(stack, f"127.0.0.1:{settings.health_port}")
+        insight, scrapers = Insight(self._registry, lambda: self._is_ready), Scrapers(client, self._clock)
+        health = f"127.0.0.1:{self._settings.health_port}"
+        await show(stack, insight, scrapers, COMPONENT, self._settings.metrics_port, health)
 
 
 def peers(nodes: Mapping[Key, Node], me: str) -> dict[str, str]:

@@ -110,7 +110,7 @@ async def let_go(transport: asyncio.WriteTransport, hold: socket.socket | None) 
         async with asyncio.timeout(LAST_SECONDS):
             await _gone(hold)
     except TimeoutError:
-        _end_abruptly(hold)
+        end_abruptly(hold)
         transport.abort()
 
 
@@ -130,11 +130,12 @@ def reset(transport: asyncio.WriteTransport) -> None:
     if not transport.is_closing():
         with held(transport) as own:
             if own is not None:
-                _end_abruptly(own)
+                end_abruptly(own)
     transport.abort()
 
 
-def _end_abruptly(own: socket.socket) -> None:
+def end_abruptly(own: socket.socket) -> None:
+    """Closing it will be a reset, and the kernel keeps no trace of it."""
     own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 

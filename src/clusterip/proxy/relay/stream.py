@@ -211,7 +211,7 @@ class Stream:
     def abort(self) -> None:
         """Tell both sides by a reset."""
         for side in (self._client, self._endpoint):
-            side.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            will_reset(side)
         self._end()
 
     def _end(self) -> None:
@@ -223,3 +223,8 @@ class Stream:
         self._loop.close(self._client)
         self._loop.close(self._endpoint)
         self._on_end()
+
+
+def will_reset(sock: socket.socket) -> None:
+    """Closing it will be a reset."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)

@@ -16,7 +16,7 @@ from typing import Any
 
 from clusterip.proxy.relay.choice import Choice
 from clusterip.proxy.relay.loop import INCOMING, Loop
-from clusterip.proxy.relay.stream import RESET, Pipes, Stream
+from clusterip.proxy.relay.stream import Pipes, Stream, will_reset
 from clusterip.proxy.relay.table import Place
 
 DIAL_SECONDS = (0.25, 0.5, 1.0, 2.0)
@@ -215,7 +215,7 @@ def _keep_alive(sock: socket.socket) -> None:
 
 def reset(sock: socket.socket) -> None:
     """Close by a reset."""
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+    will_reset(sock)
     sock.close()
 
 
