@@ -3,12 +3,15 @@ SHELL := /bin/bash
 PYTHON := /usr/bin/python3.11
 VENV := .venv
 BIN := $(VENV)/bin
+NODE_CLIENT := tests/foreign/node
 PIP_VERSION := 26.3
 # what nodes of kind uml run, and the tests in a guest
 APT_UML := user-mode-linux kmod ipvsadm ipset iptables iproute2
 # commands that clusterip runs -> the Debian packages that bring them
 APT_RUN := python3.11 python3.11-venv runc conmon nftables ca-certificates
 APT_TEST := busybox-static iproute2 curl bind9-dnsutils haproxy etcd-server frr bird2 $(APT_UML)
+# a machine that has node and npm from elsewhere keeps them: Debian's would take their place
+APT_NODE := $(shell command -v node >/dev/null && command -v npm >/dev/null || echo nodejs npm)
 APT_BENCH := wrk dnsperf gcc libc6-dev libssl-dev etcd-server
 ONLY ?=
 POLICY := /usr/sbin/policy-rc.d
@@ -43,6 +46,12 @@ $(VENV)/.developing: $(VENV)/.installed
 	$(BIN)/pip install -q -c constraints.txt --group check --group test
 	@touch $@
 
+# the Node client, as its lock file pins it
+$(NODE_CLIENT)/node_modules/.installed: $(NODE_CLIENT)/package.json $(NODE_CLIENT)/package-lock.json
+	@$(MAKE) --no-print-directory system APT_EXTRA="$(APT_NODE)"
+	npm ci --prefix $(NODE_CLIENT) --ignore-scripts --no-audit --no-fund --prefer-offline --loglevel=error
+	@touch $@
+
 install: $(VENV)/.installed  ## put clusterip and what it needs into .venv
 
 demo: $(VENV)/.installed  ## start a cluster, play the ClusterIP lesson on it, leave it up
@@ -57,7 +66,7 @@ check: $(VENV)/.developing  ## format, lint, types, import law
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: $(VENV)/.developing  ## everything that can run here: pure tests, kernel tests, packets, lessons
+test: $(VENV)/.developing $(NODE_CLIENT)/node_modules/.installed  ## everything that can run here: pure tests, kernel tests, packets, lessons
 	@$(MAKE) --no-print-directory system APT_EXTRA="$(APT_TEST)"
 	$(BIN)/clusterip image build
 	$(BIN)/pytest -n 2 --dist loadgroup -m "not cluster"
@@ -78,4 +87,4 @@ soak: $(VENV)/.developing  ## the long counts of the faults' tests
 	CLUSTERIP_SOAK=1 $(BIN)/pytest tests/apiserver/test_killed.py tests/store/test_power_loss.py
 
 clean:  ## remove what make made here
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(NODE_CLIENT)/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
