@@ -44,6 +44,7 @@ HELD_BY = {
         "api/cel_authorizer api/cel_policies apiserver/policyexpressions apiserver/policymatching"
     ),
     # reconcilers, through the controllers that share them
+    "controllers/test_endpointslice.py": "controllers/podendpoints",
     "controllers/test_deployment.py": "controllers/deployment_status",
     "controllers/test_job.py": "controllers/job_pods controllers/job_status",
     "controllers/test_statefulset.py": "controllers/statefulset_claims controllers/statefulset_revisions",

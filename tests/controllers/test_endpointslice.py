@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clusterip.controllers.endpointslice import SLICE_LIMIT, reconcile
+from clusterip.controllers.endpointslice import reconcile
+from clusterip.controllers.filling import SLICE_LIMIT
 from clusterip.controllers.model import EndpointSlice, Pod, Service
 from clusterip.controllers.writes import Create, Delete, Patch
 

@@ -14,16 +14,9 @@ from dataclasses import dataclass
 
 from clusterip.api.meta import Tree
 from clusterip.client.names import ENDPOINTS
-from clusterip.controllers.endpointslice import (
-    HEADLESS,
-    TRIGGER_TIME,
-    addresses_of,
-    family_of,
-    has_name_in,
-    resolved_ports,
-    target_of,
-)
+from clusterip.controllers.endpointslice import HEADLESS, TRIGGER_TIME
 from clusterip.controllers.model import Endpoints, Pod, Service
+from clusterip.controllers.podendpoints import addresses_of, family_of, has_name_in, resolved_ports, target_of
 from clusterip.controllers.writes import Create, Delete, Patch, Write
 
 MANAGED_BY = "endpoints.kubernetes.io/managed-by"

@@ -19,9 +19,11 @@ from clusterip.api.endpointslice import SERVICE_NAME_LABEL
 from clusterip.api.meta import Tree
 from clusterip.api.names import name_is_subdomain
 from clusterip.client.names import ENDPOINT_SLICES, ENDPOINTS, SERVICES
-from clusterip.controllers.endpointslice import MANAGED_BY, TRIGGER_TIME, Group, group_of
+from clusterip.controllers.endpointslice import MANAGED_BY, TRIGGER_TIME
+from clusterip.controllers.filling import group_of
 from clusterip.controllers.harness import Loop, World
 from clusterip.controllers.model import Endpoints, EndpointSlice, Service
+from clusterip.controllers.podendpoints import Group
 from clusterip.controllers.writes import NOTHING, Create, Delete, Draft, Key, Outcome, Patch, Say, owned_by, warning
 
 CONTROLLER = "endpointslicemirroring-controller.k8s.io"

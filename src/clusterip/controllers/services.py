@@ -14,6 +14,7 @@ from clusterip.client.names import ENDPOINT_SLICES, ENDPOINTS, NODES, PODS, SERV
 from clusterip.controllers import endpoints, endpointslice, topology
 from clusterip.controllers.harness import Loop, World
 from clusterip.controllers.model import Endpoints, EndpointSlice, Node, Pod, Service
+from clusterip.controllers.podendpoints import is_automatic
 from clusterip.controllers.writes import NOTHING, Key, Outcome
 
 Label = tuple[str, str, str]  # namespace, name, value
@@ -89,7 +90,7 @@ def start_slices(world: World) -> list[Loop]:
     nodes, slices = world.follow(NODES, Node), world.follow(ENDPOINT_SLICES, EndpointSlice)
     matching = Matching(services, pods)
     slices.index("service", _service_of)
-    services.index("automatic", lambda service: (True,) if endpointslice.is_automatic(service) else ())
+    services.index("automatic", lambda service: (True,) if is_automatic(service) else ())
     zones: dict[str, str | None] = {}
 
     def node_changed(key: Key, old: Node | None, new: Node | None) -> Iterable[Key]:
@@ -108,7 +109,7 @@ def start_slices(world: World) -> list[Loop]:
         if service is None:
             return NOTHING  # its slices go with it
         found = slices.by_index("service", key)
-        parts = topology.shares(nodes.items().values()) if endpointslice.is_automatic(service) else {}
+        parts = topology.shares(nodes.items().values()) if is_automatic(service) else {}
         return Outcome(endpointslice.reconcile(service, matching.pods(service), found, zones, parts))
 
     loop = Loop("endpointslice", world, look)
