@@ -24,11 +24,10 @@ from clusterip.api.endpointslice import SERVICE_NAME_LABEL, is_ready
 from clusterip.api.errors import quoted
 from clusterip.api.meta import Tree
 from clusterip.apiserver.registry import Registry
+from clusterip.transport.httplibrary import aiohttp
 
 if TYPE_CHECKING:
     from random import Random  # noqa: TID251 - the type only: randomness is a parameter
-
-    import aiohttp
 
 ANSWER_LIMIT = 3 * 1024 * 1024
 WORDS = {
@@ -120,8 +119,6 @@ class Caller:
 
     async def post(self, client: Tree, review: Tree, seconds: float) -> Tree:
         """The answer to a review."""
-        import aiohttp  # a part that few servers need
-
         place = place_of(client, self._registry, self._random)
         if self._session is None:
             self._session = aiohttp.ClientSession(auto_decompress=True, cookie_jar=aiohttp.DummyCookieJar())
@@ -174,8 +171,6 @@ def _host(place: Place) -> str:
 
 def _why(error: Exception) -> str:
     """A failed connection as Go tells it, where it has words of its own."""
-    import aiohttp
-
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         cause = error.certificate_error
         text = getattr(cause, "verify_message", "") or str(cause)

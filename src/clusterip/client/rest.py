@@ -14,7 +14,6 @@ from types import SimpleNamespace, TracebackType
 from typing import Any, TypeAlias
 from urllib.parse import urlencode
 
-import aiohttp
 import orjson
 from yarl import URL
 
@@ -22,6 +21,7 @@ from clusterip.api.errors import ApiError
 from clusterip.api.meta import Tree
 from clusterip.client.config import ServerConfig
 from clusterip.client.names import ResourceRef
+from clusterip.transport.httplibrary import aiohttp
 
 REQUEST_SECONDS = 30.0
 CONNECT_SECONDS = 15.0  # TLS included: a server whose many clients come at once takes its time

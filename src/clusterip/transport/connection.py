@@ -13,9 +13,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from aiohttp import web
-from aiohttp.http_exceptions import LineTooLong
-from aiohttp.web_protocol import RequestHandler
+from clusterip.transport.httplibrary import BaseRequest, LineTooLong, RequestHandler, StreamResponse
 
 HEAD_LIMIT = 1024 * 1024  # bytes of a request line and its headers together
 HEAD_SECONDS = 32.0  # from the first byte of a head to its last
@@ -40,7 +38,7 @@ class Refused:
     why: str = ""
     keep_alive: bool = False
 
-    async def prepare(self, request: web.BaseRequest) -> None:
+    async def prepare(self, request: BaseRequest) -> None:
         if self.transport is not None and not self.transport.is_closing():
             self.transport.write(refusal(self.status, self.why))
 
@@ -99,11 +97,11 @@ class Connection(RequestHandler):
 
     def handle_error(
         self,
-        request: web.BaseRequest,
+        request: BaseRequest,
         status: int = 500,
         exc: BaseException | None = None,
         message: str | None = None,
-    ) -> web.StreamResponse:
+    ) -> StreamResponse:
         """What is no request is answered briefly; nothing of it is logged."""
         code = 431 if isinstance(exc, LineTooLong) else status
         return Refused(self.transport, code)  # type: ignore[return-value]

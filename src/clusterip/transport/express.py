@@ -15,10 +15,10 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from aiohttp.http_writer import HttpVersion11
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from clusterip.transport.connection import HEAD_LIMIT, Connection
+from clusterip.transport.httplibrary import HttpVersion11
 
 LINE = re.compile(rb"(GET|PUT|POST|PATCH|DELETE) (/[!-~]*) HTTP/1\.1\r\n")
 FIELDS = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[ -~\t]*\r\n)+")

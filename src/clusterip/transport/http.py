@@ -17,9 +17,6 @@ from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
 
-from aiohttp import web
-from aiohttp.web_protocol import RequestHandler
-
 from clusterip.transport import departure
 from clusterip.transport.answers import (
     LAST_CHUNK,
@@ -32,6 +29,7 @@ from clusterip.transport.answers import (
 )
 from clusterip.transport.connection import HEAD_SECONDS, IDLE_SECONDS, Refused, taken
 from clusterip.transport.express import Express
+from clusterip.transport.httplibrary import BaseRequest, RequestHandler, Server
 from clusterip.transport.request import Peer, Request
 
 LINE_LIMIT = 256 * 1024  # the command of an exec travels in the request line
@@ -47,17 +45,17 @@ class _Written:
 
     keep_alive: bool
 
-    async def prepare(self, request: web.BaseRequest) -> None:
+    async def prepare(self, request: BaseRequest) -> None:
         return None
 
     async def write_eof(self) -> None:
         return None
 
 
-class _Server(web.Server):
+class _Server(Server):
     """aiohttp's server, with each connection's peer remembered."""
 
-    def __init__(self, handler: Callable[[web.BaseRequest], Awaitable[Any]], **settings: Any) -> None:
+    def __init__(self, handler: Callable[[BaseRequest], Awaitable[Any]], **settings: Any) -> None:
         super().__init__(handler, **settings)
         self.peers: dict[RequestHandler, Peer] = {}
 
@@ -123,7 +121,7 @@ class Listener:
             self._server.pre_shutdown()
             await self._server.shutdown(timeout)
 
-    async def _answer(self, raw: web.BaseRequest) -> _Written | Refused:
+    async def _answer(self, raw: BaseRequest) -> _Written | Refused:
         assert self._server is not None
         protocol = raw.protocol
         if "Host" not in raw.headers and raw.version >= (1, 1):
@@ -140,7 +138,7 @@ class Listener:
         return await _give_away(protocol, transport, answer)
 
 
-async def _respond(raw: web.BaseRequest, transport: asyncio.Transport, answer: Response, lead: bytes) -> _Written:
+async def _respond(raw: BaseRequest, transport: asyncio.Transport, answer: Response, lead: bytes) -> _Written:
     keep = _keeps(raw)
     head = _head(answer.status, answer.content_type, keep, answer.cache_control)
     extra = "".join(f"{name}: {value}\r\n" for name, value in answer.headers).encode() if answer.headers else b""
@@ -157,7 +155,7 @@ async def _respond(raw: web.BaseRequest, transport: asyncio.Transport, answer: R
     return _Written(keep)
 
 
-async def _write_long(raw: web.BaseRequest, transport: asyncio.Transport, body: bytes) -> None:
+async def _write_long(raw: BaseRequest, transport: asyncio.Transport, body: bytes) -> None:
     """Piece by piece as the client takes it: over TLS, what was written at once is counted nowhere."""
     whole = memoryview(body)
     for first in range(0, len(body), PIECE):
@@ -166,7 +164,7 @@ async def _write_long(raw: web.BaseRequest, transport: asyncio.Transport, body: 
             await taken(raw.writer.drain, transport)
 
 
-async def _stream(raw: web.BaseRequest, transport: asyncio.Transport, answer: Stream, lead: bytes) -> _Written:
+async def _stream(raw: BaseRequest, transport: asyncio.Transport, answer: Stream, lead: bytes) -> _Written:
     chunked = raw.version >= (1, 1)
     keep = _keeps(raw)
     head = _head(answer.status, answer.content_type, keep)
@@ -180,7 +178,7 @@ async def _stream(raw: web.BaseRequest, transport: asyncio.Transport, answer: St
     return _Written(keep)
 
 
-def _keeps(raw: web.BaseRequest) -> bool:
+def _keeps(raw: BaseRequest) -> bool:
     """Whether the connection lives on; HTTP/1.0's ends with its answer."""
     return bool(raw.keep_alive) and raw.version >= (1, 1)
 

@@ -13,12 +13,10 @@ from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import parse_qsl, unquote
 
-from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
-from aiohttp.web_protocol import RequestPayloadError
 from multidict import CIMultiDict
 
 from clusterip.transport.express import Whole
+from clusterip.transport.httplibrary import BaseRequest, HttpProcessingError, RequestPayloadError
 
 BODY_SECONDS = 60.0  # for a whole body to arrive
 
@@ -68,7 +66,7 @@ class Request:
         "wants_upgrade",
     )
 
-    def __init__(self, raw: web.BaseRequest | Whole, peer: Peer) -> None:
+    def __init__(self, raw: BaseRequest | Whole, peer: Peer) -> None:
         self._raw = raw
         self._query: dict[str, str] | None = None
         self.method: str = raw.method
@@ -145,7 +143,7 @@ class Request:
                 yield piece
 
 
-async def _whole(raw: web.BaseRequest, limit: int) -> bytes:
+async def _whole(raw: BaseRequest, limit: int) -> bytes:
     parts, size = [], 0
     while chunk := await raw.content.readany():
         size += len(chunk)
