@@ -7,7 +7,7 @@ from typing import Any
 
 from clusterip.explain import system
 from clusterip.explain.finding import Finding, Severity
-from clusterip.explain.picture import Evidence, NodeSeen, Picture, Question
+from clusterip.explain.picture import Evidence, NodeSeen, Picture, Question, Tracked
 from explain.objects import node, picture, pod, service
 
 
@@ -91,3 +91,14 @@ def test_answers_that_are_wrong_or_late() -> None:
     assert "asked 10.96.0.10 from node-1 for kubernetes.default.svc.cluster.local: SERVFAIL" in one.evidence
     slow = replace(wrong, trouble="", milliseconds=900.0)
     assert kinds(picture(evidence=Evidence(questions=(slow,)))) == ["dns-slow"]
+
+
+def test_a_full_table_of_connections() -> None:
+    def seen(count: int) -> Picture:
+        nodes = {"node-1": NodeSeen(frozenset({"ip kube-proxy"}), tracked=Tracked(count, 3072))}
+        return picture(evidence=Evidence(is_own=True, nodes=nodes, proxy_mode="nftables"))
+
+    (one,) = found(seen(3070))
+    assert (one.kind, one.about) == ("connection-table-full", "Node node-1")
+    assert one.fixes == ("sysctl -w net.netfilter.nf_conntrack_max=12288",)
+    assert kinds(seen(1500)) == []

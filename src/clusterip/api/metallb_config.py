@@ -127,8 +127,11 @@ def _with(known: tuple[L2Advertisement, ...], new: L2Advertisement) -> tuple[L2A
 
 def _check_overlaps(pools: Iterable[Pool]) -> None:
     """No address in two ranges. Sorted by first address, only what follows can begin inside."""
-    ranges = [(network.version, int(network.network_address), -network.prefixlen, pool.name, network)
-              for pool in pools for network in pool.networks]  # fmt: skip
+    ranges = [
+        (network.version, int(network.network_address), -network.prefixlen, pool.name, network)
+        for pool in pools
+        for network in pool.networks
+    ]
     widest: Network | None = None
     for *_, name, network in sorted(ranges, key=lambda each: each[:3]):
         if widest is not None and widest.version == network.version and widest.overlaps(network):

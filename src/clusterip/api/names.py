@@ -153,8 +153,8 @@ def _remembered_name(value: str) -> tuple[str, ...]:
 def _qualified_name(value: str) -> list[str]:
     prefix, slash, name = value.rpartition("/")
     if "/" in prefix:
-        return [f"a valid label key {_QUALIFIED_REASON} with an optional DNS subdomain prefix and '/' "
-                "(e.g. 'example.com/MyName')"]  # fmt: skip
+        example = "(e.g. 'example.com/MyName')"
+        return [f"a valid label key {_QUALIFIED_REASON} with an optional DNS subdomain prefix and '/' {example}"]
     reasons = []
     if slash and not prefix:
         reasons.append("prefix part must be non-empty")

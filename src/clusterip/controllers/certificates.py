@@ -192,8 +192,8 @@ def clean(request: Request, now: datetime) -> Outcome:
 def _expiry(request: Request) -> datetime:
     """When it may go: an hour after the last word about it, a day after it came."""
     created = datetime.fromisoformat(request.metadata.creation_timestamp or "1970-01-01T00:00:00+00:00")
-    ends = [_moment(each.get("lastUpdateTime"), created) + KEPT[each["type"]] for each in request.conditions()
-            if each.get("type") in KEPT]  # fmt: skip
+    kept = [each for each in request.conditions() if each.get("type") in KEPT]
+    ends = [_moment(each.get("lastUpdateTime"), created) + KEPT[each["type"]] for each in kept]
     waits = not request.conditions() or (request.has("Approved") and not request.status.get("certificate"))
     return created + PENDING if waits or not ends else max(ends)
 

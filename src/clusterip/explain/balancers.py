@@ -100,9 +100,9 @@ def _nobody(picture: Picture, service: Tree) -> Finding:
         return _pending(picture, service, why, (f"kubectl get events -n {namespace_of(service)}",))
     said = _said(picture, service)
     why = "the load balancer's controller could not" if said else "nobody in this cluster gives addresses (no MetalLB)"
-    fixes = (f"kubectl -n {namespace_of(service)} describe service {name_of(service)}",) if said else (
-        f"kubectl apply -f {INSTALL}",)  # fmt: skip
-    return _pending(picture, service, why, fixes, "load-balancer-nobody")
+    described = f"kubectl -n {namespace_of(service)} describe service {name_of(service)}"
+    fix = described if said else f"kubectl apply -f {INSTALL}"
+    return _pending(picture, service, why, (fix,), "load-balancer-nobody")
 
 
 def _judged(picture: Picture, service: Tree, controller: Tree, ledger: Ledger) -> Finding:

@@ -8,7 +8,7 @@ Truth: networking.k8s.io/v1: policies add up; both ends are asked, each on its p
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import ip_address
 
@@ -149,8 +149,7 @@ def _closed(
 ) -> Iterator[Finding]:
     """A port of a Service into which no pod may come."""
     protocol = protocol_of(port).lower()
-    ends = [(pod, number) for tree in picture.pods_of(service) if is_ready(tree) and (pod := read_pod(tree))
-            and (number := number_for(port, tree))]  # fmt: skip
+    ends = list(_ends(picture, service, port))
     if not ends or not all(plan.selecting(policies, pod, Direction.INGRESS) for pod, _ in ends):
         return
     for pod, number in ends:
@@ -160,17 +159,28 @@ def _closed(
         if seen[key]:
             return
     pod, number = ends[0]
-    names = [policy.key.name for policy in plan.selecting(policies, pod, Direction.INGRESS)]
-    yield Finding(
+    chosen = plan.selecting(policies, pod, Direction.INGRESS)
+    tried = f"tried {len(kinds)} kinds of pods and an address outside: none may come to {pod.key.name}"
+    yield _denied(service, f"{number}/{protocol}", chosen, tried, _allow(service, number, protocol))
+
+
+def _ends(picture: Picture, service: Tree, port: Tree) -> Iterator[tuple[Pod, int]]:
+    """The pods that take the port's traffic, and where."""
+    for tree in filter(is_ready, picture.pods_of(service)):
+        pod, number = read_pod(tree), number_for(port, tree)
+        if pod and number:
+            yield pod, number
+
+
+def _denied(service: Tree, port: str, chosen: Sequence[Policy], tried: str, allowing: str) -> Finding:
+    names = [policy.key.name for policy in chosen]
+    return Finding(
         Severity.BROKEN,
         "policy-denies",
         f"Service {key_of(service)}",
-        f"NetworkPolicy {listed(names)} lets nobody reach port {number}/{protocol} of its pods: packets are dropped",
-        (
-            f"{', '.join(map(_shown, plan.selecting(policies, pod, Direction.INGRESS)))}",
-            f"tried {len(kinds)} kinds of pods and an address outside: none may come to {pod.key.name}",
-        ),
-        (_allow(service, number, protocol), f"kubectl -n {namespace_of(service)} delete networkpolicy {names[0]}"),
+        f"NetworkPolicy {listed(names)} lets nobody reach port {port} of its pods: packets are dropped",
+        (", ".join(map(_shown, chosen)), tried),
+        (allowing, f"kubectl -n {namespace_of(service)} delete networkpolicy {names[0]}"),
         place=key_of(service),
     )
 

@@ -24,11 +24,20 @@ NODE_PORTS = (30000, 32767)
 
 
 @dataclass(frozen=True, slots=True)
+class Tracked:
+    """The connections that a kernel tracks, those included that ended a while ago, and how many it can."""
+
+    count: int
+    most: int
+
+
+@dataclass(frozen=True, slots=True)
 class NodeSeen:
     """What was seen on a node itself."""
 
     tables: frozenset[str] | None = None  # nftables that there are, "ip kube-proxy"; None: not known
     sockets: tuple[Socket, ...] = ()
+    tracked: Tracked | None = None  # None: not known
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,8 +125,8 @@ def _nobody(
         )
     else:
         what = f"nobody listens on {where}: connections are refused"
-        fixes = (_patched(service, index, others[0]),) if others else (
-            f"kubectl -n {namespace_of(pod)} logs {name_of(pod)}",)  # fmt: skip
+        logs = f"kubectl -n {namespace_of(pod)} logs {name_of(pod)}"
+        fixes = (_patched(service, index, others[0]) if others else logs,)
     return Finding(
         Severity.BROKEN if len(deaf) == all_pods else Severity.SUSPECT,
         "target-port-loopback" if local else "target-port-nobody-listens",

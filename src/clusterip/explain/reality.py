@@ -132,8 +132,8 @@ def _iptables(hop: str, route: Route, seen: Seen) -> Step:
     lines = list(iptables_lines(seen.iptables, name))
     if not lines:
         return Step(hop, Mark.FAILS, f"reality differs: no rule of iptables names {name}")
-    missing = [f"{way.address}:{way.port}" for way in route.ways
-               if not any(f"--to-destination {way.address}:{way.port}" in line.text for line in lines)]  # fmt: skip
+    ways = [f"{way.address}:{way.port}" for way in route.ways]
+    missing = [way for way in ways if not any(f"--to-destination {way}" in line.text for line in lines)]
     shown = tuple(str(line) for line in lines[:6])
     if missing:
         return Step(hop, Mark.FAILS, f"reality differs: no rule leads to {listed(missing)}", shown)

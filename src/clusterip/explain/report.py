@@ -48,8 +48,8 @@ def _summary(report: Report) -> str:
     looked = f"{report.services} Service{'s' * (report.services != 1)} looked at"
     if report.is_healthy:
         return f"{looked}: nothing is wrong"
-    parts = [f"{counts[each]} {word}" for each, word in
-             ((Severity.BROKEN, "broken"), (Severity.SUSPECT, "suspect")) if counts[each]]  # fmt: skip
+    words = ((Severity.BROKEN, "broken"), (Severity.SUSPECT, "suspect"))
+    parts = [f"{counts[each]} {word}" for each, word in words if counts[each]]
     return f"{looked}: {', '.join(parts)}"
 
 

@@ -7,11 +7,11 @@ the number of labels that agree, then how alike the others are.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import SequenceMatcher
 from heapq import nlargest
 from itertools import takewhile
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from clusterip.api.meta import Tree, key_of, labels_of, name_of, namespace_of, spec_of, status_of
 from clusterip.explain.finding import Finding, Severity, listed
@@ -19,6 +19,8 @@ from clusterip.explain.picture import Picture
 
 MOST_COMPARED = 40  # of the kinds of pods of a namespace: comparing texts is slow
 ALIKE = 0.6  # as difflib counts: "web" and "wbe" are 0.67
+
+Said: TypeAlias = tuple[tuple[str, ...], tuple[str, ...]]  # what was seen, what helps
 
 
 class Near(NamedTuple):
@@ -44,30 +46,32 @@ def text_of(labels: Mapping[str, str]) -> str:
     return ",".join(f"{name}={value}" for name, value in labels.items())
 
 
-def _explained(picture: Picture, service: Tree, selector: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    namespace, name = key_of(service)
+def _explained(picture: Picture, service: Tree, selector: Mapping[str, str]) -> Said:
+    namespace = namespace_of(service)
     if found := _without_pods(picture, namespace, selector):
         return found
     if elsewhere := _elsewhere(picture, namespace, selector):
-        place, pods = elsewhere
-        return (
-            (f"namespace {place} has pods that match: {listed(map(name_of, pods))}",),
-            (
-                "# a Service selects pods of its own namespace alone: make it where the pods are",
-                *_moved(service, place, pods[0]),
-            ),
-        )
-    near = _nearest(picture, namespace, selector)
-    if near is None:
-        there = len(picture.pods_by_namespace.get(namespace, ()))
-        return (
-            (f"namespace {namespace} has {there} pods, none with a label like that",),
-            (f"kubectl -n {namespace} get pods --show-labels",),
-        )
-    pod, found_near = near
+        return _told_elsewhere(service, *elsewhere)
+    if near := _nearest(picture, namespace, selector):
+        return _told_near(service, *near)
+    there = len(picture.pods_by_namespace.get(namespace, ()))
+    seen = f"namespace {namespace} has {there} pods, none with a label like that"
+    return (seen,), (f"kubectl -n {namespace} get pods --show-labels",)
+
+
+def _told_elsewhere(service: Tree, place: str, pods: Sequence[Tree]) -> Said:
+    advice = "# a Service selects pods of its own namespace alone: make it where the pods are"
     return (
-        (f"pod {name_of(pod)} nearly matches: {'; '.join(found_near.differs)}",),
-        (f"kubectl -n {namespace} set selector service {name} {_quoted(found_near.labels)}",),
+        (f"namespace {place} has pods that match: {listed(map(name_of, pods))}",),
+        (advice, *_moved(service, place, pods[0])),
+    )
+
+
+def _told_near(service: Tree, pod: Tree, near: Near) -> Said:
+    namespace, name = key_of(service)
+    return (
+        (f"pod {name_of(pod)} nearly matches: {'; '.join(near.differs)}",),
+        (f"kubectl -n {namespace} set selector service {name} {_quoted(near.labels)}",),
     )
 
 
@@ -86,9 +90,7 @@ def _moved(service: Tree, place: str, pod: Tree) -> tuple[str, ...]:
     )
 
 
-def _without_pods(
-    picture: Picture, namespace: str, selector: Mapping[str, str]
-) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+def _without_pods(picture: Picture, namespace: str, selector: Mapping[str, str]) -> Said | None:
     """A Deployment that would make fitting pods, and makes none."""
     for tree in picture.deployments:
         labels = ((spec_of(tree).get("template") or {}).get("metadata") or {}).get("labels") or {}

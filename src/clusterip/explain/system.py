@@ -21,10 +21,12 @@ DNS_LABEL, DNS_LABELS = "k8s-app", ("kube-dns", "coredns")
 DNS_SERVICE = ObjectKey(SYSTEM, "kube-dns")
 REPLACEMENTS = ("cilium", "calico-node", "kube-router", "antrea-agent")  # may do kube-proxy's work
 SLOW_MILLISECONDS = 500.0
+FULL = 0.9  # of the table of connections
 
 
 def check(picture: Picture) -> Iterator[Finding]:
     yield from _nodes(picture)
+    yield from _tables(picture)
     yield from _proxies(picture)
     yield from _dns(picture)
 
@@ -39,6 +41,17 @@ def _nodes(picture: Picture) -> Iterator[Finding]:
             )
             fix = f"kubectl describe node {name_of(node)}"
             yield Finding(Severity.BROKEN, "node-not-ready", f"Node {name_of(node)}", what, evidence, (fix,), rank=0)
+
+
+def _tables(picture: Picture) -> Iterator[Finding]:
+    """A table of connections that is full drops the first packet of each new one, whoever it is for."""
+    for name, seen in picture.evidence.nodes.items():
+        tracked = seen.tracked
+        if tracked is not None and tracked.most and tracked.count >= tracked.most * FULL:
+            what = "its kernel can hardly track more connections: first packets of new ones are dropped"
+            evidence = (f"nf_conntrack_count is {tracked.count} of {tracked.most}; ended ones count for two minutes",)
+            fix = f"sysctl -w net.netfilter.nf_conntrack_max={tracked.most * 4}"
+            yield Finding(Severity.SUSPECT, "connection-table-full", f"Node {name}", what, evidence, (fix,), rank=1)
 
 
 # -- kube-proxy --------------------------------------------------------------------------------------------------------
@@ -68,10 +81,10 @@ def _no_daemon_set(picture: Picture) -> Iterator[Finding]:
     own = picture.evidence.is_own
     what = "there is no kube-proxy: cluster IPs lead nowhere" + ("" if own else ", unless something else does its work")
     evidence = ("no DaemonSet kube-proxy in kube-system",)
-    fixes = ("clusterip down && clusterip up   # or apply the DaemonSet again",) if own else (
-        "kubectl -n kube-system get daemonsets",)  # fmt: skip
+    again = "clusterip down && clusterip up   # or apply the DaemonSet again"
+    fix = again if own else "kubectl -n kube-system get daemonsets"
     severity = Severity.BROKEN if own else Severity.SUSPECT
-    yield Finding(severity, "kube-proxy-missing", "Cluster", what, evidence, fixes, rank=1)
+    yield Finding(severity, "kube-proxy-missing", "Cluster", what, evidence, (fix,), rank=1)
 
 
 def _proxy_on(picture: Picture, daemons: Tree, node: Tree, pod: Tree | None) -> Iterator[Finding]:
@@ -94,9 +107,8 @@ def _proxy_on(picture: Picture, daemons: Tree, node: Tree, pod: Tree | None) -> 
 
 def _placing(daemons: Tree, node: Tree) -> str:
     """A node selector that the node does not fit."""
-    pod = (spec_of(daemons).get("template") or {}).get("spec") or {}
-    missing = [f"{key}={value}" for key, value in (pod.get("nodeSelector") or {}).items()
-               if labels_of(node).get(key) != value]  # fmt: skip
+    selector = ((spec_of(daemons).get("template") or {}).get("spec") or {}).get("nodeSelector") or {}
+    missing = [f"{key}={value}" for key, value in selector.items() if labels_of(node).get(key) != value]
     return f"its nodeSelector asks for {listed(missing)}, which the node does not have" if missing else ""
 
 

@@ -22,11 +22,11 @@ from clusterip.cluster.folder import Folder
 from clusterip.cluster.monitoring import Probe, Spot
 from clusterip.cluster.parts import NODE_ROOT
 from clusterip.cluster.probing import anchors_of, connect_all, look_up, networks_of
-from clusterip.explain.picture import NodeSeen, Picture, Question, Tried, protocol_of
+from clusterip.explain.picture import NodeSeen, Picture, Question, Tracked, Tried, protocol_of
 from clusterip.explain.reaching import is_tried
 from clusterip.explain.sockets import Socket, parse
 from clusterip.explain.system import dns_service
-from clusterip.kernel import netns
+from clusterip.kernel import netns, sysctl
 from clusterip.kernel.nfnetlink import Nfnetlink
 from clusterip.kernel.nft import Table
 from clusterip.kernel.nft_reader import Reader
@@ -34,6 +34,7 @@ from clusterip.kernel.nft_reader import Reader
 LISTINGS = (("tcp", "tcp"), ("tcp6", "tcp"), ("udp", "udp"), ("udp6", "udp"))
 TABLES = (Table("ip", "kube-proxy"), Table("ip6", "kube-proxy"), Table("ip", "clusterip-policy"))
 MOST_TRIED = 100
+CONNTRACK = "net.netfilter.nf_conntrack_"
 NEEDS_ROOT = "entering nodes needs root: run it as root"
 HERE = Path("/proc/thread-self/net")
 
@@ -133,7 +134,15 @@ def _nodes(visit: Visit) -> dict[str, NodeSeen]:
 
 
 def _node() -> NodeSeen:
-    return NodeSeen(_tables(), _listed())
+    return NodeSeen(_tables(), _listed(), _tracked())
+
+
+def _tracked() -> Tracked | None:
+    """How full the table of connections is."""
+    try:
+        return Tracked(int(sysctl.read(f"{CONNTRACK}count")), int(sysctl.read(f"{CONNTRACK}max")))
+    except (OSError, ValueError):
+        return None
 
 
 def _tables() -> frozenset[str] | None:
