@@ -13,7 +13,9 @@ from clusterip.node.images import (
     ImageStore,
     Record,
     default_folder,
+    image_folder,
 )
+from clusterip.node.volumes import VolumeError
 
 
 def put(store: ImageStore, name: str, source: str = "catalog", version: str = "1.22.1") -> Record:
@@ -103,3 +105,11 @@ def test_parts_of_ours_are_found_under_any_tag(tmp_path: Path, text: str, entryp
     assert isinstance(found, Image)
     assert found.rootfs is None
     assert found.config.entrypoint == entrypoint
+
+
+def test_a_volume_shows_an_images_files(store: ImageStore) -> None:
+    record = put(store, "docker.io/library/nginx:1.20", "local", "")
+    assert image_folder(store, {"reference": "nginx:1.20"}) == store.path_of(record) / "rootfs"
+    for reference, why in {"other": "not in the local store", "clusterip:1": "has no files", "": "parse"}.items():
+        with pytest.raises(VolumeError, match=why):
+            image_folder(store, {"reference": reference})

@@ -68,10 +68,11 @@ def test_another_user_has_no_capabilities_in_effect() -> None:
 
 
 def test_inner_mounts_come_after_outer_ones() -> None:
-    binds = [BindMount("/s/deep", "/a/b/c"), BindMount("/s/top", "/a", readonly=True)]
+    binds = [BindMount("/s/deep", "/a/b/c"), BindMount("/s/top", "/a", readonly=True, noexec=True)]
     mounts = [m for m in made(binds=binds)["mounts"] if m["type"] == "bind"]
     assert [m["destination"] for m in mounts] == ["/a", "/a/b/c"]
-    assert "ro" in mounts[0]["options"]
+    assert {"ro", "noexec"} < set(mounts[0]["options"])
+    assert not {"ro", "noexec"} & set(mounts[1]["options"])
 
 
 def test_privileged_and_plain() -> None:

@@ -51,3 +51,11 @@ def test_a_sub_path_stays_inside(tmp_path: Path) -> None:
     assert below(tmp_path / "v", "x/y").is_dir()
     with pytest.raises(VolumeError):
         below(tmp_path / "v", "../other")
+
+
+def test_a_sub_path_that_nobody_may_make(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    assert below(tmp_path, "etc", make=False) == tmp_path / "etc"
+    with pytest.raises(VolumeError, match="'nothing' is not in the volume"):
+        below(tmp_path, "nothing", make=False)
+    assert not (tmp_path / "nothing").exists()

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from clusterip.node import catalog
 from clusterip.node.imagespec import BadReference, ImageConfig, Reference, config_from_oci, parse_reference
+from clusterip.node.volumes import VolumeError
 
 INDEX = "index.json"
 # parts of clusterip itself: forked and not executed, whatever the tag
@@ -136,6 +137,17 @@ class ImageStore:
         with open(self.folder / ".lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+
+
+def image_folder(images: ImageStore, source: Mapping[str, object]) -> Path:
+    """What a volume of type image shows; VolumeError when it cannot be had."""
+    reference = str(source.get("reference") or "")
+    found = images.resolve(reference)
+    if isinstance(found, ImageMissing):
+        raise VolumeError(f'image "{reference}": {found.message}')
+    if found.rootfs is None:
+        raise VolumeError(f'image "{reference}" is a part of clusterip and has no files')
+    return found.rootfs
 
 
 def default_folder(environ: Mapping[str, str]) -> Path:

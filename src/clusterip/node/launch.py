@@ -128,14 +128,14 @@ def _volume_bind(
     host = volume.get("hostPath")
     base = volumes.host_path(host) if isinstance(host, dict) else order.folder.volume(name).resolve()
     sub = expand(str(entry["subPathExpr"]), variables) if entry.get("subPathExpr") else str(entry.get("subPath") or "")
+    is_image = volume.get("image") is not None
     if sub:
-        base = volumes.below(base, sub)
+        base = volumes.below(base, sub, make=not is_image)
     claim = volume.get("persistentVolumeClaim")
-    readonly = (
-        bool(entry.get("readOnly")) or is_payload(volume) or (isinstance(claim, dict) and claim.get("readOnly") is True)
-    )
+    shared = is_image or is_payload(volume)
+    readonly = bool(entry.get("readOnly")) or shared or (isinstance(claim, dict) and claim.get("readOnly") is True)
     _make_way(order, named, entry, base)
-    return BindMount(str(base), os.path.normpath("/" + str(entry["mountPath"])), readonly)
+    return BindMount(str(base), os.path.normpath("/" + str(entry["mountPath"])), readonly, noexec=is_image)
 
 
 def _make_way(order: Order, named: Mapping[str, Mapping[str, object]], entry: Mapping[str, object], base: Path) -> None:

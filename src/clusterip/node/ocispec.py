@@ -34,6 +34,7 @@ class BindMount:
     source: str
     target: str
     readonly: bool = False
+    noexec: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +139,7 @@ def _by_depth(binds: Sequence[BindMount]) -> list[BindMount]:
 
 
 def _bind(bind: BindMount) -> Tree:
-    options = ["rbind", "rprivate", "ro" if bind.readonly else "rw"]
+    options = ["rbind", "rprivate", "ro" if bind.readonly else "rw", *(["noexec"] if bind.noexec else [])]
     return {"destination": bind.target, "type": "bind", "source": bind.source, "options": options}
 
 

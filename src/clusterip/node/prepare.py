@@ -23,6 +23,7 @@ from clusterip.node import claims, sandbox, volumes
 from clusterip.node.environment import Missing, Surroundings
 from clusterip.node.handle import wait_at_most
 from clusterip.node.hostfiles import Dns, hosts_file, resolv_file
+from clusterip.node.images import image_folder
 from clusterip.node.model import Pod
 from clusterip.node.payload import files, is_payload, references, token_requests
 from clusterip.node.record import PodFolder, PodRecord
@@ -128,6 +129,7 @@ class Preparation:
 
     def write(self, pod: Pod, address: str) -> None:
         """Bring all volumes and name files up to date; Missing or VolumeError names the volume."""
+        tools = self._tools
         self._write_names(pod, address)
         around = self.surroundings(pod, address)
         group = (pod.spec.get("securityContext") or {}).get("fsGroup")
@@ -137,11 +139,13 @@ class Preparation:
                 if is_payload(volume):
                     assert self._tokens is not None
                     shown = files(volume, around, self._tokens.get)
-                    volumes.write_files(folder, shown, self._tools.clock.now(), group)
+                    volumes.write_files(folder, shown, tools.clock.now(), group)
                 elif volume.get("emptyDir") is not None:
                     volumes.make_empty(folder, volume["emptyDir"], group)
                 elif volume.get("hostPath"):
                     volumes.host_path(volume["hostPath"])
+                elif isinstance(source := volume.get("image"), dict):
+                    volumes.link(folder, image_folder(tools.images, source))
                 elif volume["name"] in self._claimed:
                     volumes.link(folder, claims.folder_of(self._claimed[volume["name"]]))
                 else:

@@ -119,12 +119,14 @@ def link(folder: Path, target: Path) -> None:
     folder.symlink_to(target)
 
 
-def below(base: Path, sub: str) -> Path:
-    """A path inside a volume; one that leads out of it is refused."""
+def below(base: Path, sub: str, *, make: bool = True) -> Path:
+    """A path inside a volume; one that leads out of it is refused, and one that nobody may make."""
     real, target = Path(os.path.realpath(base)), Path(os.path.realpath(base / sub))
     if real != target and real not in target.parents:
         raise VolumeError(f"subPath {sub!r} leads out of the volume")
     if not target.exists():
+        if not make:
+            raise VolumeError(f"subPath {sub!r} is not in the volume")
         target.mkdir(parents=True)
     return target
 
