@@ -60,10 +60,10 @@ demo: $(VENV)/.installed  ## start a cluster, play the ClusterIP lesson on it, l
 	$(BIN)/clusterip up
 	$(BIN)/clusterip demo
 
-check: $(VENV)/.developing  ## format, lint, types, import law
+check: $(VENV)/.developing  ## format, lint, types, names in tests and benches, import law
 	$(BIN)/ruff format --check src tests bench hatch_build.py
 	$(BIN)/ruff check src tests bench hatch_build.py
-	$(BIN)/mypy
+	$(BIN)/mypy & types=$$!; $(BIN)/mypy --config-file tests/mypy.ini && wait $$types || { wait $$types; exit 1; }
 	$(BIN)/lint-imports
 
 test: $(VENV)/.developing $(NODE_CLIENT)/node_modules/.installed  ## everything that can run here: pure tests, kernel tests, packets, lessons

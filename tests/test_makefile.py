@@ -1,4 +1,4 @@
-"""What `make` does to the machine: packages are installed without anything of them being started."""
+"""What `make` does to a machine: packages are installed without anything of them being started; what a check holds."""
 
 from __future__ import annotations
 
@@ -44,3 +44,17 @@ def test_no_daemon_starts_while_packages_are_installed(tmp_path: Path, own: str 
     assert Path(f"{policy}.said").read_text() == "101\n"
     assert (policy.read_text() if policy.exists() else None) == own
     assert not Path(f"{policy}.own").exists()
+
+
+@pytest.mark.parametrize("wrong", ["", "src", "tests"])
+def test_a_check_says_when_either_types_are_wrong(tmp_path: Path, wrong: str) -> None:
+    for program in ("ruff", "lint-imports", "mypy"):
+        (stub := tmp_path / "bin" / program).parent.mkdir(exist_ok=True)
+        fails = {"src": '[ "$#" != 0 ]', "tests": '[ "$#" = 0 ]'}.get(wrong, "true")
+        stub.write_text(f"#!/bin/sh\n{fails if program == 'mypy' else 'true'}\n")
+        stub.chmod(0o755)
+    for stamp in (".installed", ".developing"):
+        (tmp_path / stamp).touch()
+    command = ["make", "--no-print-directory", "check", f"VENV={tmp_path}"]
+    made = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert (made.returncode == 0) == (not wrong), made.stderr

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,7 +26,7 @@ RIGHT = (
 
 
 @pytest.mark.parametrize(("check", "value"), [(check, value) for check, values in RIGHT for value in values])
-def test_accepts(check: names.NameRule, value: str) -> None:
+def test_accepts(check: Callable[[str], list[str]], value: str) -> None:
     assert check(value) == []
 
 
@@ -58,7 +60,7 @@ WRONG = (
 
 
 @pytest.mark.parametrize(("check", "value", "reason"), WRONG)
-def test_refuses(check: names.NameRule, value: str, reason: str) -> None:
+def test_refuses(check: Callable[[str], list[str]], value: str, reason: str) -> None:
     assert reason in check(value)
 
 

@@ -18,7 +18,8 @@ def test_an_entry_is_whole(entry: Entry) -> None:
     assert parse_reference(catalog.short_name(entry.name)).name == entry.name
     names = {user.name for user in (*catalog.USERS, *entry.users)}
     assert not entry.config.user or entry.config.user in names
-    assert all(not item.path.startswith("/") for item in (*entry.files, *entry.folders))
+    paths = [*(file.path for file in entry.files), *(folder.path for folder in entry.folders)]
+    assert not [path for path in paths if path.startswith("/")]
 
 
 def test_a_key_follows_what_is_described() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 
@@ -57,7 +57,7 @@ PLACES = [pytest.param(fake_nft, id="fake"), pytest.param(own_nft, id="kernel", 
 
 @pytest.mark.parametrize("family", ["ip", "ip6"])
 @pytest.mark.parametrize("place", PLACES)
-def test_what_is_read_back_is_what_was_compiled(place: Callable[[], Iterator[Nft]], family: str) -> None:
+def test_what_is_read_back_is_what_was_compiled(place: Callable[[], AbstractContextManager[Nft]], family: str) -> None:
     async def body(nft: Nft) -> None:
         found = picture(PODS, [policy("p", RULES)])
         runner = Runner(family, nft, lambda: found)
@@ -73,7 +73,7 @@ def test_what_is_read_back_is_what_was_compiled(place: Callable[[], Iterator[Nft
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_changes_and_repairs(place: Callable[[], Iterator[Nft]]) -> None:
+def test_changes_and_repairs(place: Callable[[], AbstractContextManager[Nft]]) -> None:
     async def body(nft: Nft) -> None:
         now: list[Picture] = [picture(PODS, [policy("p", RULES)])]
         runner = Runner("ip", nft, lambda: now[0])

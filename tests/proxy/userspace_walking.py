@@ -14,6 +14,7 @@ from clusterip.kernel.iptables_listing import target
 from clusterip.proxy.backends.userspace import Userspace
 from clusterip.proxy.model import Deliver, Delivery, Drop, Ignore, Packet, Plan, Reject, Verdict
 from clusterip.proxy.relay.fake import FakeRelay
+from clusterip.proxy.relay.table import Place
 from clusterip.proxy.runner import Runner
 
 _TO = re.compile(r"^\[?([0-9a-f.:]+?)\]?:(\d+)$")
@@ -67,7 +68,7 @@ def verdict_of(made: Programmed, packet: Packet) -> Verdict:
     return Deliver(frozenset(Delivery(ip_address(to.address), to.port, True) for to in targets(made, seen.packet)))
 
 
-def targets(made: Programmed, packet: Packet) -> tuple[object, ...]:
+def targets(made: Programmed, packet: Packet) -> tuple[Place, ...]:
     """Where the relay may lead whoever has reached a listener."""
     found = [
         listener
