@@ -2,40 +2,38 @@
 
 from __future__ import annotations
 
-import pytest
-
 from apiserver.wire import CONFIGMAPS, Wire, config_map, served
-from clusterip.api.errors import ApiError
-from clusterip.apiserver.forms import JSON, PLAIN, YAML, Form, negotiate
+from clusterip.api.protobuf import message, open_envelope
+from clusterip.api.protobuf_writing import event, whole
+from clusterip.apiserver.media import JSON, PROTOBUF, YAML
 
+STATUS = "io.k8s.apimachinery.pkg.apis.meta.v1.Status"
+METADATA = ";as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 TABLE = f"{JSON};as=Table;v=v1;g=meta.k8s.io"
 
 
-@pytest.mark.parametrize(
-    ("accept", "form"),
-    [
-        ("", PLAIN),
-        ("*/*", PLAIN),
-        ("application/json", PLAIN),
-        ("application/vnd.kubernetes.protobuf,application/json", PLAIN),
-        ("application/json;stream=watch", PLAIN),
-        ("application/yaml", Form(YAML)),
-        ("application/yaml;q=0.5, application/json", PLAIN),
-        (f"{TABLE},application/json", Form(JSON, "Table")),
-        (f"{JSON};as=Table;v=v1beta1;g=meta.k8s.io,application/json", PLAIN),
-        (f"{JSON};as=PartialObjectMetadataList;g=meta.k8s.io;v=v1", Form(JSON, "PartialObjectMetadataList")),
-        ("text/html, */*;q=0.1", PLAIN),
-    ],
-)
-def test_negotiation(accept: str, form: Form) -> None:
-    assert negotiate(accept) == form
+def test_protobuf_on_the_wire() -> None:
+    async def body(wire: Wire) -> None:
+        made = await wire.ok("POST", CONFIGMAPS, config_map("a", k="v"), Accept=PROTOBUF)
+        assert wire.last["Content-Type"] == PROTOBUF
+        kept = await wire.ok("GET", f"{CONFIGMAPS}/a")
+        assert made == whole(kept)
+        assert await wire.ok("GET", f"{CONFIGMAPS}/a", Accept=PROTOBUF) == made
+        listed = await wire.ok("GET", CONFIGMAPS, Accept=PROTOBUF)
+        assert listed == whole(await wire.ok("GET", CONFIGMAPS))
+        alone = open_envelope(await wire.ok("GET", f"{CONFIGMAPS}/a", Accept=PROTOBUF + METADATA))
+        assert alone[:2] == ("meta.k8s.io/v1", "PartialObjectMetadata")
+        events = await wire.ok("GET", f"{CONFIGMAPS}?watch=1&resourceVersion=0&timeoutSeconds=1", Accept=PROTOBUF)
+        assert wire.last["Content-Type"] == f"{PROTOBUF};stream=watch"
+        assert events.startswith(event("ADDED", made))
+        status, refused = await wire("GET", f"{CONFIGMAPS}/b", Accept=PROTOBUF)
+        envelope = open_envelope(refused)
+        assert (status, envelope.kind) == (404, "Status")
+        assert message(envelope.raw, STATUS)["reason"] == "NotFound"
+        resources = open_envelope(await wire.ok("GET", "/api/v1", Accept=PROTOBUF))
+        assert resources.kind == "APIResourceList"
 
-
-@pytest.mark.parametrize("accept", ["text/html", "application/vnd.kubernetes.protobuf", "application/json;q=0"])
-def test_nothing_to_offer(accept: str) -> None:
-    with pytest.raises(ApiError) as refusal:
-        negotiate(accept)
-    assert refusal.value.code == 406
+    served(body)
 
 
 def test_forms_on_the_wire() -> None:

@@ -24,7 +24,7 @@ from clusterip.api.selectors import parse_fields, parse_labels
 from clusterip.apiserver import options
 from clusterip.apiserver.bodies import Body, decoded, delete_options
 from clusterip.apiserver.documents import wants_protobuf
-from clusterip.apiserver.forms import negotiate
+from clusterip.apiserver.media import negotiate
 from clusterip.apiserver.reading import _continue_token, _parse_continue, parse_version
 from clusterip.apiserver.routing import route
 from clusterip.apiserver.writing import JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, apply_patch

@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 
 from apiserver.serving import Api, serving
+from clusterip.apiserver.media import JSON, PROTOBUF
 
 PATCHES = {
     "merge": "application/merge-patch+json",
@@ -32,7 +33,7 @@ class Wire:
     async def __call__(
         self, method: str, path: str, body: Any = None, *, type: str = "application/json", **headers: str
     ) -> tuple[int, Any]:
-        """Status and tree (or text)."""
+        """Status and tree (or text, or protobuf's bytes)."""
         data: Any = body if isinstance(body, (bytes, type_of_none)) else json.dumps(body).encode()
         sent = {**self.headers, **{name.replace("_", "-"): value for name, value in headers.items()}}
         if isinstance(data, bytes) and len(data) > 1_000_000:
@@ -42,8 +43,10 @@ class Wire:
         async with self.session.request(method, self.api.url + path, data=data, headers=sent) as answer:
             self.last = answer.headers
             raw = await answer.read()
-            json_like = (answer.content_type or "").startswith("application/json")
-            return answer.status, json.loads(raw) if json_like and raw else raw.decode(errors="replace")
+            kind = answer.content_type or ""
+            if kind == PROTOBUF:
+                return answer.status, raw
+            return answer.status, json.loads(raw) if kind.startswith(JSON) and raw else raw.decode(errors="replace")
 
     async def ok(self, method: str, path: str, body: Any = None, **more: Any) -> Any:
         """The tree of an answer that must be a success."""

@@ -262,10 +262,12 @@ def _without_zeros(schema: Tree) -> Tree:
 
 
 def _schema_or(form: str) -> Read:
-    """A JSON schema, or what may stand in its place: a bool, several schemas, several names."""
+    """A JSON schema, or what may stand in its place: a bool, several schemas, several names; or a message of names."""
 
     def read(value: Value, depth: int) -> Any:
         parts = list(fields(_bytes(value)))
+        if form == "Verbs":
+            return [_text(part) for _, part in parts]
         given = [part for number, part in parts if number == (2 if form == "Bool" else 1)]
         if given and not (form == "Bool" and isinstance(given[-1], int)):
             return _reference(SCHEMA)(given[-1], depth)

@@ -31,7 +31,7 @@ from clusterip.apiserver.access import Ask, User, refusal
 from clusterip.apiserver.authentication import Authenticator
 from clusterip.apiserver.core import Call, Core
 from clusterip.apiserver.documents import Documents
-from clusterip.apiserver.forms import PLAIN, negotiate
+from clusterip.apiserver.media import PLAIN, negotiate, negotiate_plain, render
 from clusterip.apiserver.options import check_timeout
 from clusterip.apiserver.rbac import RbacAuthorizer
 from clusterip.apiserver.routing import Route, route
@@ -47,6 +47,7 @@ log = logging.getLogger(__name__)
 
 PUBLIC = (("Cache-Control", "public, max-age=3600"),)
 TEXT = "text/plain; charset=utf-8"
+PATHS = {"paths": ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/readyz", "/version"]}
 NOT_FOUND = Response(404, b"404 page not found\n", TEXT, (("X-Content-Type-Options", "nosniff"),))
 
 Reader = Callable[[Core, Call], Answer]
@@ -102,12 +103,12 @@ class App:
             visit.judged(True)
             return await self._served(request, user, found, visit)
         except ApiError as error:
-            return failure(error)
+            return failure(error, request)
         except (asyncio.CancelledError, ConnectionError):
             raise
         except Exception as error:
             log.exception("A request failed", extra={"kv": {"path": request.path}})
-            return failure(ApiError.internal(f"{type(error).__name__}: {error}"))
+            return failure(ApiError.internal(f"{type(error).__name__}: {error}"), request)
 
     def _refusal(self, user: User, ask: Ask) -> ApiError:
         authorizer = self._core.authorizer
@@ -125,7 +126,8 @@ class App:
                 return NOT_FOUND
             raise ApiError.no_such_resource()
         is_led_on = found.subresource in subresources.CONNECTIONS
-        form = PLAIN if is_led_on else negotiate(request.headers.get("Accept", ""))
+        accept = request.headers.get("Accept", "")
+        form = PLAIN if is_led_on else negotiate(accept, is_custom=served.resource.is_custom)
         if found.verb != "watch" and not is_led_on:
             check_timeout(request.query)
         resource = served.resource
@@ -141,7 +143,7 @@ class App:
                 request.lead += "".join(f"{name}: {text}\r\n" for name, text in call.warning_headers()).encode()
             return given
         except ApiError as error:
-            return failure(error, call.warning_headers())
+            return failure(error, request, call.warning_headers())
         finally:
             visit.annotated(call.audited)
 
@@ -200,22 +202,22 @@ class App:
         """Paths that are no resource."""
         match request.segments():
             case ["version"]:
-                return answer(discovery.VERSION)
+                return Response(200, orjson.dumps(discovery.VERSION) + b"\n")
             case ["metrics"]:
                 return self.traffic.metrics()
             case [name, *_] as segments if name in healthchecks.KINDS:
                 verbose, exclude = "verbose" in request.query, request.values("exclude")
                 return healthchecks.answer(self._core, segments, verbose, exclude) or NOT_FOUND
             case [] if request.method in ("GET", "HEAD"):
-                return answer({"paths": ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/readyz", "/version"]})
+                return Response(200, orjson.dumps(PATHS) + b"\n")
             case ["api" | "apis" as root]:
                 return self._roots(request, root)
             case ["api", version]:
-                return self._listed(discovery.resource_list(self._core.registry, "", version))
+                return self._listed(request, discovery.resource_list(self._core.registry, "", version))
             case ["apis", group]:
-                return self._listed(discovery.group(self._core.registry, group))
+                return self._listed(request, discovery.group(self._core.registry, group))
             case ["apis", group, version]:
-                return self._listed(discovery.resource_list(self._core.registry, group, version))
+                return self._listed(request, discovery.resource_list(self._core.registry, group, version))
             case ["openapi", *rest]:
                 return self._documents.answer(request, rest) or NOT_FOUND
             case [".well-known", "openid-configuration"]:
@@ -233,20 +235,26 @@ class App:
             tree = discovery.aggregated(registry, core=root == "api")
             return Response(200, orjson.dumps(tree), discovery.AGGREGATED)
         host, port = self._core.settings.advertise
-        return answer(discovery.api_versions(f"{host}:{port}") if root == "api" else discovery.group_list(registry))
+        tree = discovery.api_versions(f"{host}:{port}") if root == "api" else discovery.group_list(registry)
+        return answer(tree, request)
 
-    def _listed(self, tree: Tree | None) -> Answer:
-        return NOT_FOUND if tree is None else answer(tree)
-
-
-def answer(tree: Tree, status: int = 200) -> Response:
-    return Response(status, orjson.dumps(tree) + b"\n")
+    def _listed(self, request: Request, tree: Tree | None) -> Answer:
+        return NOT_FOUND if tree is None else answer(tree, request)
 
 
-def failure(error: ApiError, warnings: Sequence[tuple[str, str]] = ()) -> Response:
-    """An error as a Status."""
+def answer(tree: Tree, request: Request, status: int = 200) -> Response:
+    """What is no resource, in the form that the client takes."""
+    form = negotiate_plain(request.headers.get("Accept", ""))
+    body = render(tree, form)
+    return Response(status, body + b"\n" if form.plain else body, form.media)
+
+
+def failure(error: ApiError, request: Request, warnings: Sequence[tuple[str, str]] = ()) -> Response:
+    """An error as a Status, in the form that the client takes."""
     headers = [*warnings]
     headers += [("Retry-After", str(error.retry_after_seconds))] if error.retry_after_seconds else []
     if error.code == 401:
         headers.append(("WWW-Authenticate", 'Bearer realm="kubernetes-master"'))
-    return Response(error.code, orjson.dumps(error.status()) + b"\n", headers=headers)
+    given = answer(error.status(), request, error.code)
+    given.headers = headers
+    return given

@@ -14,7 +14,8 @@ from clusterip.api.allocation import Ranges
 from clusterip.apiserver import plugins
 from clusterip.apiserver.access import Authorizer, User
 from clusterip.apiserver.admissionnumbers import AdmissionNumbers
-from clusterip.apiserver.forms import JSON, Form, View, check_include
+from clusterip.apiserver.forms import View, check_include
+from clusterip.apiserver.media import JSON, Form
 from clusterip.apiserver.registry import Registry, Served
 from clusterip.clock import Clock
 from clusterip.store.contract import Store
@@ -145,7 +146,7 @@ class Call:
         """Bytes that a View made, as an answer; JSON ends with its line, as Go's encoder ends it."""
         if self.form.media == JSON and not body.endswith(b"\n"):
             body += b"\n"
-        return Response(status, body, self.form.content_type, self.warning_headers())
+        return Response(status, body, self.form.media, self.warning_headers())
 
 
 def _quoted(text: str) -> str:

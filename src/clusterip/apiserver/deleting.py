@@ -16,7 +16,8 @@ from clusterip.apiserver import admission, bodies, holdings, webhooks
 from clusterip.apiserver.cache import Entry, encode
 from clusterip.apiserver.conversion import fetched
 from clusterip.apiserver.core import Call, Core
-from clusterip.apiserver.forms import list_metadata, render
+from clusterip.apiserver.forms import list_metadata
+from clusterip.apiserver.media import render
 from clusterip.apiserver.options import delete_problems, flag, integer
 from clusterip.apiserver.reading import parse_page
 from clusterip.apiserver.selecting import selection

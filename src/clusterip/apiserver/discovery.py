@@ -11,7 +11,7 @@ from functools import lru_cache
 from clusterip.api.meta import GroupVersion, Tree
 from clusterip.api.resource import Resource
 from clusterip.apiserver import reviews
-from clusterip.apiserver.forms import JSON, parse_accept
+from clusterip.apiserver.media import JSON, parse_accept
 from clusterip.apiserver.registry import Registry
 
 AGGREGATED = f"{JSON};g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"

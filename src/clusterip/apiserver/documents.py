@@ -17,7 +17,7 @@ from operator import is_not
 
 from clusterip.api import openapi, openapi_protobuf, schema
 from clusterip.api.resource import Resource
-from clusterip.apiserver.forms import JSON, parse_accept
+from clusterip.apiserver.media import JSON, parse_accept
 from clusterip.apiserver.registry import Registry
 from clusterip.clock import Clock
 from clusterip.transport.answers import Response

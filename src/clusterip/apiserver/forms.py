@@ -1,6 +1,6 @@
-"""The forms that an object may take on the wire: JSON, YAML, a table, its metadata alone.
+"""The forms that an object may take on the wire: itself, a table, its metadata alone.
 
-Stage: none; pure.  In: an Accept header, entries.  Out: bytes.
+Stage: none; pure.  In: a form, entries.  Out: bytes.
 Rules: JSON of a kept object is a copy of its bytes; everything else is made on demand.
 Truth: kubernetes.io/docs/reference/using-api/api-concepts (alternate representations).
 """
@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
-from typing import Any
 
 import orjson
 
@@ -20,66 +18,10 @@ from clusterip.api.meta import Tree
 from clusterip.api.resource import Column
 from clusterip.api.tables import ANY
 from clusterip.apiserver.cache import Entry
+from clusterip.apiserver.media import PARTIAL, Form, render
 from clusterip.apiserver.registry import Served
 
-JSON, YAML = "application/json", "application/yaml"
-PROTOBUF = "application/vnd.kubernetes.protobuf"
-PARTIAL = "PartialObjectMetadata"
 INCLUDES = ("", "Metadata", "Object", "None")
-
-
-@dataclass(frozen=True, slots=True)
-class Form:
-    """What a client wants to see: a media type, and perhaps a kind that everything is turned into."""
-
-    media: str = JSON
-    shape: str = ""
-
-    @property
-    def content_type(self) -> str:
-        return f"{self.media};as={self.shape};g=meta.k8s.io;v=v1" if self.shape else self.media
-
-    @property
-    def plain(self) -> bool:
-        return self.media == JSON and not self.shape
-
-
-PLAIN = Form()
-
-
-def parse_accept(text: str) -> list[tuple[str, dict[str, str]]]:
-    """Media ranges with their parameters, the most wanted first."""
-    ranges = []
-    for part in text.split(","):
-        media, *pairs = (piece.strip() for piece in part.split(";"))
-        parameters = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
-        try:
-            quality = float(parameters.pop("q", "1"))
-        except ValueError:
-            quality = 1.0
-        if media and quality > 0:
-            ranges.append((quality, media.lower(), parameters))
-    ranges.sort(key=lambda item: -item[0])
-    return [(media, parameters) for _, media, parameters in ranges]
-
-
-@lru_cache(maxsize=512)
-def negotiate(accept: str) -> Form:
-    """The first form asked for that there is; ApiError 406 when there is none."""
-    if not accept:
-        return PLAIN
-    for media, parameters in parse_accept(accept):
-        if media in ("*/*", "application/*"):
-            media = JSON
-        if media not in (JSON, YAML):
-            continue
-        shape = parameters.get("as", "")
-        if not shape:
-            return Form(media)
-        meta = parameters.get("g") == "meta.k8s.io" and parameters.get("v") == "v1"
-        if meta and shape in ("Table", PARTIAL, PARTIAL + "List"):
-            return Form(media, shape)
-    raise ApiError.not_acceptable((JSON, YAML, PROTOBUF))
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,15 +122,6 @@ def _joined(head: bytes, bodies: list[bytes]) -> bytes:
     bodies[0] = head + bodies[0]
     bodies[-1] += b"]}\n"
     return b",".join(bodies)
-
-
-def render(tree: Any, form: Form) -> bytes:
-    """A tree in a media type."""
-    if form.media == YAML:
-        from clusterip.api import yaml  # a rare form, and PyYAML is not cheap to load
-
-        return yaml.dump(tree).encode()
-    return orjson.dumps(tree)
 
 
 def partial(tree: Tree) -> Tree:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from clusterip.apiserver.access import MASTERS, User
 from clusterip.apiserver.core import Call, Core
-from clusterip.apiserver.forms import PLAIN
+from clusterip.apiserver.media import PLAIN
 from clusterip.transport.request import Request
 
 SERVER = User("system:apiserver", (MASTERS,))

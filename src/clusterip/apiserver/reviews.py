@@ -24,7 +24,7 @@ from clusterip.apiserver.access import (
     User,
 )
 from clusterip.apiserver.core import Call, Core, pick
-from clusterip.apiserver.forms import JSON, PLAIN, PROTOBUF, YAML, negotiate, render
+from clusterip.apiserver.media import JSON, PLAIN, PROTOBUF, YAML, negotiate, render
 from clusterip.apiserver.rbac import RbacAuthorizer
 from clusterip.apiserver.routing import Route
 from clusterip.apiserver.secrettokens import LEGACY_ISSUER, bootstrapper, legacy_user

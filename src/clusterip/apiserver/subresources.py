@@ -32,7 +32,7 @@ from clusterip.apiserver import (
 from clusterip.apiserver.bodies import Body
 from clusterip.apiserver.cache import Entry
 from clusterip.apiserver.core import Call, Core, pick
-from clusterip.apiserver.forms import render
+from clusterip.apiserver.media import render
 from clusterip.apiserver.reading import found
 from clusterip.apiserver.tokens import Bound, account_claims
 from clusterip.clock import rfc3339

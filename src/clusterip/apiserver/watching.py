@@ -14,15 +14,14 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import count
 
-import orjson
-
 from clusterip.api.errors import ApiError
 from clusterip.api.meta import Tree
 from clusterip.apiserver import options
 from clusterip.apiserver.cache import Change, Collection, Entry
 from clusterip.apiserver.core import Call, Core
 from clusterip.apiserver.fanout import SLOW, Member, fan_of
-from clusterip.apiserver.forms import JSON, PROTOBUF, YAML, View
+from clusterip.apiserver.forms import View
+from clusterip.apiserver.media import JSON, PROTOBUF, YAML, Form, render
 from clusterip.apiserver.reading import parse_version
 from clusterip.apiserver.selecting import Selection, selection
 from clusterip.store.contract import Compacted
@@ -162,7 +161,7 @@ class Watch:
         return made
 
     def _frame(self, kind: str, entry: Entry) -> bytes:
-        return framed(b'{"type":"%b","object":%b}\n' % (kind.encode(), self._view().one(entry)))
+        return _event(kind, self._view().one(entry), self._call.form)
 
     def _view(self) -> View:
         view = self._call.view(self._core)
@@ -238,7 +237,7 @@ class Watch:
         tree: Tree = {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": metadata}
         if self._call.form.shape:
             tree = self._view().shaped(tree) if self._call.form.shape != "Table" else _table_bookmark(tree)
-        self._sink.write(framed(orjson.dumps({"type": "BOOKMARK", "object": tree}) + b"\n"))
+        self._sink.write(_event("BOOKMARK", render(tree, self._call.form), self._call.form))
 
     def tick(self) -> None:
         """Time for a bookmark: everything committed was either sent or is none of this watch's."""
@@ -315,16 +314,21 @@ def watch(core: Core, call: Call) -> Stream:
         except TimeoutError:
             watching.tick()
         except ApiError as error:  # a version that cannot be shown
-            sink.write(framed(orjson.dumps({"type": "ERROR", "object": error.status()}) + b"\n"))
+            sink.write(_event("ERROR", render(error.status(), call.form), call.form))
         finally:
             watching.close()
 
     started = core.store.revision
-    return Stream(run, content_type=_stream_type(call))
+    return Stream(run, content_type=call.form.of_stream)
 
 
-def _stream_type(call: Call) -> str:
-    return call.form.content_type if call.form.shape else call.form.media
+def _event(kind: str, body: bytes, form: Form) -> bytes:
+    """What is sent of a change; `body` is the object as the form has it."""
+    if form.media == PROTOBUF:
+        from clusterip.api import protobuf_writing  # rarely asked for
+
+        return framed(protobuf_writing.event(kind, body))
+    return framed(b'{"type":"%b","object":%b}\n' % (kind.encode(), body))
 
 
 def _past(core: Core, call: Call, revision: int) -> list[Change]:
