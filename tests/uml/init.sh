@@ -19,6 +19,9 @@ for tool in iptables ip6tables; do for tail in "" -save -restore; do
 	ln -sf "/usr/sbin/$tool-legacy$tail" "/etc/alternatives/$tool$tail"
 done; done
 hostname guest; ip link set lo up; modprobe ipv6
+# so small a machine would track 3,072 connections, ended ones for two minutes: the next one's first packet is dropped.  A
+# proxy raises it on a node, but may not in a network namespace
+modprobe nf_conntrack && echo 131072 >/proc/sys/net/netfilter/nf_conntrack_max
 stty -opost -echo </dev/tty1
 setsid -c bash /run/host/command </dev/tty1 >/dev/tty1 2>&1
 echo $? >/run/host/exit

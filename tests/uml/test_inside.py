@@ -42,7 +42,8 @@ def read_verdict(report: Path) -> Verdict:
 
 @pytest.mark.parametrize("file", FILES)
 def test_in_a_guest(file: str, tmp_path: Path) -> None:
-    done = guest.run([sys.executable, "-m", "pytest", *OPTIONS, f"tests/uml/inside/{file}"], tmp_path, seconds=SECONDS)
+    command = [sys.executable, "-m", "pytest", *OPTIONS, f"--timeout={SECONDS}", f"tests/uml/inside/{file}"]
+    done = guest.run(command, tmp_path, seconds=SECONDS)
     report = tmp_path / "report.xml"
     assert report.exists(), done.output
     verdict = read_verdict(report)

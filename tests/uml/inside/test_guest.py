@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import os
+import select
+import socket
 import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 
+from clusterip.kernel import netns, sysctl
+from clusterip.kernel.link import Netlink
+
+TABLE = "net.netfilter.nf_conntrack_max"
+OF_A_NODE = 131072  # what kube-proxy asks for
+LATE_SECONDS = 30.0
 SCHEDULERS = ("rr", "wrr", "lc", "wlc", "fo", "ovf", "lblc", "lblcr", "sh", "mh", "dh", "sed", "nq")
 
 
@@ -58,3 +69,52 @@ def test_network_namespaces_can_be_made() -> None:
     output("ip", "netns", "add", "other")
     output("ip", "netns", "del", "other")
     assert os.geteuid() == 0
+
+
+# -- connections -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tracking() -> Iterator[int]:
+    """A network namespace that tracks connections, and may not say how many."""
+    fd = netns.create()
+    with Netlink(fd) as netlink:
+        netlink.set_up("lo")
+    rule = ("-A", "OUTPUT", "-m", "conntrack", "--ctstate", "NEW", "-j", "ACCEPT")
+    netns.inside(fd, lambda: output("iptables-legacy", *rule))
+    before = sysctl.read(TABLE)
+    yield fd
+    sysctl.write(TABLE, before)
+    os.close(fd)
+
+
+def established(fd: int, count: int, seconds: float) -> int:
+    """Of so many connections to one place, all held, those that come about in time."""
+
+    def connect() -> int:
+        with ExitStack() as held, closing(socket.create_server(("127.0.0.1", 0), backlog=2 * count)) as server:
+            poll = select.poll()
+            for _ in range(count):
+                sock = held.enter_context(socket.socket())
+                sock.setblocking(False)
+                sock.connect_ex(server.getsockname())
+                poll.register(sock, select.POLLOUT)
+            found, until = 0, time.monotonic() + seconds
+            while found < count and (left := until - time.monotonic()) > 0:
+                for ready, _ in poll.poll(left * 1000):
+                    poll.unregister(ready)
+                    found += 1
+            return found
+
+    return netns.inside(fd, connect)
+
+
+def test_it_tracks_as_many_connections_as_a_node() -> None:
+    assert int(sysctl.read(TABLE)) >= OF_A_NODE
+
+
+def test_a_full_table_of_connections_drops_first_packets(tracking: int) -> None:
+    assert TABLE in netns.inside(tracking, lambda: sysctl.apply({TABLE: OF_A_NODE}))
+    assert established(tracking, 60, LATE_SECONDS) == 60
+    sysctl.write(TABLE, 20)
+    assert established(tracking, 60, 0.5) <= 20

@@ -27,6 +27,8 @@ def test_a_proxy_is_killed_at_any_moment(tmp_path: Path) -> None:
 
 
 def modes_follow_each_other_under_traffic(tmp_path: Path) -> None:
+    """No connection is lost: new ones come faster than the kernel forgets old ones."""
+
     async def play() -> None:
         async with bench(tmp_path) as found:
             vip = await found.serve_web(HERE, ALSO)
@@ -45,5 +47,5 @@ def modes_follow_each_other_under_traffic(tmp_path: Path) -> None:
     asyncio.run(play())
 
 
-if SOAK:  # a busy guest loses connections of its own (docs/proxy-modes.md), and here no test may be skipped
+if SOAK:  # each switch takes a guest on a busy machine a minute, and here no test may be skipped
     test_modes_follow_each_other_under_traffic = modes_follow_each_other_under_traffic
