@@ -12,21 +12,26 @@ import pytest
 from clusterip.transport.certificates import new_authority
 
 SOURCE = Path(__file__).parents[2] / "src" / "clusterip"
+IMPORTS = (
+    "import clusterip.apiserver.server",
+    "import clusterip.client.rest",
+    "from clusterip.cluster.zygote import import_all; import_all()",
+)
 SHOWN = """
 import ssl, sys
-import {module}
+{imports}
 from aiohttp import connector
 print(len(connector._SSL_CONTEXT_VERIFIED.get_ca_certs()), connector._SSL_CONTEXT_VERIFIED.verify_mode.name)
 print(len(ssl.create_default_context().get_ca_certs()), "aiohttp.web" in sys.modules)
 """
 
 
-@pytest.mark.parametrize("module", ["clusterip.apiserver.server", "clusterip.client.rest"])
-def test_no_root_is_read_at_the_import_and_all_are_by_who_asks(module: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("imports", IMPORTS)
+def test_no_root_is_read_at_the_import_and_all_are_by_who_asks(imports: str, tmp_path: Path) -> None:
     roots = tmp_path / "roots.pem"
     roots.write_bytes(new_authority().certificate)
     told = {**os.environ, "SSL_CERT_FILE": str(roots), "SSL_CERT_DIR": str(tmp_path)}
-    script = SHOWN.format(module=module)
+    script = SHOWN.format(imports=imports)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=told, check=True)
     assert done.stdout.splitlines() == ["0 CERT_REQUIRED", "1 False"]
 

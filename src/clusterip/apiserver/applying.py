@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from clusterip.api import apply, yaml
+from clusterip.api import apply
 from clusterip.api.apply import Applier, Conflicts
 from clusterip.api.errors import ApiError
 from clusterip.api.jsontext import JsonError
@@ -61,6 +61,8 @@ def judge_equal_keys(call: Call, body: Body) -> None:
     wish = call.query.get("fieldValidation") or "Warn"
     if wish == "Ignore":
         return
+    from clusterip.api import yaml  # PyYAML is not cheap to load
+
     _, twice = yaml.load(body.raw.decode(errors="replace"))
     if not twice:
         return
@@ -71,6 +73,8 @@ def judge_equal_keys(call: Call, body: Body) -> None:
 
 
 def _parsed(raw: bytes) -> Tree:
+    from clusterip.api import yaml
+
     try:
         found = parse_json(raw) if raw.lstrip()[:1] == b"{" else yaml.load(raw.decode(errors="replace"))[0]
     except (JsonError, yaml.YamlError) as error:

@@ -15,7 +15,6 @@ from typing import Any
 
 import orjson
 
-from clusterip.api import yaml
 from clusterip.api.meta import Tree
 from clusterip.apiserver.access import User
 from clusterip.apiserver.routing import Route
@@ -102,6 +101,8 @@ class Policy:
 
 def read_policy(path: Path) -> Policy:
     """The policy of a file; a Failure that says what is wrong in it."""
+    from clusterip.api import yaml  # few servers have a policy, and PyYAML is not cheap to load
+
     try:
         tree, _ = yaml.load(path.read_text())
     except OSError as error:

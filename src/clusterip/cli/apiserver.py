@@ -66,6 +66,7 @@ def run(args: argparse.Namespace) -> int:
     from clusterip.transport import log
 
     log.set_up(args.verbosity)
+    gc.disable()  # until it serves: what a start makes stays, and to look through it again and again takes its sixth
     operation.prepare()
     if args.state is not None:
         return _run(args, args.state)
@@ -115,8 +116,8 @@ async def _serve(args: argparse.Namespace, state: Path) -> int:
         settings = Settings(ranges=ranges, advertise=advertise, admission=_admission(args))
         server = ApiServer(store, identity, settings, operation=run_as)
         async with server.running(sockets):
-            gc.collect()
-            gc.freeze()  # what start-up made lives as long as the process
+            gc.freeze()  # what the start made lives as long as the process
+            gc.enable()
             gc.set_threshold(*COLLECTION)
             path = state / "kubeconfig"
             if not args.listen_fd or not path.exists():  # inside a cluster the file is the cluster's

@@ -36,7 +36,7 @@ from clusterip.kernel.zygote import (
 )
 
 # What parts import lazily, or only inside a function: at a child's run time it would be paid again and again.
-STANDARD = ("encodings.idna", "asyncio", "ssl", "sqlite3", "ipaddress", "uvloop", "aiohttp.web", "multiprocessing")
+STANDARD = ("encodings.idna", "asyncio", "ssl", "sqlite3", "ipaddress", "uvloop", "multiprocessing")
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 BACKLOG = 256
 LOWEST_KEPT_FD = 64  # descriptors for the child wait here, clear of 0, 1 and 2

@@ -2,6 +2,7 @@
 
 Stage: edge, at start.  In: the name, the state folder, the options for etcd.  Out: an open store, closed at the end of
 the block; or a Failure that says what to do.
+Rules: what etcd takes is imported by those who ask for it.
 """
 
 from __future__ import annotations
@@ -10,15 +11,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from clusterip.failure import Failure
-from clusterip.store import etcd
-from clusterip.store import etcdwire as wire
 from clusterip.store.contract import Store, StoreError
-from clusterip.store.etcdbatch import Places
-from clusterip.store.etcdclient import Endpoints, EtcdClient, parse_urls
 from clusterip.store.memory import MemoryStore
 from clusterip.store.sqlite import SqliteStore
+
+if TYPE_CHECKING:
+    from clusterip.store.etcdclient import Endpoints
 
 ETCD = "etcd="
 KINDS = "sqlite, memory or etcd=URL[,URL...]"
@@ -39,6 +40,8 @@ class EtcdOptions:
 def check(name: str) -> str:
     """The name of a store, or a Failure."""
     if name.startswith(ETCD):
+        from clusterip.store.etcdclient import parse_urls
+
         parse_urls(name.removeprefix(ETCD))
     elif name not in ("sqlite", "memory"):
         raise Failure(f"--store {name}: use {KINDS}")
@@ -47,6 +50,8 @@ def check(name: str) -> str:
 
 def endpoints(name: str, options: EtcdOptions) -> Endpoints:
     """Where `etcd=...` is."""
+    from clusterip.store.etcdclient import Endpoints, parse_urls
+
     urls = parse_urls(name.removeprefix(ETCD))
     if bool(options.certificate) != bool(options.key):
         raise Failure("--etcd-certfile and --etcd-keyfile: give both, or neither")
@@ -64,6 +69,10 @@ def endpoints(name: str, options: EtcdOptions) -> Endpoints:
 
 async def remove(name: str, options: EtcdOptions) -> None:
     """Take everything that a cluster keeps in etcd out of it."""
+    from clusterip.store import etcdwire as wire
+    from clusterip.store.etcdbatch import Places
+    from clusterip.store.etcdclient import EtcdClient
+
     client = EtcdClient(endpoints(name, options))
     try:
         await client.call("KV/DeleteRange", wire.delete_request(*Places(options.prefix).all))
@@ -78,6 +87,8 @@ async def opened(name: str, state: Path, options: EtcdOptions) -> AsyncIterator[
     """The store for the length of the block."""
     check(name)
     if name.startswith(ETCD):
+        from clusterip.store import etcd
+
         async with etcd.opened(endpoints(name, options)) as shared:
             yield shared
         return
