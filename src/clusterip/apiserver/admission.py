@@ -16,6 +16,7 @@ from clusterip.apiserver import (
     certificates,
     completing,
     escalation,
+    expecting,
     limits,
     noderestriction,
     objects,
@@ -31,6 +32,7 @@ CERTIFICATES = "certificatesigningrequests"
 IMMORTAL = ("default", "kube-system", "kube-public")
 TOKEN_FOLDER = "/var/run/secrets/kubernetes.io/serviceaccount"
 TOKEN_SECONDS = 3607
+ACCOUNT_SECONDS = 1.5  # how long a pod waits for its namespace's default ServiceAccount
 TOLERATION_SECONDS = 300
 MIRROR = "kubernetes.io/config.mirror"
 NO_EXECUTE_TAINTS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
@@ -223,8 +225,11 @@ def _admit_account(core: Core, call: Call, transaction: Transaction, pod: Tree, 
     accounts = core.registry.of("serviceaccounts")
     if accounts is None:
         return
-    entry = transaction.get(accounts, f"{call.namespace}/{name}")
+    key = f"{call.namespace}/{name}"
+    entry = transaction.get(accounts, key)
     if entry is None:
+        if name == "default":  # a controller makes it: in a namespace that is a moment old it is on its way
+            expecting.expect(call, accounts, key, ACCOUNT_SECONDS)
         looked = f"error looking up service account {call.namespace}/{name}: serviceaccount {quoted(name)} not found"
         raise ApiError.forbidden("", "pods", pod["metadata"].get("name", ""), looked)
     account = entry.tree()
