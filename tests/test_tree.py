@@ -52,7 +52,7 @@ HELD_BY = {
     "controllers/test_replicaset.py": "controllers/keys",
     # the policy agent
     "policy/test_compile.py": "policy/model policy/table",
-    "packets/test_policy.py": "policy/metrics policy/process cli/policy",
+    "packets/test_policy.py": "policy/metrics policy/process",
     # against the true API server
     "loadbalancer/test_process.py": (
         "client/metallb client/metallb_state loadbalancer/certificate loadbalancer/controller loadbalancer/memberlist "

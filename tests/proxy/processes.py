@@ -151,22 +151,30 @@ class Bench:
             await self.pause()
             self._inner.lead_to(first)
 
+    def on_node(self, *command: str) -> list[str]:
+        """A program on the node."""
+        node = self.lab.nodes["node-1"].fd
+        return [shutil.which("nsenter") or "nsenter", f"--net=/proc/{os.getpid()}/fd/{node}", *command]
+
+    def part(self, *words: str) -> list[str]:
+        """A command of ours on the node."""
+        return self.on_node(sys.executable, "-m", "clusterip.main", *words)
+
     def command(self, *flags: str) -> list[str]:
         """A proxy on the node, by the file unless flags say otherwise."""
-        node = self.lab.nodes["node-1"].fd
-        enter = shutil.which("nsenter") or "nsenter"
-        inside = [enter, f"--net=/proc/{os.getpid()}/fd/{node}", sys.executable, "-m", "clusterip.main", "proxy"]
-        return [*inside, f"--config={self.folder / 'config.conf'}", "--hostname-override=node-1", "--v=4", *flags]
+        config = f"--config={self.folder / 'config.conf'}"
+        return self.part("proxy", config, "--hostname-override=node-1", "--v=4", *flags)
 
     async def launch(self, *flags: str, programs: Path | None = None, path: str = "") -> Process:
         """A proxy, whatever becomes of it; with programs of the test's own before the machine's, or instead of them."""
-        environment = {**os.environ, "PYTHONPATH": str(SOURCES)}
-        if programs:
-            path = f"{programs}:{environment['PATH']}"
-        if path:
-            environment["PATH"] = path
+        path = f"{programs}:{os.environ['PATH']}" if programs else path
+        return await self.begin(*self.command(*flags), **({"PATH": path} if path else {}))
+
+    async def begin(self, *command: str, **environment: str) -> Process:
+        """A command of ours, running."""
+        known = {**os.environ, "PYTHONPATH": str(SOURCES), **environment}
         pipe = asyncio.subprocess.PIPE
-        return Process(await asyncio.create_subprocess_exec(*self.command(*flags), env=environment, stderr=pipe))
+        return Process(await asyncio.create_subprocess_exec(*command, env=known, stderr=pipe))
 
     async def start(self, *flags: str, mode: str = "nftables") -> Process:
         """A proxy, once it has programmed the node; IPv6, which nobody asks for, may be first."""
@@ -177,10 +185,10 @@ class Bench:
 
     async def run(self, *command: str) -> str:
         """A program on the node, to its end."""
-        node = self.lab.nodes["node-1"].fd
-        inside = ["nsenter", f"--net=/proc/{os.getpid()}/fd/{node}", *command]
-        pipe = asyncio.subprocess.PIPE
-        process = await asyncio.create_subprocess_exec(*inside, stdout=pipe, stderr=asyncio.subprocess.STDOUT)
+        pipe, known = asyncio.subprocess.PIPE, {**os.environ, "PYTHONPATH": str(SOURCES)}
+        process = await asyncio.create_subprocess_exec(
+            *self.on_node(*command), env=known, stdout=pipe, stderr=asyncio.subprocess.STDOUT
+        )
         output, _ = await process.communicate()
         return output.decode()
 
