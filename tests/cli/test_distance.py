@@ -16,6 +16,7 @@ import pytest
 
 import clusterip
 from clusterip.cluster.umlgate import GateServer
+from transport.ports import free_port
 
 PROGRAM = """
 import sys
@@ -34,8 +35,7 @@ sys.exit(code)
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
     """A gate on this kernel."""
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        number = int(found.getsockname()[1])
+    number = free_port()
     loop = asyncio.new_event_loop()
     serving = loop.create_task(GateServer("secret", "").serve("127.0.0.1", number))
     thread = threading.Thread(target=lambda: loop.run_until_complete(asyncio.wait({serving})))
@@ -103,8 +103,6 @@ def test_a_terminal_is_a_terminal_there(port: int) -> None:
 
 
 def test_a_guest_that_does_not_answer() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        free = int(found.getsockname()[1])
-    done = run(free, "true")
+    done = run(free_port(), "true")
     assert "the node's guest does not answer" in done.stdout
     assert done.returncode == 1

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -21,6 +20,7 @@ from clusterip.cluster.umlgate import GateServer
 from clusterip.cluster.umlinit import PRELOADED
 from clusterip.kernel import gate
 from clusterip.kernel.gate import CommandRequest, Distant, Gate, GateError, PartRequest
+from transport.ports import free_port
 
 pytestmark = pytest.mark.root
 
@@ -53,8 +53,7 @@ async def opened(zygote_socket: str) -> AsyncIterator[Gate]:
     """A gate on loopback, once its zygote listens."""
     while not os.path.exists(zygote_socket):  # noqa: ASYNC110, ASYNC240 - its imports
         await asyncio.sleep(0.01)
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port = found.getsockname()[1]
+    port = free_port()
     async with asyncio.TaskGroup() as group:
         serving = group.create_task(GateServer("secret", zygote_socket).serve("127.0.0.1", port))
         door = Gate("127.0.0.1", "secret", port)

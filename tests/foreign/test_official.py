@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -59,7 +60,7 @@ def test_a_watch_tells_what_happens(session: client.ApiClient) -> None:
     told = []
     following = watch.Watch()
     for event in following.stream(
-        core.list_namespaced_config_map, NAMESPACE, resource_version=start, timeout_seconds=10
+        core.list_namespaced_config_map, NAMESPACE, resource_version=start, timeout_seconds=60
     ):
         told.append((event["type"], event["object"].metadata.name, event["object"].data["k"]))
         if event["type"] == "DELETED":
@@ -67,7 +68,7 @@ def test_a_watch_tells_what_happens(session: client.ApiClient) -> None:
     assert told == [("ADDED", "seen", "v"), ("MODIFIED", "seen", "w"), ("DELETED", "seen", "w")]
 
 
-def test_patches_and_apply(session: client.ApiClient) -> None:
+def test_patches_and_apply(session: client.ApiClient, tmp_path: Path) -> None:
     apps = client.AppsV1Api(session)
     apps.create_namespaced_deployment(NAMESPACE, web())
     merged = apps.patch_namespaced_deployment(
@@ -76,7 +77,9 @@ def test_patches_and_apply(session: client.ApiClient) -> None:
     assert merged.spec.template.spec.containers[0].image == "nginx:2"
     scaled = apps.patch_namespaced_deployment_scale("web", NAMESPACE, {"spec": {"replicas": 3}})
     assert scaled.spec.replicas == 3
-    found = dynamic.DynamicClient(session).resources.get(api_version="apps/v1", kind="Deployment")
+    found = dynamic.DynamicClient(session, cache_file=str(tmp_path / "found")).resources.get(
+        api_version="apps/v1", kind="Deployment"
+    )
     with pytest.raises(ApiException, match="409"):
         found.server_side_apply(body=web("nginx:3"), name="web", namespace=NAMESPACE, field_manager="other")
     applied = found.server_side_apply(
