@@ -144,3 +144,11 @@ def test_every_kind_can_be_written() -> None:
     for resource in RESOURCES:
         assert structure(resource.schema)
         assert protobuf_writing.message({}, resource.schema)
+
+
+def test_a_time_that_is_null_is_an_empty_message() -> None:
+    disrupted = {"disruptedPods": {"p": None}}
+    name = "io.k8s.api.policy.v1.PodDisruptionBudgetStatus"
+    raw = protobuf_writing.message(disrupted, name)
+    assert b"\n\1p\x12\0" in raw
+    assert protobuf.message(raw, name)["disruptedPods"] == {"p": None}

@@ -143,3 +143,18 @@ def test_who_falls_behind_leaves_and_the_others_go_on() -> None:
         assert not sinks[1].is_cut
 
     asyncio.run(run())
+
+
+def test_what_cannot_be_told_ends_those_who_asked_for_it_so() -> None:
+    def unable(heard: Change) -> bytes:
+        raise ValueError(heard.revision)
+
+    async def run() -> None:
+        collection, fan, sinks = made(2)
+        lost: Any = Told()
+        join(fan, "other form", 7, unable, lost)
+        collection.apply(change(1))
+        await settle(sinks, b"1,")
+        assert lost.is_cut
+
+    asyncio.run(run())

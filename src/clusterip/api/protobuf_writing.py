@@ -273,7 +273,10 @@ def _moment(value: str) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _time(value: str) -> bytes:
+def _time(value: str | None) -> bytes:
+    """The zero time, null in JSON (a disruption budget's pod), is a message of nothing."""
+    if value is None:
+        return _sized(b"")
     seconds = (_moment(value) - EPOCH).total_seconds()
     return _sized(_word(1, int(seconds // 1)) + _word(2, 0))
 

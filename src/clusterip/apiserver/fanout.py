@@ -85,6 +85,11 @@ class Group:
         self.begin = until
         self.joined, self.joined_from = (b"", []), NOWHERE
 
+    def abort(self) -> None:
+        """End them all: they begin again with a list."""
+        for member in self.members.values():
+            member.sink.abort()
+
 
 class Fan:
     """All groups of one collection."""
@@ -122,7 +127,13 @@ class Fan:
 
     def _heard(self, change: Change) -> None:
         for group in self._groups.values():
-            if framed := group.frame(change):
+            try:
+                framed = group.frame(change)
+            except Exception:  # one object that has no such form ends those who asked for it so, and nobody else
+                log.exception("%s cannot be told to %d watchers", change.entry.key, len(group.members))
+                group.abort()
+                continue
+            if framed:
                 group.add(framed)
                 if not self._is_running:
                     self._begin()

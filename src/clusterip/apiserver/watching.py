@@ -10,6 +10,7 @@ Truth: kubernetes.io/docs/reference/using-api/api-concepts (watches, bookmarks, 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import count
@@ -32,6 +33,7 @@ CHUNK = 256 * 1024  # of initial events between two waits for the client
 BOOKMARK_SECONDS = 60.0
 SHORTEST, LONGEST = 1800, 3600  # seconds of a watch that names no timeout
 
+log = logging.getLogger(__name__)
 numbers = count(1)
 
 
@@ -123,7 +125,11 @@ class Watch:
             if self._converts:
                 self._more.set()
             return
-        self._send(change)
+        try:
+            self._send(change)
+        except Exception:  # who cannot be told this is ended; the write and all others go on
+            log.exception("%s cannot be told to a watcher", change.entry.key)
+            self._sink.abort()
 
     def _send(self, change: Change) -> None:
         if change.revision <= self.revision:
