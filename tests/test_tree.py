@@ -35,6 +35,7 @@ HELD_BY = {
         "apiserver/writing"
     ),
     "apiserver/test_repair.py": "apiserver/eventing apiserver/own",
+    "apiserver/test_aggregation.py": "apiserver/calling apiserver/delegating",
     "apiserver/test_access.py": "apiserver/authentication apiserver/reviews",
     "apiserver/test_registry.py": "apiserver/discovery apiserver/documents",
     "apiserver/test_generic.py": "apiserver/options",

@@ -15,6 +15,7 @@ import orjson
 from clusterip.api.errors import ApiError
 from clusterip.api.meta import Tree
 from clusterip.apiserver import (
+    delegating,
     deleting,
     discovery,
     healthchecks,
@@ -29,7 +30,9 @@ from clusterip.apiserver import (
 )
 from clusterip.apiserver.access import Ask, User, refusal
 from clusterip.apiserver.authentication import Authenticator
+from clusterip.apiserver.calling import Lines
 from clusterip.apiserver.core import Call, Core
+from clusterip.apiserver.delegating import remote_for
 from clusterip.apiserver.documents import Documents
 from clusterip.apiserver.media import PLAIN, negotiate, negotiate_plain, render
 from clusterip.apiserver.options import check_timeout
@@ -68,8 +71,11 @@ USUAL = Operation()
 class App:
     """The server's answer to everything."""
 
-    def __init__(self, core: Core, authenticator: Authenticator, operation: Operation = USUAL) -> None:
+    def __init__(
+        self, core: Core, authenticator: Authenticator, operation: Operation = USUAL, lines: Lines | None = None
+    ) -> None:
         self._core = core
+        self._lines = lines
         self._authenticator = authenticator
         self._documents = Documents(core.registry, core.clock)
         self.traffic = Traffic(core, operation)
@@ -115,6 +121,9 @@ class App:
         return refusal(user, ask, authorizer.reason(user, ask) if isinstance(authorizer, RbacAuthorizer) else "")
 
     async def _served(self, request: Request, user: User, found: Route, visit: Visit) -> Answer:
+        remotes = self._core.registry.remotes
+        if remotes and self._lines is not None and (remote := remote_for(remotes, request, found)) is not None:
+            return await delegating.delegate(self._lines, request, user, remote)
         if not found.resource:
             return self._path(request, user)
         served = self._core.registry.find(found.group, found.version, found.resource)

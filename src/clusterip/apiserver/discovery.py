@@ -10,9 +10,11 @@ from functools import lru_cache
 
 from clusterip.api.meta import GroupVersion, Tree
 from clusterip.api.resource import Resource
+from clusterip.api.resources.apiregistration import DEFINED
 from clusterip.apiserver import reviews
 from clusterip.apiserver.media import JSON, parse_accept
 from clusterip.apiserver.registry import Registry
+from clusterip.apiserver.remotes import Remote
 
 AGGREGATED = f"{JSON};g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 VERSION: Tree = {
@@ -67,9 +69,13 @@ def wants_aggregated(accept: str) -> bool:
 def groups(registry: Registry) -> list[tuple[str, tuple[str, ...]]]:
     """Named groups with their versions, in upstream's order, the unknown ones after them."""
     known = {**registry.versions(), **{review.group: ("v1",) for review in reviews.REVIEWS}}
+    priority: dict[str, int] = {}
+    for remote in sorted(registry.remotes.values(), key=lambda each: (-each.priority[1], each.version)):
+        known[remote.group] = tuple(dict.fromkeys((*known.get(remote.group, ()), remote.version)))
+        priority[remote.group] = max(priority.get(remote.group, 0), remote.priority[0])
     found = [(group, versions) for group, versions in known.items() if group]
     rank = {group: number for number, group in enumerate(GROUP_ORDER)}
-    return sorted(found, key=lambda item: (rank.get(item[0], len(rank)), item[0]))
+    return sorted(found, key=lambda item: (rank.get(item[0], len(rank)), -priority.get(item[0], DEFINED[0]), item[0]))
 
 
 def api_versions(address: str) -> Tree:
@@ -167,7 +173,9 @@ def _discovered_group(registry: Registry, name: str, versions: tuple[str, ...]) 
     return {
         "metadata": {"name": name, "creationTimestamp": None} if name else {"creationTimestamp": None},
         "versions": [
-            {
+            _remotely(registry.remotes[name, version])
+            if (name, version) in registry.remotes
+            else {
                 "version": version,
                 "resources": [
                     *(_discovered_review(name, version, entry) for entry in _questions(name)),
@@ -178,6 +186,12 @@ def _discovered_group(registry: Registry, name: str, versions: tuple[str, ...]) 
             for version in versions
         ],
     }
+
+
+def _remotely(remote: Remote) -> Tree:
+    """What another server was last heard to serve."""
+    resources: Tree = {"resources": remote.resources} if remote.resources else {}
+    return {"version": remote.version, **resources, "freshness": remote.freshness}
 
 
 def _questions(group: str) -> list[Tree]:

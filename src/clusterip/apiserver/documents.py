@@ -9,16 +9,20 @@ Truth: kube-openapi's handlers; KEP-2896 (OpenAPI v3).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from email.utils import format_datetime
 from functools import lru_cache
 from operator import is_not
 
+import orjson
+
 from clusterip.api import openapi, openapi_protobuf, schema
+from clusterip.api.meta import Tree
 from clusterip.api.resource import Resource
 from clusterip.apiserver.media import JSON, parse_accept
 from clusterip.apiserver.registry import Registry
+from clusterip.apiserver.remotes import Remote, merged_schema
 from clusterip.clock import Clock
 from clusterip.transport.answers import Response
 from clusterip.transport.request import Request
@@ -36,6 +40,7 @@ class Documents:
         self._clock = clock
         self._made: dict[str, tuple[bytes, str]] = {}
         self._of: list[Resource] = []
+        self._with: list[tuple[str, bool, str, str]] = []
 
     def answer(self, request: Request, rest: list[str]) -> Response | None:
         """The document at /openapi/<rest>; None when there is none."""
@@ -43,10 +48,11 @@ class Documents:
         match rest:
             case ["v2"]:
                 if wants_protobuf(request.headers.get("Accept", "")):
-                    return self._document(request, "v2.pb", lambda: _protobuf(resources), PROTOBUF)
-                return self._document(request, "v2", lambda: openapi.rendered(openapi.document_v2(resources)))
+                    make = lambda: openapi_protobuf.document(self._whole(resources))  # noqa: E731
+                    return self._document(request, "v2.pb", make, PROTOBUF)
+                return self._document(request, "v2", lambda: openapi.rendered(self._whole(resources)))
             case ["v3"]:
-                return self._document(request, "v3", lambda: openapi.rendered(openapi.index(resources)))
+                return self._document(request, "v3", lambda: openapi.rendered(self._index(resources)))
             case ["v3", *parts] if "/".join(parts) in openapi.keys(resources):
                 return self._group(request, "/".join(parts), resources)
         return None
@@ -68,12 +74,35 @@ class Documents:
             found.headers = (*found.headers, ("Expires", format_datetime(expires, usegmt=True)))
         return found
 
+    def _whole(self, resources: list[Resource]) -> Tree:
+        """Version 2: one document of everything, what other servers serve included."""
+        found = openapi.document_v2(resources)
+        others = [
+            (remote.place, orjson.loads(remote.schema))
+            for remote in self._remotes()
+            if remote.schema and remote.available
+        ]
+        return merged_schema(found, others) if others else found
+
+    def _index(self, resources: list[Resource]) -> Tree:
+        """Version 3: where the documents are; those of other servers they give themselves."""
+        found = openapi.index(resources)
+        for remote in self._remotes():
+            found["paths"].pop(remote.place, None)
+            if remote.schema_url and remote.available:
+                found["paths"][remote.place] = {"serverRelativeURL": remote.schema_url}
+        return found
+
     def _resources(self) -> list[Resource]:
         resources = [served.resource for served in self._registry.served.values()]
-        if len(resources) != len(self._of) or any(map(is_not, resources, self._of)):
+        remotes = [(each.place, each.available, each.schema_url, each.schema_tag) for each in self._remotes()]
+        if len(resources) != len(self._of) or any(map(is_not, resources, self._of)) or remotes != self._with:
             self._made.clear()
-            self._of = resources
+            self._of, self._with = resources, remotes
         return resources
+
+    def _remotes(self) -> Iterable[Remote]:
+        return self._registry.remotes.values()
 
     def _document(
         self, request: Request, name: str, make: Callable[[], bytes], media: str = JSON, tag: str = ""
@@ -109,7 +138,3 @@ def wants_protobuf(accept: str) -> bool:
         if media in (JSON, "application/*", "*/*"):
             return False
     return False
-
-
-def _protobuf(resources: list[Resource]) -> bytes:
-    return openapi_protobuf.document(openapi.document_v2(resources))

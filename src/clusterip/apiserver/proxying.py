@@ -22,7 +22,7 @@ from urllib.parse import urlsplit, urlunsplit
 from clusterip.api.addresses import with_port
 from clusterip.api.errors import ApiError, quoted
 from clusterip.api.meta import Tree
-from clusterip.apiserver import relay
+from clusterip.apiserver import frontproxy, relay
 from clusterip.apiserver.core import Call, Core, pick
 from clusterip.transport.answers import Answer, Response, Sink, Stream, Takeover, framed
 from clusterip.transport.request import Request
@@ -75,6 +75,8 @@ class Sent:
     path: str
     before: str
     query: str
+    added: tuple[tuple[str, str], ...] = ()
+    """Headers that only this server may set."""
 
     @property
     def host(self) -> str:
@@ -198,7 +200,12 @@ async def proxy(core: Core, call: Call) -> Answer:
         reader, writer = await _connected(core, where)
     except (OSError, TimeoutError) as error:
         raise _unreachable(where, error) from None
-    if call.request.wants_upgrade:
+    return await relayed(sent, where, reader, writer)
+
+
+async def relayed(sent: Sent, where: Place, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Answer:
+    """The answer over a connection that stands; ApiError 503 when none comes."""
+    if sent.request.wants_upgrade:
         writer.write(_head(sent, where, upgrades=True))
         return Takeover(relay.both_ways(reader, writer))
     try:
@@ -249,7 +256,7 @@ def _head(sent: Sent, where: Place, *, upgrades: bool = False) -> bytes:
     hidden = OURS if upgrades else OURS | HOP
     kept = [(name, value) for name, value in _items(sent.request) if not _is_hidden(name.lower(), hidden)]
     through = posixpath.normpath(sent.before + sent.path) + ("/" if sent.path.endswith("/") else "")
-    kept.append(("X-Forwarded-Uri", through))
+    kept += [("X-Forwarded-Uri", through), *sent.added]
     if not upgrades:
         kept.append(("Connection", "close"))
         length = sent.request.headers.get("Content-Length")
@@ -269,7 +276,7 @@ def _items(request: Request) -> Iterable[tuple[str, str]]:
 
 def _is_hidden(name: str, hidden: frozenset[str]) -> bool:
     return name in hidden or name.startswith(
-        ("impersonate-", "x-forwarded-uri", "x-forwarded-host", "x-forwarded-proto")
+        ("impersonate-", frontproxy.PREFIX, "x-forwarded-uri", "x-forwarded-host", "x-forwarded-proto")
     )
 
 

@@ -19,6 +19,7 @@ from clusterip.store.contract import Store
 
 if TYPE_CHECKING:
     from clusterip.apiserver.conversion import Converter, Unmarked
+    from clusterip.apiserver.remotes import Remote
 
 
 @dataclass(slots=True, eq=False)
@@ -91,6 +92,8 @@ class Registry:
     store: Store
     served: dict[tuple[str, str, str], Served] = field(default_factory=dict)
     collections: dict[str, Collection] = field(default_factory=dict)
+    remotes: dict[tuple[str, str], Remote] = field(default_factory=dict)
+    """What other servers serve, by group and version."""
 
     def add(self, resources: Iterable[Resource]) -> None:
         """Serve more resources; what the store keeps of them is loaded."""

@@ -21,6 +21,7 @@ from clusterip.api.resource import Resource
 from clusterip.api.resources import RESOURCES
 from clusterip.apiserver import bootstrap, expiry, presence, repair
 from clusterip.apiserver.access import Authorizer, TableAuthorizer, User
+from clusterip.apiserver.aggregation import Aggregation
 from clusterip.apiserver.app import USUAL, App
 from clusterip.apiserver.authentication import ADMINISTRATOR, Authenticator
 from clusterip.apiserver.core import Core, Settings
@@ -78,6 +79,8 @@ class Identity:
     signing: KeyPair
     token: str
     """The administrator's bearer token."""
+    front: Authority = field(default_factory=lambda: new_authority("front-proxy"))
+    """The authority of those who may say for whom they ask."""
 
     @classmethod
     def fresh(cls, hosts: Iterable[str]) -> Identity:
@@ -97,7 +100,8 @@ class Identity:
             if error.errno not in NO_ROOM:
                 raise
             log.warning("The serving certificate is not kept", extra={"kv": {"folder": folder, "err": error}})
-        return cls(authority, serving, kept_signing_key(folder), _kept_token(folder / "admin.token"))
+        front = kept_authority(folder, "front-proxy-ca")
+        return cls(authority, serving, kept_signing_key(folder), _kept_token(folder / "admin.token"), front)
 
 
 def _kept_token(path: Path) -> str:
@@ -123,6 +127,7 @@ class ApiServer:
     core: Core = field(init=False)
     app: App = field(init=False)
     _custom: CustomResources = field(init=False)
+    _aggregation: Aggregation = field(init=False)
 
     def __post_init__(self) -> None:
         registry = Registry(self.store)
@@ -147,7 +152,10 @@ class ApiServer:
             self.identity.authority.certificate,
         )
         tokens = {self.identity.token: ADMINISTRATOR, **self.users}
-        self.app = App(self.core, Authenticator(self.core, tokens), self.operation)
+        self._aggregation = Aggregation(self.core, self.identity.front)
+        lines = self._aggregation.lines
+        self.app = App(self.core, Authenticator(self.core, tokens), self.operation, lines)
+        self._aggregation.show(self.app.traffic.measures.registry)
         self._custom = CustomResources(self.core)
         self._custom.begin()
 
@@ -176,6 +184,8 @@ class ApiServer:
                 await here.reconcile()
                 tasks.append(group.create_task(here.run(), name="presence"))
                 await upkeep.tend()
+                await self._aggregation.begin()
+                tasks.append(group.create_task(self._aggregation.run(), name="aggregation"))
                 for sock in sockets:
                     await listener.listen(sock, context)
                 yield listener

@@ -1,7 +1,8 @@
-"""APIService: another API server's part of the API. Stored, served, judged; nobody is asked, and its status says so.
+"""APIService: who serves a version of a group, this server or another behind a Service.
 
 Stage: none; a record and its pure functions.
-Truth: kube-aggregator's apis/apiregistration validation, strategy and printer of 1.36.
+Rules: a version that is served here is there at once; whether another server is there is found out by asking it.
+Truth: kube-aggregator's apis/apiregistration validation, strategy and printer of 1.36; kube-apiserver's priorities.
 """
 
 from __future__ import annotations
@@ -17,12 +18,63 @@ from clusterip.api.tables import AGE, NAME, at, fixed
 ROOT = "io.k8s.kube-aggregator.pkg.apis.apiregistration.v1."
 HTTPS = 443
 BOUNDS = (("groupPriorityMinimum", 20000), ("versionPriority", 1000))
-UNAVAILABLE: Tree = {
-    "type": "Available",
-    "status": "False",
-    "reason": "NotAggregated",
-    "message": "this API server does not ask others",
+AUTOMANAGED = "kube-aggregator.kubernetes.io/automanaged"
+AT_START, ALWAYS = "onstart", "true"
+"""Made when the server starts, and kept for as long as a definition is there."""
+PRIORITIES: dict[str, int] = {
+    "": 18000,
+    "apps": 17800,
+    "events.k8s.io": 17750,
+    "authentication.k8s.io": 17700,
+    "authorization.k8s.io": 17600,
+    "autoscaling": 17500,
+    "batch": 17400,
+    "certificates.k8s.io": 17300,
+    "networking.k8s.io": 17200,
+    "policy": 17100,
+    "rbac.authorization.k8s.io": 17000,
+    "storage.k8s.io": 16800,
+    "apiextensions.k8s.io": 16700,
+    "admissionregistration.k8s.io": 16700,
+    "scheduling.k8s.io": 16600,
+    "coordination.k8s.io": 16500,
+    "node.k8s.io": 16300,
+    "discovery.k8s.io": 16200,
+    "resource.k8s.io": 16200,
+    "flowcontrol.apiserver.k8s.io": 16100,
 }
+DEFINED = (1000, 100)
+"""The priorities of what definitions serve."""
+VERSION_PRIORITIES = {"v1.": 1, "v1.flowcontrol.apiserver.k8s.io": 21, "v1.resource.k8s.io": 21, "v2.autoscaling": 30}
+VERSION_PRIORITY = 15
+OWN_GROUP = "apiregistration.k8s.io"
+"""The one group that no APIService speaks of."""
+
+
+def local_service(group: str, version: str) -> Tree:
+    """The APIService of a version that is served here."""
+    name = f"{version}.{group}"
+    built_in = group in PRIORITIES
+    priority = (PRIORITIES[group], VERSION_PRIORITIES.get(name, VERSION_PRIORITY)) if built_in else DEFINED
+    return {
+        "metadata": {"name": name, "labels": {AUTOMANAGED: AT_START if built_in else ALWAYS}},
+        "spec": {
+            **({"group": group} if group else {}),
+            "version": version,
+            "groupPriorityMinimum": priority[0],
+            "versionPriority": priority[1],
+        },
+    }
+
+
+def condition(status: str, reason: str, message: str, since: str) -> Tree:
+    """What is said of whether it can be asked."""
+    said = {"type": "Available", "status": status, "lastTransitionTime": since}
+    return {**said, "reason": reason, "message": message}
+
+
+def local_condition(since: str) -> Tree:
+    return condition("True", "Local", "Local APIServices are always available", since)
 
 
 def _default(tree: Tree) -> None:
@@ -32,7 +84,8 @@ def _default(tree: Tree) -> None:
 
 
 def _prepare_create(tree: Tree) -> None:
-    tree["status"] = {"conditions": [dict(UNAVAILABLE)]}
+    is_local = (tree.get("spec") or {}).get("service") is None
+    tree["status"] = {"conditions": [local_condition(tree["metadata"]["creationTimestamp"])]} if is_local else {}
 
 
 def _validate(tree: Tree) -> list[FieldError]:
