@@ -30,7 +30,7 @@ from clusterip.kernel.inotify import APPEARED, Inotify
 from clusterip.kernel.process import Process
 
 READY_SECONDS = 300.0  # guests on a busy machine take minutes; what holds things up is told meanwhile
-ZYGOTE_SECONDS = 30.0
+ZYGOTE_SECONDS = 120.0  # imports, which take a second when nobody else is at work
 OLD_NEWS_SECONDS = 0.2
 
 Say = Callable[[str], None]
