@@ -43,7 +43,8 @@ class Ranges:
 
     def holds(self, address: Address) -> bool:
         """Whether the address lies in one of them."""
-        return any(address in network for network in self.open_networks(family_of(address)))
+        spaces = self.networks if self.spaces is None else self.spaces
+        return any(address in network for network in spaces)  # of its family: others hold none
 
     @property
     def default_family(self) -> str:

@@ -21,6 +21,7 @@ from clusterip.api.families import family_of
 from clusterip.api.meta import Tree, labels_of
 from clusterip.api.names import parse_address
 from clusterip.api.resources.networking import ALLOCATOR, MANAGED_LABEL, address_object
+from clusterip.api.service import HEADLESS, cluster_ips_of, needs_node_ports
 from clusterip.apiserver import holdings
 from clusterip.apiserver.cache import Collection, Entry
 from clusterip.apiserver.core import Core
@@ -65,12 +66,18 @@ def mended(core: Core, transaction: Transaction) -> Iterator[Found]:
     """All Services, then what is held without one."""
     services = core.registry.of("services")
     owners: dict[int, str] = {}
+    sound: set[str] = set()
     for entry in list(services.select()) if services is not None else ():
         tree = _service(entry)
-        yield from mend_service(core, transaction, tree)
-        yield from _mend_ports(core, transaction, tree, owners)
+        if is_sound(core, transaction, tree):  # nearly all are: the long look at each would be most of a start
+            sound.update(cluster_ips_of(tree))
+        else:
+            yield from mend_service(core, transaction, tree)
+        if needs_node_ports(tree):
+            yield from _mend_ports(core, transaction, tree, owners)
     for name in list(core.holdings.addresses.entries) if core.holdings.addresses is not None else ():
-        yield from mend_address(core, transaction, name)
+        if name not in sound:
+            yield from mend_address(core, transaction, name)
     for entry in list(core.holdings.ports.entries.values()):
         if int(entry.name) not in owners:
             log.warning("A node port had leaked", extra={"kv": {"port": entry.name}})
@@ -79,6 +86,22 @@ def mended(core: Core, transaction: Transaction) -> Iterator[Found]:
 
 def _service(entry: Entry) -> Tree:
     return {**SERVICE, **entry.tree()}
+
+
+def is_sound(core: Core, transaction: Transaction, service: Tree) -> bool:
+    """Whether each cluster IP is one of ours, and kept for this Service as the allocator keeps them."""
+    kept, metadata = core.holdings.addresses, service["metadata"]
+    texts = cluster_ips_of(service)
+    if kept is None or texts == [HEADLESS]:
+        return True
+    for text in texts:
+        address, entry = parse_address(text), transaction.get(kept, text)
+        if address is None or entry is None or not core.holdings.ranges.holds(address):
+            return False
+        tree, wanted = entry.tree(), address_object(text, metadata.get("namespace", ""), metadata["name"])
+        if labels_of(tree) != labels_of(wanted) or tree.get("spec") != wanted["spec"]:
+            return False
+    return True
 
 
 def mend_service(core: Core, transaction: Transaction, service: Tree) -> Iterator[Found]:
