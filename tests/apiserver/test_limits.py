@@ -28,6 +28,11 @@ def test_containers_get_the_defaults_they_lack() -> None:
     complete(tree, ranges(default={"cpu": "3"}, defaultRequest={"cpu": "1", "memory": "1Gi"}))
     resources = tree["spec"]["containers"][0]["resources"]
     assert resources == {"requests": {"cpu": "2", "memory": "1Gi"}, "limits": {"cpu": "3"}}
+    said = "LimitRanger plugin set: memory request for container c; cpu limit for container c"
+    assert tree["metadata"]["annotations"] == {"kubernetes.io/limit-ranger": said}
+    full = sized(requests={"cpu": "2"}, limits={"cpu": "2"})
+    complete(full, ranges(default={"cpu": "3"}, defaultRequest={"cpu": "1"}))
+    assert "metadata" not in full
 
 
 def test_too_much_and_too_little() -> None:
@@ -44,7 +49,7 @@ def test_too_much_and_too_little() -> None:
     assert problems(sized(limits={"cpu": "1500m"}), whole) == ["maximum cpu usage per Pod is 1, but limit is 1.5"]
     big = {"spec": {"resources": {"requests": {"storage": "2Gi"}}}}
     claims = [{"spec": {"limits": [{"type": "PersistentVolumeClaim", "max": {"storage": "1Gi"}}]}}]
-    assert len(claim_problems(big, claims)) == 1
+    assert claim_problems(big, claims) == ["maximum storage usage per PersistentVolumeClaim is 1Gi, but request is 2Gi"]
 
 
 def test_pods_are_completed_and_refused() -> None:

@@ -21,10 +21,10 @@ from clusterip.apiserver import (
     noderestriction,
     objects,
     podsecurity,
+    priorities,
     quota,
     secrettokens,
 )
-from clusterip.apiserver.cache import Collection
 from clusterip.apiserver.core import Call, Core, pick
 from clusterip.apiserver.writes import Transaction
 
@@ -58,6 +58,8 @@ def admit_update(core: Core, call: Call, transaction: Transaction, new: Tree, ol
     """Refuse a changed object."""
     if core.admits("NodeRestriction"):
         noderestriction.check(core, call, transaction, "UPDATE", new, old)
+    if call.served.resource.plural == "priorityclasses" and core.admits("Priority"):
+        priorities.check_default(core, call, transaction, new)
     if call.served.resource.plural == CERTIFICATES:
         certificates.check_update(core, call, new, old)
     if not call.subresource and call.served.resource.qualified == "pods" and _tolerates(core):
@@ -157,6 +159,7 @@ OWN = {
     "persistentvolumeclaims": ("", _admit_claim),
     "ingresses.networking.k8s.io": ("DefaultIngressClass", _admit_ingress),
     f"{CERTIFICATES}.certificates.k8s.io": ("", certificates.admit_create),
+    "priorityclasses.scheduling.k8s.io": ("Priority", priorities.check_default),
 }
 
 
@@ -191,31 +194,9 @@ def _admit_pod(core: Core, call: Call, transaction: Transaction, pod: Tree) -> N
     if core.admits("RuntimeClass"):
         completing.run_as_class(core, transaction, pod)
     if core.admits("Priority"):
-        _prioritize(core, transaction, pod, spec)
+        priorities.prioritize(core, transaction, pod, spec)
     if core.admits("PodTopologyLabels") and spec.get("nodeName"):
         completing.label_with_place(core, spec["nodeName"], pod)
-
-
-def _prioritize(core: Core, transaction: Transaction, pod: Tree, spec: Tree) -> None:
-    """The priority that a class's name means; without a name that of the default class, if there is one."""
-    classes = core.registry.of("priorityclasses", "scheduling.k8s.io")
-    name = spec.get("priorityClassName", "")
-    entry = transaction.get(classes, name) if classes is not None and name else None
-    if name and entry is None:
-        why = f"no PriorityClass with name {name} was found"
-        raise ApiError.forbidden("", "pods", pod["metadata"].get("name", ""), why)
-    found = entry.tree() if entry else _default_class(classes)
-    if found and not name:
-        spec["priorityClassName"] = found["metadata"]["name"]
-    spec["priority"] = (found or {}).get("value") or 0
-    spec.setdefault("preemptionPolicy", (found or {}).get("preemptionPolicy") or "PreemptLowerPriority")
-
-
-def _default_class(classes: Collection | None) -> Tree | None:
-    """Of several default classes the one with the least value counts."""
-    entries = classes.entries.values() if classes else ()
-    found = [entry.tree() for entry in entries if b'"globalDefault":true' in entry.body]
-    return min(found, key=lambda tree: tree.get("value") or 0, default=None)
 
 
 def _admit_account(core: Core, call: Call, transaction: Transaction, pod: Tree, spec: Tree) -> None:

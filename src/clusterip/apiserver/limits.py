@@ -16,16 +16,33 @@ from clusterip.api.quantity import amount
 from clusterip.api.usage import summed
 
 NOTHING = Decimal(0)
+ANNOTATION = "kubernetes.io/limit-ranger"
 
 
 def complete(pod: Tree, ranges: Iterable[Tree]) -> None:
-    """Give containers the defaults of the ranges, where they have no amount of their own."""
-    for item in _items(ranges, "Container"):
-        for container in _containers(pod):
-            resources = container.setdefault("resources", {})
-            for field, default in (("limits", "default"), ("requests", "defaultRequest")):
-                if item.get(default):
-                    resources[field] = {**item[default], **_of(container, field)}
+    """Give containers the defaults of the ranges, where they have no amount of their own; an annotation says so."""
+    for tree in ranges:
+        items = list(_items([tree], "Container"))
+        given = [
+            f"{', '.join(sorted(names))} {word} for {sort} {container.get('name')}"
+            for sort, kind in (("container", "containers"), ("init container", "initContainers"))
+            for container in (pod.get("spec") or {}).get(kind) or ()
+            for word, names in _completed(container, items)
+        ]
+        if given:
+            metadata = pod.setdefault("metadata", {})
+            annotations = metadata.get("annotations") or {}
+            metadata["annotations"] = {**annotations, ANNOTATION: f"LimitRanger plugin set: {'; '.join(given)}"}
+
+
+def _completed(container: Tree, items: list[Tree]) -> Iterator[tuple[str, set[str]]]:
+    """What a container was given: a word for it, and of which resources."""
+    for word, default in (("request", "defaultRequest"), ("limit", "default")):
+        wanted = {name: value for item in items for name, value in (item.get(default) or {}).items()}
+        own = _of(container, f"{word}s")
+        if missing := wanted.keys() - own.keys():
+            container.setdefault("resources", {})[f"{word}s"] = {**wanted, **own}
+            yield word, missing
 
 
 def problems(pod: Tree, ranges: Iterable[Tree]) -> list[str]:
@@ -42,12 +59,15 @@ def problems(pod: Tree, ranges: Iterable[Tree]) -> list[str]:
 
 def claim_problems(claim: Tree, ranges: Iterable[Tree]) -> list[str]:
     """The same for what a claim asks for."""
-    wanted = ((claim.get("spec") or {}).get("resources") or {}).get("requests") or {}
-    return [
-        text
-        for item in _items(ranges, "PersistentVolumeClaim")
-        for text in _judged(item, "PersistentVolumeClaim", wanted, wanted)
-    ]
+    wanted, kind = ((claim.get("spec") or {}).get("resources") or {}).get("requests") or {}, "PersistentVolumeClaim"
+    found: list[str] = []
+    for item in _items(ranges, kind):
+        found += _judged({"min": item.get("min")}, kind, wanted, wanted)
+        for name, most in sorted((item.get("max") or {}).items()):
+            head = f"maximum {name} usage per {kind} is {most}"
+            given = wanted.get(name)
+            found += [f"{head}.  No request is specified"] if given is None else _above(head, "request", given, most)
+    return found
 
 
 def _items(ranges: Iterable[Tree], kind: str) -> Iterator[Tree]:

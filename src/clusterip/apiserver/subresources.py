@@ -10,7 +10,6 @@ import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
 
 import orjson
 
@@ -182,14 +181,8 @@ async def bind(core: Core, call: Call, wanted: Tree) -> None:
 def _set_condition(core: Core, pod: Tree) -> None:
     conditions = pod.setdefault("status", {}).setdefault("conditions", None) or []
     kept = [each for each in conditions if each.get("type") != "PodScheduled"]
-    scheduled: dict[str, Any] = {
-        "type": "PodScheduled",
-        "status": "True",
-        "lastProbeTime": None,
-        "lastTransitionTime": rfc3339(core.clock.now()),
-    }
-    if generation := pod["metadata"].get("generation"):
-        scheduled["observedGeneration"] = generation
+    since = rfc3339(core.clock.now())
+    scheduled = {"type": "PodScheduled", "status": "True", "lastProbeTime": None, "lastTransitionTime": since}
     pod["status"]["conditions"] = [*kept, scheduled]
 
 
@@ -303,7 +296,7 @@ def _bound(
             f"the UID in the bound object reference ({uid}) does not match the UID in record. "
             "The object might have been deleted and then recreated"
         )
-        raise ApiError.conflict("", plural, name, why)
+        raise ApiError.conflict("", kind, name, why)
     if kind == "Pod" and pick(tree, "spec", "serviceAccountName") != account["metadata"]["name"]:
         text = f'cannot bind token for serviceaccount "{call.name}" to pod running with different serviceaccount name.'
         raise ApiError.bad_request(text)

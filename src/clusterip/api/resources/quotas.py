@@ -153,7 +153,7 @@ ORDERS = (
     ("defaultRequest", "max", "default request value {} is greater than max value {}", "defaultRequest"),
     ("defaultRequest", "default", "default request value {} is greater than default limit value {}", "defaultRequest"),
     ("min", "default", "min value {} is greater than default value {}", "default"),
-    ("default", "max", "default value {} is greater than max value {}", "default"),
+    ("default", "max", "default value {} is greater than max value {}", "max"),
 )
 
 
@@ -206,7 +206,8 @@ def _ordered(path: str, name: str, item: Tree) -> list[FieldError]:
     for lesser, greater, words, told in ORDERS:
         low, high = given[lesser], given[greater]
         if low is not None and high is not None and amount(low) > amount(high):
-            found.append(invalid(f"{path}.{told}[{name}]", given[told], words.format(low, high)))
+            where = "default" if told == "max" else told  # which shows the most at the default's field
+            found.append(invalid(f"{path}.{where}[{name}]", given[told], words.format(low, high)))
     ratio = given["maxLimitRequestRatio"]
     if ratio is not None and amount(ratio) < 1:
         where = f"{path}.maxLimitRequestRatio[{name}]"

@@ -44,6 +44,10 @@ def _pending(tree: Tree) -> None:
     tree["status"] = {"phase": "Pending"}
 
 
+def _pending_since(tree: Tree) -> None:
+    tree["status"] = {"phase": "Pending", "lastPhaseTransitionTime": tree["metadata"]["creationTimestamp"]}
+
+
 def _default_phase(tree: Tree) -> None:
     status = tree.setdefault("status", {})
     status["phase"] = status.get("phase") or "Pending"
@@ -177,7 +181,7 @@ PERSISTENT_VOLUME = core(
     ),
     subresources={"status": Subresource(kind="PersistentVolume")},
     default=_default_volume,
-    prepare_create=_pending,
+    prepare_create=_pending_since,
     prepare_update=keep_status,
     prepare_status=only_status(),
     validate=_validate_volume,
