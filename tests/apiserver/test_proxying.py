@@ -44,7 +44,7 @@ class Backend:
 async def backend(wire: Wire) -> AsyncIterator[tuple[Backend, int]]:
     """Service web with port `http` and one pod behind it."""
     it = Backend()
-    server = await asyncio.start_server(it.serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(lambda *streams: it.serve(*streams), "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     await account(wire)
     await wire.ok("POST", SERVICES, service("web", ports=[{"name": "http", "port": 80}]))
@@ -141,6 +141,32 @@ def test_an_upgrade_is_both_ways() -> None:
             writer.write(b"hello")
             assert await reader.readexactly(5) == b"HELLO"
             writer.close()
+
+    served(run)
+
+
+def test_a_body_goes_on_while_its_answer_comes() -> None:
+    async def parrot(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n")
+        while size := int(await reader.readuntil(b"\r\n"), 16):
+            writer.write((await reader.readexactly(size + 2))[:-2].upper())
+        writer.close()
+
+    async def run(wire: Wire) -> None:
+        async with backend(wire) as (web, _):
+            web.serve = parrot  # type: ignore[method-assign]
+            heard: asyncio.Queue[bytes] = asyncio.Queue()
+
+            async def say() -> AsyncIterator[bytes]:
+                yield b"one"
+                assert await heard.get() == b"ONE"
+                yield b"two"
+
+            url = f"{wire.api.url}{SERVICES}/web:http/proxy/"
+            async with wire.session.post(url, data=say(), headers=wire.headers) as answer:
+                await heard.put(await answer.content.readexactly(3))
+                assert await answer.read() == b"TWO"
 
     served(run)
 

@@ -57,6 +57,9 @@ def test_places() -> None:
     client = {"service": {"namespace": "ns", "name": "s", "path": "/a/b", "port": 443}}
     place = place_of(client, registry(), random.Random(1))
     assert place == Place("https://s.ns.svc:443/a/b", "https://10.244.0.5:9443/a/b", "s.ns.svc")
+    for url in ("https://h:1//a//b/", "https://h:1/a/x/../b"):  # the first is how envtest writes it
+        assert place_of({"url": url}, registry(), random.Random(1)).dialled == "https://h:1/a/b"
+    assert place_of({"url": "https://h:1"}, registry(), random.Random(1)).dialled == "https://h:1/"
 
 
 def test_a_service_is_asked_by_its_name() -> None:

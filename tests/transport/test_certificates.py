@@ -20,6 +20,7 @@ from clusterip.transport.certificates import (
     new_authority,
     server_context,
 )
+from clusterip.transport.tls import trusting
 
 
 def handshake(server: ssl.SSLContext, client: ssl.SSLContext, name: str) -> dict | None:
@@ -65,6 +66,14 @@ def test_strangers_are_refused_on_both_sides() -> None:
     ):
         with pytest.raises(ssl.SSLError):
             handshake(server, client, name)
+
+
+def test_a_server_is_trusted_by_its_own_certificate() -> None:
+    authority = new_authority()
+    pair, other = (authority.server("api", ["localhost"]) for _ in range(2))
+    assert not handshake(server_context(pair), trusting(pair.certificate.decode()), "localhost")
+    with pytest.raises(ssl.SSLError):
+        handshake(server_context(pair), trusting(other.certificate.decode()), "localhost")
 
 
 def test_an_authority_is_made_once_and_keys_are_private(tmp_path: Path) -> None:

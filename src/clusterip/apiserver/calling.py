@@ -21,6 +21,7 @@ from clusterip.apiserver.core import Core
 from clusterip.apiserver.remotes import Remote
 from clusterip.apiserver.webhooks_calling import CallError, endpoint
 from clusterip.transport.certificates import KeyPair, load_pair
+from clusterip.transport.tls import trusting
 
 ANSWER_SECONDS = 5.0
 ANSWER_LIMIT = 32 * 1024 * 1024
@@ -79,7 +80,7 @@ class Lines:
     def _context(self, bundle: str, insecure: bool) -> ssl.SSLContext:
         try:
             pem = base64.b64decode(bundle).decode().strip()
-            context = ssl.create_default_context(cadata=pem or None)
+            context = trusting(pem)
         except (binascii.Error, UnicodeDecodeError, ssl.SSLError):
             raise CallError(NO_BUNDLE) from None
         if insecure:

@@ -2,8 +2,8 @@
 
 Stage: shell.  In: a Call for one of them and the path behind it.  Out: the backend's answer, as it comes.
 Rules: whose credentials it was stays here; places that an answer names under its root get this path before them; an
-       upgrade is relayed raw both ways; what TLS certificate a backend shows is not looked at, but a node agent's is.
-Limits: a request's body and its answer do not stream past each other: what is not sent when the answer begins is not.
+       upgrade is relayed raw both ways; what TLS certificate a backend shows is not looked at, but a node agent's is;
+       a request's body goes on while its answer comes, until that ends.
 Truth: kube-apiserver's registry/core/{pod,service,node} ResourceLocation; apimachinery's util/proxy.
 """
 
@@ -208,15 +208,17 @@ async def relayed(sent: Sent, where: Place, reader: asyncio.StreamReader, writer
     if sent.request.wants_upgrade:
         writer.write(_head(sent, where, upgrades=True))
         return Takeover(relay.both_ways(reader, writer))
+    sending = asyncio.ensure_future(_send(sent, where, writer))
+    backend = Backend(reader, writer, sending)
     try:
-        status, headers = await _exchanged(sent, where, reader, writer)
+        status, headers = await _begun(reader)
     except (OSError, TimeoutError, EOFError, asyncio.LimitOverrunError, ValueError) as error:
-        writer.close()
+        await backend.close()
         raise _unreachable(where, error) from None
     except BaseException:
-        writer.close()
+        await backend.close()
         raise
-    return await _answer(sent, where, status, headers, reader, writer)
+    return await _answer(sent, where, status, headers, backend)
 
 
 def _sent(call: Call) -> Sent:
@@ -280,24 +282,34 @@ def _is_hidden(name: str, hidden: frozenset[str]) -> bool:
     )
 
 
-async def _exchanged(
-    sent: Sent, where: Place, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-) -> tuple[int, list[tuple[str, str]]]:
-    """The request is on its way until the answer's head is here."""
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """A connection that was asked, and what still goes to it."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    sending: asyncio.Future[None]
+
+    async def close(self) -> None:
+        """The answer is over: what was not sent is not."""
+        self.sending.cancel()
+        await asyncio.gather(self.sending, return_exceptions=True)
+        self.writer.close()
+
+
+async def _begun(reader: asyncio.StreamReader) -> tuple[int, list[tuple[str, str]]]:
+    """The answer's head."""
+    async with asyncio.timeout(ANSWER_SECONDS):
+        while True:
+            status, headers = await relay.read_head(reader)
+            if status >= 200:
+                return status, headers
+
+
+async def _send(sent: Sent, where: Place, writer: asyncio.StreamWriter) -> None:
+    """The request, as it comes."""
+    request = sent.request
     writer.write(_head(sent, where))
-    sending = asyncio.ensure_future(_send_body(sent.request, writer))
-    try:
-        async with asyncio.timeout(ANSWER_SECONDS):
-            while True:
-                status, headers = await relay.read_head(reader)
-                if status >= 200:
-                    return status, headers
-    finally:
-        sending.cancel()
-        await asyncio.gather(sending, return_exceptions=True)
-
-
-async def _send_body(request: Request, writer: asyncio.StreamWriter) -> None:
     chunked = "Content-Length" not in request.headers and "Transfer-Encoding" in request.headers
     async for piece in request.pieces():
         writer.write(framed(piece) if chunked else piece)
@@ -311,8 +323,7 @@ async def _answer(
     where: Place,
     status: int,
     headers: list[tuple[str, str]],
-    reader: asyncio.StreamReader,
-    writer: asyncio.StreamWriter,
+    backend: Backend,
 ) -> Answer:
     named = {name.lower(): value for name, value in headers}
     media = named.get("content-type", "text/plain; charset=utf-8")
@@ -322,23 +333,23 @@ async def _answer(
         if name.lower() not in (*HOP, "content-type", "content-length", "date")
     ]
     if status in BODILESS:
-        writer.close()
+        await backend.close()
         return Response(status, b"", media, kept)
     if media.partition(";")[0].strip() == "text/html" and "content-encoding" not in named:
-        return await _html(sent, where, Response(status, b"", media, kept), named, reader, writer)
+        return await _html(sent, where, Response(status, b"", media, kept), named, backend)
 
     async def run(sink: Sink) -> None:
         try:
-            async for piece in relay.body(reader, named):
+            async for piece in relay.body(backend.reader, named):
                 sink.write(framed(piece))
                 await sink.drain()
         except (EOFError, ConnectionError):
             sink.abort()  # the caller must not take what came for the whole
         finally:
-            writer.close()
+            await backend.close()
 
     if sent.request.method == "HEAD":
-        writer.close()
+        await backend.close()
     return Stream(run, status, media, kept)
 
 
@@ -347,14 +358,13 @@ async def _html(
     where: Place,
     answer: Response,
     named: dict[str, str],
-    reader: asyncio.StreamReader,
-    writer: asyncio.StreamWriter,
+    backend: Backend,
 ) -> Answer:
     """A page, with its links led through here."""
     pieces, size = [], 0
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
-            async for piece in relay.body(reader, named) if sent.request.method != "HEAD" else _none():
+            async for piece in relay.body(backend.reader, named) if sent.request.method != "HEAD" else _none():
                 pieces.append(piece)
                 size += len(piece)
                 if size > HTML_LIMIT:
@@ -362,7 +372,7 @@ async def _html(
     except (OSError, EOFError, TimeoutError) as error:
         raise _unreachable(where, error) from None
     finally:
-        writer.close()
+        await backend.close()
 
     def through(found: re.Match[bytes]) -> bytes:
         return found[1] + rewritten(sent, where, found[2].decode("latin-1")).encode("latin-1")

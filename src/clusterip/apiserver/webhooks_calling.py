@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import posixpath
 import ssl
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from clusterip.api.errors import quoted
 from clusterip.api.meta import Tree
 from clusterip.apiserver.registry import Registry
 from clusterip.transport.httplibrary import aiohttp
+from clusterip.transport.tls import trusting
 
 if TYPE_CHECKING:
     from random import Random  # noqa: TID251 - the type only: randomness is a parameter
@@ -63,17 +65,23 @@ def place_of(client: Tree, registry: Registry, random: Random) -> Place:
     """Where a client configuration leads to now."""
     if client.get("url"):
         parts = urlsplit(client["url"])
-        return Place(client["url"], client["url"], parts.hostname or "")
+        whole = urlunsplit(parts._replace(path=_clean(parts.path)))
+        return Place(whole, whole, parts.hostname or "")
     service = client.get("service") or {}
     namespace, name, port = service.get("namespace") or "", service.get("name") or "", service.get("port") or 443
     host = f"{name}.{namespace}.svc"
-    path = "/" + (service.get("path") or "").lstrip("/")
+    path = _clean(service.get("path") or "")
     shown = urlunsplit(("https", f"{host}:{port}", path, "", ""))
     try:
         address, number = endpoint(registry, namespace, name, port, random)
     except CallError as error:
         raise CallError(f"Post {quoted(shown)}: {error}") from None
     return Place(shown, urlunsplit(("https", with_port(address, number), path, "", "")), host)
+
+
+def _clean(path: str) -> str:
+    """One slash where there are several, none at the end: a server may lead a POST elsewhere as a GET."""
+    return posixpath.normpath("/" + path.lstrip("/"))
 
 
 def endpoint(registry: Registry, namespace: str, name: str, port: int, random: Random) -> tuple[str, int]:
@@ -152,7 +160,7 @@ class Caller:
             except (binascii.Error, UnicodeDecodeError):
                 raise CallError("unable to load root certificates: unable to parse bytes as PEM block") from None
             try:
-                self._trust[bundle] = ssl.create_default_context(cadata=pem or None)
+                self._trust[bundle] = trusting(pem)
             except ssl.SSLError:
                 raise CallError("unable to load root certificates: unable to parse bytes as PEM block") from None
             if len(self._trust) > 64:

@@ -20,6 +20,7 @@ from typing import Any
 import yaml
 
 from clusterip.failure import Failure
+from clusterip.transport.tls import trusting
 
 ACCOUNT_FOLDER = "/var/run/secrets/kubernetes.io/serviceaccount"
 
@@ -47,7 +48,7 @@ class ServerConfig:
         """TLS as configured; None for plain HTTP."""
         if not self.url.startswith("https:"):
             return None
-        context = ssl.create_default_context(cadata=self.ca.decode() if self.ca else None)
+        context = trusting(self.ca.decode() if self.ca else None)
         if self.insecure:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE

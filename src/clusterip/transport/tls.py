@@ -34,6 +34,17 @@ class QuickTls(ssl.SSLObject):
         return state.read(min(len, RECORD)) if buffer is None else state.read(len, buffer)
 
 
+def trusting(bundle: str | None) -> ssl.SSLContext:
+    """TLS towards servers that a bundle vouches for, or the machine's own without one.
+
+    Whatever is in the bundle is believed, as by programs in Go: an authority between others, or one server's own
+    certificate (envtest gives that one to its webhooks).
+    """
+    context = ssl.create_default_context(cadata=bundle or None)
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    return context
+
+
 def quick(context: ssl.SSLContext) -> ssl.SSLContext:
     """The context itself, whose connections are read the short way."""
     context.sslobject_class = QuickTls
