@@ -50,6 +50,26 @@ def test_each_step_of_each_operation_is_timed() -> None:
     served(run)
 
 
+def test_single_plugins_are_timed() -> None:
+    async def run(wire: Wire) -> None:
+        await account(wire)
+        await wire.ok("POST", PODS, pod("p"))
+        assert (await wire("POST", PODS, pod("q", priority=5)))[0] == 403
+        found = await numbers(wire)
+
+        def of(name: str, kind: str, operation: str, rejected: str = "false") -> float:
+            labels = f'name="{name}",type="{kind}",operation="{operation}",rejected="{rejected}"'
+            return found.get(f"{HEAD}controller_admission_duration_seconds_count{{{labels}}}", 0.0)
+
+        assert of("Priority", "admit", "CREATE") == 1
+        assert of("Priority", "admit", "CREATE", "true") == 1
+        assert of("PodSecurity", "validate", "CREATE") >= 1
+        assert of("LimitRanger", "admit", "CREATE") == 1
+        assert of("ServiceAccount", "admit", "CREATE") == 2
+
+    served(run)
+
+
 async def listed(wire: Wire, ref: Any, client: Any, **fields: Any) -> None:
     await wire.ok("POST", f"{GROUP}/{ref.plural}", configuration(ref, client, **fields))
 

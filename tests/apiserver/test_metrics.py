@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from apiserver.wire import Wire, served
 from clusterip.apiserver.metrics import METRICS, Measures, place_of, scope_of, verb_of
 from clusterip.apiserver.routing import Route, route
 
@@ -70,3 +71,18 @@ def test_the_numbers_of_a_sort_are_shown() -> None:
 def test_every_name_is_declared_once() -> None:
     names = [metric.name for metric in METRICS]
     assert len(names) == len(set(names))
+
+
+def test_certificates_and_what_is_deprecated() -> None:
+    async def run(wire: Wire) -> None:
+        async with wire.api.client("jane", "system:masters") as client:
+            await client.request("GET", "/api/v1/namespaces/default/endpoints")
+        await wire.ok("GET", "/api/v1/namespaces/default/endpoints")
+        text = await wire.ok("GET", "/metrics")
+        gone = 'group="",version="v1",resource="endpoints",subresource="",removed_release=""'
+        assert f"apiserver_requested_deprecated_apis{{{gone}}} 1\n" in text
+        good = "apiserver_client_certificate_expiration_seconds"  # for ten years, as they are made
+        assert f"{good}_count 1\n" in text
+        assert f'{good}_bucket{{le="31104000"}} 0\n' in text
+
+    served(run)

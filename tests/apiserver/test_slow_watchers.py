@@ -81,6 +81,7 @@ async def one_is_deaf(wire: Wire) -> None:
         while sum(key > 0 for key in collection.watchers) > 0:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         seen = await rest_of(reader)
+    assert 'apiserver_terminated_watchers_total{group="",resource="configmaps"} 1\n' in await wire.ok("GET", "/metrics")
     revisions = [int(tree["metadata"]["resourceVersion"]) for _, tree in events]
     assert revisions == list(range(revision + 1, revision + 1 + CHANGES))
     assert len(seen) < CHANGES

@@ -8,6 +8,7 @@ Truth: kube-apiserver's plugin/pkg/admission: NamespaceLifecycle, ServiceAccount
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 from clusterip.api.errors import ApiError, quoted
@@ -40,24 +41,31 @@ NO_EXECUTE_TAINTS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreach
 
 def admit_create(core: Core, call: Call, transaction: Transaction, tree: Tree) -> None:
     """Refuse or complete a new object."""
-    if call.served.resource.namespaced:
-        _check_namespace(core, call, transaction, tree)
+    timed = core.numbers.plugin
+    if call.served.resource.namespaced and core.admits("NamespaceLifecycle"):
+        with timed("NamespaceLifecycle", "admit", "CREATE", call):
+            _check_namespace(core, call, transaction, tree)
     if core.admits("NodeRestriction"):
-        noderestriction.check(core, call, transaction, "CREATE", tree, None)
+        with timed("NodeRestriction", "admit", "CREATE", call):
+            noderestriction.check(core, call, transaction, "CREATE", tree, None)
     escalation.check(core, call, tree)
     if call.served.resource.plural == "pods" and not call.served.resource.group:
         _admit_pod(core, call, transaction, tree)
     plugin, own = OWN.get(call.served.resource.qualified, ("", None))
     if own is not None and (not plugin or core.admits(plugin)):
-        own(core, call, transaction, tree)
+        with timed(plugin, "admit", "CREATE", call) if plugin else nullcontext():
+            own(core, call, transaction, tree)
     if core.admits("ResourceQuota"):
-        quota.check(core, call, transaction, tree)
+        with timed("ResourceQuota", "validate", "CREATE", call):
+            quota.check(core, call, transaction, tree)
 
 
 def admit_update(core: Core, call: Call, transaction: Transaction, new: Tree, old: Tree) -> None:
     """Refuse a changed object."""
+    timed = core.numbers.plugin
     if core.admits("NodeRestriction"):
-        noderestriction.check(core, call, transaction, "UPDATE", new, old)
+        with timed("NodeRestriction", "admit", "UPDATE", call):
+            noderestriction.check(core, call, transaction, "UPDATE", new, old)
     if call.served.resource.plural == "priorityclasses" and core.admits("Priority"):
         priorities.check_default(core, call, transaction, new)
     if call.served.resource.plural == CERTIFICATES:
@@ -67,7 +75,8 @@ def admit_update(core: Core, call: Call, transaction: Transaction, new: Tree, ol
     if not call.subresource and _differs(new, old):
         escalation.check(core, call, new)
         if core.admits("ResourceQuota"):
-            quota.check(core, call, transaction, new, old)
+            with timed("ResourceQuota", "validate", "UPDATE", call):
+                quota.check(core, call, transaction, new, old)
         if core.admits("PersistentVolumeClaimResize") and call.served.resource.qualified == "persistentvolumeclaims":
             completing.check_growth(core, call, transaction, new, old)
 
@@ -75,7 +84,8 @@ def admit_update(core: Core, call: Call, transaction: Transaction, new: Tree, ol
 def judge(core: Core, call: Call, transaction: Transaction, new: Tree, old: Tree | None) -> None:
     """The last word of the server's own plugins, once nothing changes the object any more."""
     if core.admits("PodSecurity"):
-        podsecurity.check(core, call, transaction, new, old)
+        with core.numbers.plugin("PodSecurity", "validate", "CREATE" if old is None else "UPDATE", call):
+            podsecurity.check(core, call, transaction, new, old)
     if core.admits("DenyServiceExternalIPs") and call.served.resource.qualified == "services":
         completing.deny_external_ips(new, old)
     if call.subresource == "resize" and call.served.resource.qualified == "pods":
@@ -97,8 +107,8 @@ def admit_delete(core: Core, call: Call, transaction: Transaction, tree: Tree) -
     resource = call.served.resource
     if resource.qualified == "serviceaccounts":
         secrettokens.forget(core, transaction, tree)
-    if resource.plural == "namespaces" and not resource.group and tree["metadata"]["name"] in IMMORTAL:
-        name = tree["metadata"]["name"]
+    name = tree["metadata"]["name"]
+    if resource.qualified == "namespaces" and name in IMMORTAL and core.admits("NamespaceLifecycle"):
         raise ApiError.forbidden("", "namespaces", name, "this namespace may not be deleted")
 
 
@@ -186,15 +196,18 @@ def _admit_pod(core: Core, call: Call, transaction: Transaction, pod: Tree) -> N
         and core.admits("ServiceAccount")
         and MIRROR not in (pod["metadata"].get("annotations") or {})
     ):
-        _admit_account(core, call, transaction, pod, spec)
+        with core.numbers.plugin("ServiceAccount", "admit", "CREATE", call):
+            _admit_account(core, call, transaction, pod, spec)
     if _tolerates(core):
-        _tolerate(spec)
+        with core.numbers.plugin("DefaultTolerationSeconds", "admit", "CREATE", call):
+            _tolerate(spec)
     if core.admits("AlwaysPullImages"):
         completing.always_pull(pod)
     if core.admits("RuntimeClass"):
         completing.run_as_class(core, transaction, pod)
     if core.admits("Priority"):
-        priorities.prioritize(core, transaction, pod, spec)
+        with core.numbers.plugin("Priority", "admit", "CREATE", call):
+            priorities.prioritize(core, transaction, pod, spec)
     if core.admits("PodTopologyLabels") and spec.get("nodeName"):
         completing.label_with_place(core, spec["nodeName"], pod)
 

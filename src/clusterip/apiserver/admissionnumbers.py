@@ -32,6 +32,8 @@ HEAD, POLICIES = "apiserver_admission_", "apiserver_validating_admission_policy_
 METRICS: Final = (
     Metric(f"{HEAD}step_admission_duration_seconds", HISTOGRAM, "Seconds of a step of admission, webhooks included.",
            ("type", "operation", "rejected"), STEPS, stability="STABLE"),
+    Metric(f"{HEAD}controller_admission_duration_seconds", HISTOGRAM, "Seconds of a plugin of admission.",
+           ("name", "type", "operation", "rejected"), STEPS, stability="STABLE"),
     Metric(f"{HEAD}webhook_admission_duration_seconds", HISTOGRAM, "Seconds that a webhook took.",
            ("name", "type", "operation", "rejected"), (*STEPS, 10, 25), stability="STABLE"),
     Metric(f"{HEAD}webhook_request_total", COUNTER, "Calls of webhooks, by the code they came to.",
@@ -56,6 +58,7 @@ class AdmissionNumbers:
     def __init__(self, registry: Registry | None = None) -> None:
         self._registry = registry or Registry(METRICS)
         self._steps: dict[tuple[str, str, bool], Histogram] = {}
+        self._plugins: dict[tuple[tuple[str, str, str], bool], Histogram] = {}
 
     def step(self, kind: str, operation: str, call: Call) -> Step:
         """A step of admission, `admit` or `validate`, as long as the block lasts."""
@@ -67,6 +70,17 @@ class AdmissionNumbers:
         if found is None:
             name, words = f"{HEAD}step_admission_duration_seconds", ("false", "true")
             found = self._steps[key] = self._registry.histogram(name, kind, operation, words[rejected])
+        found.observe(seconds)
+
+    def plugin(self, name: str, kind: str, operation: str, call: Call) -> Plugin:
+        """One plugin's part of a step, as long as the block lasts."""
+        return Plugin(self, (name, kind, operation), call)
+
+    def plugged(self, key: tuple[str, str, str], rejected: bool, seconds: float) -> None:
+        found = self._plugins.get((key, rejected))
+        if found is None:
+            name, words = f"{HEAD}controller_admission_duration_seconds", ("false", "true")
+            found = self._plugins[key, rejected] = self._registry.histogram(name, *key, words[rejected])
         found.observe(seconds)
 
     # --- webhooks
@@ -121,6 +135,23 @@ class Step:
             seconds = time.perf_counter() - self._began + self._call.webhook_seconds
             counted = partial(self._numbers.stepped, self._kind, self._operation, error is not None, seconds)
             self._call.tallies.append(counted)
+
+
+class Plugin:
+    """One plugin's part of a step, timed as a step is."""
+
+    __slots__ = ("_began", "_call", "_key", "_numbers")
+
+    def __init__(self, numbers: AdmissionNumbers, key: tuple[str, str, str], call: Call) -> None:
+        self._numbers, self._key, self._call = numbers, key, call
+
+    def __enter__(self) -> None:
+        self._began = time.perf_counter()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        if error is None or (isinstance(error, ApiError) and not hasattr(error, "fetch")):
+            seconds = time.perf_counter() - self._began
+            self._call.tallies.append(partial(self._numbers.plugged, self._key, error is not None, seconds))
 
 
 def tally(counted: Iterable[Callable[[], None]]) -> None:

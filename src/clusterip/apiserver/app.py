@@ -39,7 +39,7 @@ from clusterip.apiserver.options import check_timeout
 from clusterip.apiserver.rbac import RbacAuthorizer
 from clusterip.apiserver.routing import Route, route
 from clusterip.apiserver.traffic import Operation, Traffic
-from clusterip.apiserver.visit import Visit
+from clusterip.apiserver.visit import Crowded, Visit
 from clusterip.apiserver.webhooks_pending import settled
 from clusterip.apiserver.writes import away
 from clusterip.store.contract import Away
@@ -51,7 +51,8 @@ log = logging.getLogger(__name__)
 PUBLIC = (("Cache-Control", "public, max-age=3600"),)
 TEXT = "text/plain; charset=utf-8"
 PATHS = {"paths": ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/readyz", "/version"]}
-NOT_FOUND = Response(404, b"404 page not found\n", TEXT, (("X-Content-Type-Options", "nosniff"),))
+SAFE = (("X-Content-Type-Options", "nosniff"),)
+NOT_FOUND = Response(404, b"404 page not found\n", TEXT, SAFE)
 
 Reader = Callable[[Core, Call], Answer]
 Writer = Callable[[Core, Call], Awaitable[Answer]]
@@ -264,6 +265,8 @@ def failure(error: ApiError, request: Request, warnings: Sequence[tuple[str, str
     headers += [("Retry-After", str(error.retry_after_seconds))] if error.retry_after_seconds else []
     if error.code == 401:
         headers.append(("WWW-Authenticate", 'Bearer realm="kubernetes-master"'))
+    if isinstance(error, Crowded):
+        return Response(429, f"{error.message}\n".encode(), TEXT, (*headers, *SAFE))
     given = answer(error.status(), request, error.code)
     given.headers = headers
     return given

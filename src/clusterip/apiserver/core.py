@@ -20,6 +20,7 @@ from clusterip.apiserver.registry import Registry, Served
 from clusterip.clock import Clock
 from clusterip.store.contract import Store
 from clusterip.transport.answers import Response
+from clusterip.transport.exposition import Labels
 from clusterip.transport.request import Request
 
 if TYPE_CHECKING:
@@ -71,6 +72,8 @@ class Core:
     authority: bytes = b""
     """The certificate of the cluster's authority."""
     numbers: AdmissionNumbers = field(default_factory=AdmissionNumbers)
+    cut_off: dict[Labels, float] = field(default_factory=dict)
+    """Watches that were cut off because nobody read them, by group and resource."""
     known_by_token: Callable[[str], User | None] = lambda token: None
     """Users whose tokens need no proof."""
 

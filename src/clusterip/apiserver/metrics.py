@@ -24,6 +24,7 @@ COUNTER, GAUGE, HISTOGRAM = Kind.COUNTER, Kind.GAUGE, Kind.HISTOGRAM
 SLI = (0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60)
 DURATION = (0.005, 0.025, *SLI)
 SIZES = tuple(1000 * 10.0**power for power in range(7))
+CERTIFICATES = (0, 1800, 3600, 7200, 21600, 43200, 86400, 172800, 345600, 604800, 2592000, 7776000, 15552000, 31104000)
 WAITS = (0, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30)
 BODIES = tuple(float(size) for size in range(50_000, 3_050_001, 100_000))
 LISTS = (0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1, 2, 4, 6, 8, 10, 15, 20, 30, 45, 60)
@@ -60,6 +61,12 @@ METRICS = (
     Metric("apiserver_watch_events_total", COUNTER, "Events sent to watchers.", ("group", "version", "resource")),
     Metric("apiserver_watch_events_sizes", HISTOGRAM, "Bytes of events sent to watchers.",
            ("group", "version", "resource"), doubling(1024, 8)),
+    Metric("apiserver_terminated_watchers_total", COUNTER, "Watches cut off because nobody read them.",
+           ("group", "resource")),
+    Metric("apiserver_requested_deprecated_apis", GAUGE, "Deprecated parts of the API that somebody asked for.",
+           ("group", "version", "resource", "subresource", "removed_release"), stability=STABLE),
+    Metric("apiserver_client_certificate_expiration_seconds", HISTOGRAM,
+           "Seconds for which the certificates that came with requests are good still.", (), CERTIFICATES),
     Metric("apiserver_registered_watchers", GAUGE, "Watches open now.", ("group", "version", "kind")),
     Metric("apiserver_storage_objects", GAUGE, "Objects kept, by resource.", ("resource",), stability=STABLE),
     Metric("apiserver_resource_objects", GAUGE, "Objects kept, by group and resource.", ("group", "resource")),
@@ -207,6 +214,7 @@ class Measures:
         self._sent: dict[Labels, Sent] = {}
         self.believed = self.disbelieved = self.allowed = self.denied = 0
         registry = self.registry
+        self.certificates = registry.histogram("apiserver_client_certificate_expiration_seconds")
         registry.follow("authentication_attempts", lambda: {("success",): self.believed, ("error",): self.disbelieved})
         registry.follow(
             "authorization_attempts_total", lambda: {("allowed",): self.allowed, ("no-opinion",): self.denied}
@@ -237,6 +245,12 @@ class Measures:
             )
             self._series[verb, dry_run, place] = series
         return series
+
+    def deprecated(self, place: Labels, removed: str) -> None:
+        """Somebody asked for a part of the API that is to go."""
+        group, version, plural, sub, *_ = place
+        labels = {"group": group, "version": version, "resource": plural, "subresource": sub}
+        self.registry.put("apiserver_requested_deprecated_apis", 1, **labels, removed_release=removed)
 
     def sent(self, group: str, version: str, plural: str) -> Sent:
         """Where events of a resource are counted."""

@@ -74,12 +74,17 @@ class Traffic:
                 collection.watchers[FOLLOWER] = self._changed
         core.writes.timed = self._stored
         core.numbers = AdmissionNumbers(self.measures.registry)
+        self.measures.registry.follow("apiserver_terminated_watchers_total", lambda: core.cut_off)
         self.handshakes = Handshakes()
         lost = lambda: operation.log.lost if operation.log else 0  # noqa: E731
         failed = lambda: self.handshakes.failed  # noqa: E731
         lanes = lambda: self._lanes  # noqa: E731
         known = Known(core.registry, core.store, self.gate, lanes, self.peaks, self.queued, self.now, lost, failed)
         show(self.measures.registry, known)
+
+    def wall(self) -> float:
+        """Seconds since 1970."""
+        return self._core.clock.now().timestamp()
 
     def begin(self, request: Request) -> Visit:
         """A request has come."""
@@ -126,6 +131,8 @@ class Traffic:
         stays_open = found.verb == "watch" or found.subresource in OPEN
         lists = served.collection if served is not None and found.verb in ("list", "watch") and not found.name else None
         series = self.measures.series(found, served is not None, applies=applies, dry_run=dry_run)
+        if served is not None and served.resource.deprecation:
+            self.measures.deprecated(series.place, "")
         return Sort(lane, lead, series, stays_open, lists, found.verb in READ_ONLY)
 
     def _plain(self, user: User, found: Route) -> Lane:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from clusterip.api.errors import ApiError
-from clusterip.apiserver.access import User
+from clusterip.apiserver.access import NOBODY, User
 from clusterip.apiserver.audit import REQUEST, Told, status_of
 from clusterip.apiserver.cache import Collection
 from clusterip.apiserver.flow import Lane, TooMany
@@ -28,6 +28,13 @@ OBJECTS_A_SEAT, WIDEST = 100, 10
 PATCHES = "patch.webhook.admission.k8s.io/"
 TOO_MANY = "Too many requests, please try again later."
 Taker = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+class Crowded(ApiError):
+    """Too many requests wait already: said in plain text, as there is no time to find out what is asked for."""
+
+    def __init__(self) -> None:
+        super().__init__(429, "TooManyRequests", TOO_MANY, {"retryAfterSeconds": 1})
 
 
 @dataclass(slots=True)
@@ -62,7 +69,10 @@ class Visit:
 
     def recognised(self, user: User, found: Route) -> None:
         """Who asks for what is known: the audit policy decides what is written of it."""
-        self._traffic.measures.believed += 1
+        measures = self._traffic.measures
+        measures.believed += 1
+        if self.request.peer.expires and user is not NOBODY:
+            measures.certificates.observe(self.request.peer.expires - self._traffic.wall())
         policy = self._traffic.policy
         if policy is not None:
             self._told = self._traffic.told(self, user, found, policy)
@@ -94,7 +104,7 @@ class Visit:
             await traffic.waiting(sort, seats)
         except TooMany as error:
             traffic.refused(sort, error.reason)
-            raise ApiError(429, "TooManyRequests", TOO_MANY, {"retryAfterSeconds": 1}) from None
+            raise Crowded from None
         self.seats = seats
         self.waited = traffic.now() - self.started
         traffic.peaks[sort.is_read].moved(1, traffic.now())

@@ -27,6 +27,7 @@ from clusterip.apiserver.reading import parse_version
 from clusterip.apiserver.selecting import Selection, selection
 from clusterip.store.contract import Compacted
 from clusterip.transport.answers import Sink, Stream, framed
+from clusterip.transport.connection import TakesNothing
 
 OWED = 64 * 1024 * 1024  # bytes of objects that wait for a watcher that is behind
 CHUNK = 256 * 1024  # of initial events between two waits for the client
@@ -120,8 +121,9 @@ class Watch:
         if self._waiting is not None:
             self._waiting.append(change)
             self._owed += len(change.entry.body)
-            if self._owed > OWED:
+            if self._owed > OWED and not self._sink.closing:
                 self._sink.abort()
+                self._cut_off()
             if self._converts:
                 self._more.set()
             return
@@ -209,7 +211,16 @@ class Watch:
 
     async def _breathe(self) -> None:
         if self._sink.buffered > CHUNK:
-            await self._sink.taken()
+            try:
+                await self._sink.taken()
+            except TakesNothing:
+                self._cut_off()
+                raise
+
+    def _cut_off(self) -> None:
+        resource, counts = self._call.served.resource, self._core.cut_off
+        key = (resource.group, resource.plural)
+        counts[key] = counts.get(key, 0.0) + 1
 
     async def _follow(self) -> None:
         await self._breathe()

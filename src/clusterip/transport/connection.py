@@ -107,6 +107,10 @@ class Connection(RequestHandler):
         return Refused(self.transport, code)  # type: ignore[return-value]
 
 
+class TakesNothing(ConnectionResetError):
+    """A client was cut off, because it reads nothing."""
+
+
 async def taken(drain: Callable[[], Awaitable[None]], transport: asyncio.Transport) -> None:
     """Until the client has taken most of what is written; one that takes nothing for long is cut off."""
     while True:
@@ -118,4 +122,4 @@ async def taken(drain: Callable[[], Awaitable[None]], transport: asyncio.Transpo
         except TimeoutError:
             if transport.is_closing() or transport.get_write_buffer_size() >= before:
                 transport.abort()
-                raise ConnectionResetError("the client takes nothing") from None
+                raise TakesNothing("the client takes nothing") from None

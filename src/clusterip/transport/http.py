@@ -81,7 +81,8 @@ def _peer(transport: asyncio.Transport) -> Peer:
             elif key == "organizationName":
                 groups.append(value)
     address = transport.get_extra_info("peername")
-    return Peer(str(address[0]) if isinstance(address, tuple) else "", name, tuple(groups))
+    expires = ssl.cert_time_to_seconds(certificate["notAfter"]) if certificate.get("notAfter") else 0.0
+    return Peer(str(address[0]) if isinstance(address, tuple) else "", name, tuple(groups), expires)
 
 
 @dataclass(slots=True)

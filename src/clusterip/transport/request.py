@@ -36,6 +36,8 @@ class Peer:
     address: str = ""
     common_name: str = ""
     organizations: tuple[str, ...] = ()
+    expires: float = 0.0
+    """When the certificate is no longer good, in seconds since 1970."""
 
 
 class Sizes(Protocol):
