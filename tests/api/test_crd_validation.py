@@ -58,7 +58,7 @@ X = f"{AT}.properties[x]"
         (of_field(type="object", **{"not": {"default": 1}}), [f"{X}.not.default"]),
         (of_field(**{"x-kubernetes-int-or-string": True, "anyOf": [{"type": "integer"}, {"type": "string"}]}), []),
         (of_field(type="array", items={"type": "object"}, **KEYLESS), [f"{X}.x-kubernetes-list-map-keys"]),
-        (of_field(**{"x-kubernetes-embedded-resource": True}), [f"{X}.type"]),
+        (of_field(**{"x-kubernetes-embedded-resource": True}), [f"{X}.properties", f"{X}.type"]),
         (definition(conversion={"strategy": "Magic"}), ["spec.conversion.strategy"]),
         (
             definition(conversion={"strategy": "Webhook"}),

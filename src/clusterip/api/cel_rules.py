@@ -194,6 +194,11 @@ def errors(tree: Tree, old: Tree | None, schema: Tree, found: list[FieldError]) 
     return list(_judged(tree, old, {**schema, EMBEDDED: True}, ""))
 
 
+def default_errors(value: Any, schema: Tree) -> list[FieldError]:
+    """The faults that a schema's rules find in its default."""
+    return list(_judged(value, None, schema, "")) if has_rules(schema) and cel.is_available() else []
+
+
 def _judged(value: Any, old: Any, schema: Tree, path: str) -> Iterator[FieldError]:
     if value is None:
         return

@@ -12,7 +12,7 @@ from collections.abc import Collection
 from clusterip.api import cel, cel_rules, crd_conversion, crd_names, crd_structure, crd_versions
 from clusterip.api.checks import each, immutable
 from clusterip.api.crd_versions import schema_of
-from clusterip.api.errors import FieldError, invalid
+from clusterip.api.errors import FieldError, invalid, quoted
 from clusterip.api.meta import Tree
 
 
@@ -47,11 +47,18 @@ def _unchanged(spec: Tree, before: Tree) -> set[str]:
 
 
 def warnings(tree: Tree, old: Tree | None) -> list[str]:
-    """Rules that nobody asks here."""
+    """Formats that nobody asks, and rules that nobody asks here."""
     versions = (tree.get("spec") or {}).get("versions") or ()
-    if cel.is_available() or not any(cel_rules.has_rules(schema_of(each) or {}) for each in versions):
-        return []
-    return [f"{cel_rules.RULES} are not evaluated: this machine has no cel-expr-python"]
+    before = set(_unknown_formats(old)) if old else ()
+    found = [f"unrecognized format {quoted(name)}" for name in _unknown_formats(tree) if name not in before]
+    if not cel.is_available() and any(cel_rules.has_rules(schema_of(each) or {}) for each in versions):
+        found.append(f"{cel_rules.RULES} are not evaluated: this machine has no cel-expr-python")
+    return found
+
+
+def _unknown_formats(tree: Tree) -> list[str]:
+    versions = (tree.get("spec") or {}).get("versions") or ()
+    return [name for version in versions for name in crd_structure.unknown_formats(schema_of(version) or {})]
 
 
 def update_errors(new: Tree, old: Tree) -> list[FieldError]:

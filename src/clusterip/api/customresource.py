@@ -30,6 +30,11 @@ from clusterip.api.tables import AGE, NAME, age, since
 
 VERBS: Final = ("delete", "deletecollection", "get", "list", "patch", "create", "update", "watch")
 KEEPS_ALL: Final[Tree] = {"type": "object", structural.PRESERVE: True}
+OWN_FINALIZERS: Final = ("orphan", "foregroundDeletion")
+SHORT_FINALIZER: Final = (
+    "metadata.finalizers: {}: prefer a domain-qualified finalizer name to avoid accidental conflicts with other "
+    "finalizer writers"
+)
 _VERSION = re.compile(r"v(\d+)(?:(alpha|beta)(\d+))?")
 
 
@@ -76,6 +81,7 @@ def _resource(crd: Tree, version: Tree) -> Resource:
         prepare_create=_create_strategy(has_status),
         prepare_update=_update_strategy(has_status),
         prepare_status=_prepare_status,
+        warnings=short_finalizers,
         validate=_creation_check(schema),
         validate_update=_update_check(schema),
         validate_status=_update_check(schema),
@@ -86,6 +92,13 @@ def _resource(crd: Tree, version: Tree) -> Resource:
         deprecation=_deprecation(spec["group"], names["kind"], version),
         unconditional_update=False,
     )
+
+
+def short_finalizers(tree: Tree, old: Tree | None) -> list[str]:
+    """Finalizers whose names may be another's too."""
+    before = metadata_of(old).get("finalizers") or () if old else ()
+    fresh = [name for name in metadata_of(tree).get("finalizers") or () if name not in before]
+    return [SHORT_FINALIZER.format(quoted(name)) for name in fresh if "/" not in name and name not in OWN_FINALIZERS]
 
 
 def decoded(tree: Tree, schema: Tree) -> Decoded:

@@ -128,7 +128,7 @@ def internal_fault(path: str, detail: str) -> FieldError:
 
 def too_long(path: str, limit: int) -> FieldError:
     """A text of more than so many bytes; the value itself is not repeated."""
-    return FieldError("FieldValueTooLong", path, f"may not be more than {limit} bytes")
+    return FieldError("FieldValueTooLong", path, f"may not be more than {limit} {'byte' if limit == 1 else 'bytes'}")
 
 
 def too_many(path: str, actual: int, limit: int) -> FieldError:

@@ -11,23 +11,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from clusterip.api import schema as schemas
-from clusterip.api.decoding import Decoded, decode
+from clusterip.api import embedded
+from clusterip.api.decoding import Decoded
+from clusterip.api.errors import invalid
 from clusterip.api.meta import Tree, copied
 from clusterip.api.schema import Definition, Node
 
-OBJECT_META: Final = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
-HEAD: Final = "clusterip.ObjectHead"
 EVERY_OBJECT: Final = ("apiVersion", "kind", "metadata")
-PRESERVE, EMBEDDED = "x-kubernetes-preserve-unknown-fields", "x-kubernetes-embedded-resource"
+PRESERVE: Final = "x-kubernetes-preserve-unknown-fields"
+EMBEDDED: Final = embedded.EMBEDDED
+OBJECT_META: Final = embedded.OBJECT_META
 INT_OR_STRING = "x-kubernetes-int-or-string"
 SCALARS: Final = {"string": "string", "integer": "int64", "number": "double", "boolean": "bool"}
 DEDUCED: Final = Node(type="deduced", pointer=True)
 TEXT: Final = Node(type="string")
-METADATA: Final = Node(type="ref", ref=OBJECT_META)
+METADATA: Final = Node(type="ref", ref=OBJECT_META, pointer=True)
 HEAD_FIELDS: Final = {"apiVersion": TEXT, "kind": TEXT, "metadata": METADATA}
-
-schemas.define([Definition(HEAD, HEAD_FIELDS)])
 
 
 # --- what it is made of ----------------------------------------------------------------------------------------------
@@ -83,26 +82,65 @@ def _object(schema: Tree, name: str, found: list[Definition]) -> Node:
 # --- decoding --------------------------------------------------------------------------------------------------------
 
 
+class _Refused(Exception):
+    """An object inside that says of itself what cannot be."""
+
+
 def decoded(tree: Tree, schema: Tree) -> Decoded:
     """The tree, in place: its head has the right types, fields that the schema does not know are gone and told."""
-    head = decode({key: tree[key] for key in EVERY_OBJECT if key in tree}, HEAD)
+    head = embedded.metadata(tree.get("metadata"))
     if head.error:
         return Decoded(tree, head.unknown, head.error, head.conversion)
-    for key in EVERY_OBJECT:
-        tree.pop(key, None)
-    unknown = list(pruned(tree, schema))
-    tree.update(head.tree)
-    return Decoded(tree, [*head.unknown, *unknown], "")
+    kept: Tree = {key: tree.pop(key) for key in EVERY_OBJECT if key in tree}
+    unknown = [text.replace('"', '"metadata.', 1) for text in head.unknown]
+    try:
+        unknown += _read_inside(tree, schema, "")
+    except _Refused as error:
+        return Decoded(tree, unknown, str(error), str(error))
+    unknown += pruned(tree, schema)
+    if kept.get("metadata") is None:
+        kept.pop("metadata", None)
+    tree.update(kept)
+    return Decoded(tree, sorted(unknown), "")
 
 
-def pruned(value: Any, schema: Tree, path: str = "") -> Iterator[str]:
+def _read_inside(value: Any, schema: Tree, path: str) -> Iterator[str]:
+    """The metadata of objects inside as every object has it; a text for each field of theirs that is not kept."""
+    if isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _read_inside(item, schema.get("items") or {}, f"{path}[{index}]")
+    elif isinstance(value, dict):
+        if schema.get(EMBEDDED) and path:
+            yield from _read_head(value, path)
+        properties, more = schema.get("properties") or {}, schema.get("additionalProperties")
+        for key, inner in value.items():
+            if key in properties:
+                yield from _read_inside(inner, properties[key], f"{path}.{key}" if path else key)
+            elif isinstance(more, dict):
+                yield from _read_inside(inner, more, f"{path}.{key}" if path else key)
+
+
+def _read_head(value: Tree, path: str) -> Iterator[str]:
+    for field in ("apiVersion", "kind"):
+        if field in value and not isinstance(value[field], str):
+            raise _Refused(str(invalid(f"{path}.{field}", value[field], "must be a string")))
+    given = value.get("metadata")
+    shown = copied(given)
+    found = embedded.metadata(given)
+    if found.error:
+        raise _Refused(str(invalid(f"{path}.metadata", shown, found.error)))
+    yield from (text.replace('"', f'"{path}.metadata.', 1) for text in found.unknown)
+
+
+def pruned(value: Any, schema: Tree | None, path: str = "") -> Iterator[str]:
     """Take out what the schema does not know; a text for each: unknown field "spec.foo"."""
     if isinstance(value, list):
-        if items := schema.get("items"):
+        items = (schema or {}).get("items")
+        if items or not (schema or {}).get(PRESERVE):
             for index, item in enumerate(value):
                 yield from pruned(item, items, f"{path}[{index}]")
     elif isinstance(value, dict):
-        yield from _pruned_object(value, schema, path)
+        yield from _pruned_object(value, schema or {}, path)
 
 
 def _pruned_object(value: Tree, schema: Tree, path: str) -> Iterator[str]:
@@ -114,9 +152,9 @@ def _pruned_object(value: Tree, schema: Tree, path: str) -> Iterator[str]:
             continue
         if key in properties:
             yield from pruned(value[key], properties[key], where)
-        elif isinstance(more, dict):
-            yield from pruned(value[key], more, where)
-        elif not more and not schema.get(PRESERVE):
+        elif more is not None:
+            yield from pruned(value[key], more if isinstance(more, dict) else None, where)
+        elif not schema.get(PRESERVE):
             del value[key]
             yield f'unknown field "{where}"'
 
@@ -125,7 +163,7 @@ def _pruned_object(value: Tree, schema: Tree, path: str) -> Iterator[str]:
 
 
 def fill(value: Any, schema: Tree) -> None:
-    """Set what is not there and has a default; null counts as not there where it is not allowed."""
+    """Set what is not there and has a default; null where it is not allowed counts as not there."""
     if isinstance(value, list):
         if items := schema.get("items"):
             for item in value:
@@ -136,8 +174,11 @@ def fill(value: Any, schema: Tree) -> None:
             missing = key not in value or (value[key] is None and not inner.get("nullable"))
             if missing and inner.get("default") is not None:
                 value[key] = copied(inner["default"])
-        for key, held in value.items():
-            if key in properties:
-                fill(held, properties[key])
-            elif isinstance(more, dict):
-                fill(held, more)
+        for key, held in list(value.items()):
+            inner = properties.get(key, more)
+            if not isinstance(inner, dict):
+                continue
+            if held is None and not inner.get("nullable"):
+                del value[key]
+            else:
+                fill(held, inner)

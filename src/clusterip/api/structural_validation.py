@@ -8,51 +8,76 @@ Truth: kube-openapi's pkg/validation, apiextensions-apiserver's listtype; KEP-40
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from collections.abc import Iterator
 from typing import Any, Final
-from uuid import UUID
 
 import orjson
 
+from clusterip.api import formats, patterns
+from clusterip.api.embedded import embedded_errors
 from clusterip.api.errors import FieldError, duplicate, invalid, not_supported, required, too_long, too_many
 from clusterip.api.meta import Tree
-from clusterip.api.structural import EMBEDDED, EVERY_OBJECT, INT_OR_STRING
+from clusterip.api.structural import INT_OR_STRING
 
 ABSENT: Final = object()
 NOWHERE: Final = "<nil>"  # upstream's path of what several schemas together refuse
+NEARLY: Final = 1e-9
+MAX_WHOLE: Final = 2.0**63
+_NAMED = re.compile(r'^"(.*?)" must |^Checked value must .* in (.*)$')
 _PLACE = re.compile(r"\.?([^.\[\]]+)|\[(\d+)\]")
 
 
 def errors(tree: Tree, schema: Tree) -> list[FieldError]:
     """What is wrong with a new object."""
-    return list(_errors(tree, {**schema, EMBEDDED: True}, ""))
+    return [*_errors(tree, schema, ""), *embedded_errors(tree, schema, ""), *_lists(tree, schema, "")]
 
 
 def value_errors(value: Any, schema: Tree) -> list[FieldError]:
-    """What is wrong with a part of an object, a default for instance."""
-    return list(_errors(value, schema, ""))
+    """What is wrong with a part of an object, a default for instance, but for its lists' keys."""
+    return list(embedded_errors(value, schema, "")) or list(_errors(value, schema, ""))
 
 
 def update_errors(new: Tree, old: Tree, schema: Tree) -> list[FieldError]:
     """What is wrong with an object and was not before."""
-    return [error for error in errors(new, schema) if not _is_unchanged(error.field, new, old)]
+    found = [error for error in _errors(new, schema, "") if not _is_unchanged(error, new, old, schema)]
+    return [*found, *embedded_errors(new, schema, ""), *_lists(new, schema, "")]
 
 
-def _is_unchanged(path: str, new: Tree, old: Tree) -> bool:
+def _is_unchanged(error: FieldError, new: Tree, old: Tree, schema: Tree) -> bool:
+    """Whether what an error judges is as it was: the value itself, or what holds a field that is not there."""
+    path = error.field
     if path == NOWHERE:
-        return bool(new.get("spec") == old.get("spec"))
-    return bool(_at(new, path) == _at(old, path))
+        named = _NAMED.search(error.detail)
+        path = (named[1] or named[2]) if named else ""
+    elif error.type == "FieldValueRequired":
+        path = path.rpartition(".")[0]
+    before: Any = old
+    value: Any = new
+    steps = _PLACE.findall(path)
+    for name, index in steps:
+        value, before, schema = _step(value, before, schema, name, index)
+        if before is ABSENT or value is ABSENT:
+            return False
+        if value == before:
+            return True
+    return not steps and bool(value == before)
 
 
-def _at(tree: Any, path: str) -> Any:
-    for name, index in _PLACE.findall(path):
-        if index:
-            tree = tree[int(index)] if isinstance(tree, list) and int(index) < len(tree) else ABSENT
-        else:
-            tree = tree.get(name, ABSENT) if isinstance(tree, dict) else ABSENT
-    return tree
+def _step(value: Any, before: Any, schema: Tree, name: str, index: str) -> tuple[Any, Any, Tree]:
+    """What lies below a value, what was there, and its schema; items of lists are the same by their keys."""
+    if index:
+        inner = schema.get("items") or {}
+        item = value[int(index)] if isinstance(value, list) and int(index) < len(value) else ABSENT
+        keys = schema.get("x-kubernetes-list-map-keys") or ()
+        if schema.get("x-kubernetes-list-type") != "map" or not isinstance(before, list) or item is ABSENT:
+            return item, ABSENT, inner
+        wanted = [item.get(key) for key in keys] if isinstance(item, dict) else None
+        same = (each for each in before if isinstance(each, dict) and [each.get(key) for key in keys] == wanted)
+        return item, next(same, ABSENT), inner
+    more = schema.get("additionalProperties")
+    inner = (schema.get("properties") or {}).get(name) or (more if isinstance(more, dict) else {})
+    now, then = (each.get(name, ABSENT) if isinstance(each, dict) else ABSENT for each in (value, before))
+    return now, then, inner
 
 
 # --- types -----------------------------------------------------------------------------------------------------------
@@ -62,17 +87,31 @@ def type_of(value: Any) -> str:
     """JSON's name of a value's type."""
     if isinstance(value, bool):
         return "boolean"
+    if not _is_small(value):
+        return "number"
     names = {dict: "object", list: "array", str: "string", int: "integer", float: "number", type(None): "null"}
     return names[type(value)]
 
 
 def _is_of(value: Any, kind: str) -> bool:
     found = type_of(value)
-    return found == kind or (kind == "number" and found == "integer") or (kind == "integer" and _is_whole(value))
+    return (
+        (found == kind and _is_small(value))
+        or (kind == "number" and found == "integer")
+        or (kind == "integer" and _is_whole(value))
+    )
+
+
+def _is_small(value: Any) -> bool:
+    """Integers of more than 64 bits are none: Go reads them as other numbers."""
+    return not isinstance(value, int) or -(2**63) <= value < 2**63
 
 
 def _is_whole(value: Any) -> bool:
-    return isinstance(value, float) and value.is_integer()
+    """As Go's library has it: nearly whole is whole."""
+    return (
+        isinstance(value, float) and abs(value) < MAX_WHOLE and abs(value - round(value)) <= NEARLY * max(1, abs(value))
+    )
 
 
 def _errors(value: Any, schema: Tree, path: str) -> Iterator[FieldError]:
@@ -82,53 +121,66 @@ def _errors(value: Any, schema: Tree, path: str) -> Iterator[FieldError]:
     if kinds and not any(_is_of(value, kind) for kind in kinds):
         text = f"{path} in body must be of type {','.join(kinds)}: {orjson.dumps(type_of(value)).decode()}"
         yield FieldError("FieldValueTypeInvalid", path, text, type_of(value))
-        return
-    yield from _value(value, schema, path)
+        if value is None:
+            return
     yield from _junctors(value, schema, path)
+    yield from _value(value, schema, path)
     if isinstance(value, dict):
         yield from _object(value, schema, path)
-    elif isinstance(value, list):
-        yield from _list(value, schema, path)
+    elif isinstance(value, list) and (items := schema.get("items")):
+        for index, item in enumerate(value):
+            yield from _errors(item, items, f"{path}[{index}]")
 
 
 def _object(value: Tree, schema: Tree, path: str) -> Iterator[FieldError]:
     properties, more = schema.get("properties") or {}, schema.get("additionalProperties")
-    head = EVERY_OBJECT if schema.get(EMBEDDED) else ()
+    for key, inner in value.items():
+        where = f"{path}.{key}" if path else key
+        if key in properties:
+            yield from _errors(inner, properties[key], where)
+        elif isinstance(more, dict):
+            yield from _errors(inner, more, where)
     for key in schema.get("required") or ():
         if key not in value:
             yield required(f"{path}.{key}" if path else key)
-    for key, inner in value.items():
-        where = f"{path}.{key}" if path else key
-        if key in properties and key not in head:
-            yield from _errors(inner, properties[key], where)
-        elif isinstance(more, dict) and key not in head:
-            yield from _errors(inner, more, where)
 
 
-def _list(value: list[Any], schema: Tree, path: str) -> Iterator[FieldError]:
-    if items := schema.get("items"):
-        for index, item in enumerate(value):
-            yield from _errors(item, items, f"{path}[{index}]")
-    keys = schema.get("x-kubernetes-list-map-keys") or ()
-    kind = schema.get("x-kubernetes-list-type")
-    seen: list[Any] = []
+# --- lists -----------------------------------------------------------------------------------------------------------
+
+
+def _lists(value: Any, schema: Tree, path: str) -> Iterator[FieldError]:
+    """Items that are there twice where that cannot be."""
+    if isinstance(value, list):
+        yield from _doubles(value, schema, path)
+        for index, item in enumerate(value) if schema.get("items") else ():
+            yield from _lists(item, schema["items"], f"{path}[{index}]")
+    elif isinstance(value, dict):
+        properties, more = schema.get("properties") or {}, schema.get("additionalProperties")
+        for key, inner in value.items():
+            if key in properties:
+                yield from _lists(inner, properties[key], f"{path}.{key}" if path else key)
+            elif isinstance(more, dict):
+                yield from _lists(inner, more, f"{path}[{key}]")
+
+
+def _doubles(value: list[Any], schema: Tree, path: str) -> Iterator[FieldError]:
+    """The second of equal items, each once."""
+    keys, kind = schema.get("x-kubernetes-list-map-keys") or (), schema.get("x-kubernetes-list-type")
+    seen: dict[bytes, int] = {}
     for index, item in enumerate(value) if kind in ("set", "map") else ():
         known = {key: item[key] for key in keys if key in item} if kind == "map" and isinstance(item, dict) else item
-        if known in seen:
-            yield duplicate(f"{path}[{index}]", known)
-        seen.append(known)
+        written = orjson.dumps(known, option=orjson.OPT_SORT_KEYS)
+        seen[written] = seen.get(written, 0) + 1
+        if seen[written] == 2:
+            yield duplicate(f"{path}[{index}]", orjson.loads(written))
 
 
 # --- values ----------------------------------------------------------------------------------------------------------
 
 
 def _value(value: Any, schema: Tree, path: str) -> Iterator[FieldError]:
-    if "enum" in schema and value not in schema["enum"]:
-        allowed = [each if isinstance(each, str) else orjson.dumps(each).decode() for each in schema["enum"]]
-        yield not_supported(path, value, allowed)
-    if isinstance(value, bool):
-        return
-    if isinstance(value, (int, float)):
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        yield from _fit(value, schema, path)
         yield from (invalid(path, value, f"{path} in body {text}") for text in _number(value, schema))
     elif isinstance(value, str):
         yield from _text(value, schema, path)
@@ -136,8 +188,18 @@ def _value(value: Any, schema: Tree, path: str) -> Iterator[FieldError]:
         yield from _length(value, schema, path, "Items", "items")
         if schema.get("uniqueItems") and any(item in value[:index] for index, item in enumerate(value)):
             yield invalid(path, "", f"{path} in body shouldn't contain duplicates")
-    elif isinstance(value, dict):
+    if "enum" in schema and value not in schema["enum"]:
+        allowed = [each if isinstance(each, str) else orjson.dumps(each).decode() for each in schema["enum"]]
+        yield not_supported(path, value, allowed)
+    if isinstance(value, dict):
         yield from _length(value, schema, path, "Properties", "properties")
+
+
+def _fit(value: float, schema: Tree, path: str) -> Iterator[FieldError]:
+    kind, form = schema.get("type") or "", schema.get("format") or ""
+    if kind in formats.NUMBERS and not formats.number_fits(value, kind, form):
+        named = f"with format {form}" if form in formats.NUMBERS[kind] else "(default format)"
+        yield invalid(NOWHERE, "", f"Checked value must be of type {kind} {named} in {path}")
 
 
 def _number(value: float, schema: Tree) -> Iterator[str]:
@@ -146,7 +208,7 @@ def _number(value: float, schema: Tree) -> Iterator[str]:
         yield f"should be less than {'' if schema.get('exclusiveMaximum') else 'or equal to '}{_shown(high)}"
     if low is not None and (value <= low if schema.get("exclusiveMinimum") else value < low):
         yield f"should be greater than {'' if schema.get('exclusiveMinimum') else 'or equal to '}{_shown(low)}"
-    if step and value % step:
+    if step and step > 0 and not _is_whole(1 / step * value if step < 1 else value / step):
         yield f"should be a multiple of {_shown(step)}"
 
 
@@ -159,10 +221,9 @@ def _text(value: str, schema: Tree, path: str) -> Iterator[FieldError]:
         yield too_long(path, longest)
     if (shortest := schema.get("minLength")) is not None and len(value) < shortest:
         yield invalid(path, value, f"{path} in body should be at least {shortest} chars long")
-    if (pattern := schema.get("pattern")) and not expression(pattern).search(value):
+    if (pattern := schema.get("pattern")) and not patterns.compiled(pattern).search(value):
         yield invalid(path, value, f"{path} in body should match '{pattern}'")
-    check = FORMATS.get(schema.get("format") or "")
-    if check is not None and not check(value):
+    if schema.get("format") and schema.get("type", "string") == "string" and not formats.fits(value, schema["format"]):
         text = f"{path} in body must be of type {schema['format']}: {orjson.dumps(value).decode()}"
         yield FieldError("FieldValueTypeInvalid", path, text, value)
 
@@ -173,42 +234,6 @@ def _length(value: Any, schema: Tree, path: str, word: str, plural: str) -> Iter
         yield too_many(path, len(value), most)
     if least is not None and len(value) < least:
         yield invalid(path, len(value), f"{path} in body should have at least {least} {plural}")
-
-
-@lru_cache(maxsize=1024)
-def expression(pattern: str) -> re.Pattern[str]:
-    """Go's regular expressions, of which Python's are nearly a superset."""
-    return re.compile(pattern.replace(r"\z", r"\Z"))
-
-
-def _parses(read: Callable[[str], object]) -> Callable[[str], bool]:
-    def check(text: str) -> bool:
-        try:
-            read(text)
-        except ValueError:
-            return False
-        return True
-
-    return check
-
-
-_DATE = r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])"
-_DURATION = r"-?(\d+(\.\d+)?\s*(ns|us|µs|ms|s|m|h|d|w|min|hour|hours|day|days|week|weeks|sec|second|seconds|minutes?))+"
-FORMATS: Final[dict[str, Callable[[str], bool]]] = {
-    "ipv4": _parses(IPv4Address),
-    "ipv6": _parses(IPv6Address),
-    "ip": _parses(ip_address),
-    "cidr": _parses(lambda text: ip_network(text if "/" in text else "-", strict=False)),
-    "uuid": _parses(UUID),
-    "date": lambda text: bool(re.fullmatch(_DATE, text)),
-    "date-time": lambda text: bool(re.fullmatch(_DATE + r"[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:?\d\d)", text)),
-    "duration": lambda text: bool(re.fullmatch(_DURATION, text)),
-    "byte": lambda text: bool(re.fullmatch(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?", text)),
-    "email": lambda text: bool(re.fullmatch(r"[^@\s]+@[^@\s]+", text)),
-    "uri": lambda text: bool(re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*:\S+|/\S*", text)),
-    "hostname": lambda text: bool(re.fullmatch(r"[A-Za-z0-9]([-A-Za-z0-9.]{0,252}[A-Za-z0-9])?", text)),
-    "mac": lambda text: bool(re.fullmatch(r"([0-9A-Fa-f]{2}[:-]){5}[0-9A-Fa-f]{2}", text)),
-}
 
 
 # --- schemas together ------------------------------------------------------------------------------------------------

@@ -39,21 +39,21 @@ def creation_errors(resource: Resource, tree: Tree) -> list[FieldError]:
 def update_errors(resource: Resource, new: Tree, old: Tree) -> list[FieldError]:
     """What is wrong with a changed object. The metadata is judged twice, by the server and by the kind, as upstream."""
     again = metadata_errors(resource, new) if resource.whole_update else []
-    return _judged_twice(new, old) + again + resource.validate_update(new, old)
+    return _judged_twice(resource, new, old) + again + resource.validate_update(new, old)
 
 
 def status_errors(resource: Resource, new: Tree, old: Tree) -> list[FieldError]:
     """What is wrong with a changed status."""
-    return _judged_twice(new, old) + resource.validate_status(new, old)
+    return _judged_twice(resource, new, old) + resource.validate_status(new, old)
 
 
 def side_errors(validate: Callable[[Tree, Tree], list[FieldError]], new: Tree, old: Tree) -> list[FieldError]:
     """What is wrong with what was written of an object by a path below it that has rules of its own."""
-    return _judged_twice(new, old) + validate(new, old)
+    return 2 * metadata_update_errors(new, old) + _short_finalizers(new) + validate(new, old)
 
 
-def _judged_twice(new: Tree, old: Tree) -> list[FieldError]:
-    return 2 * metadata_update_errors(new, old) + _short_finalizers(new)
+def _judged_twice(resource: Resource, new: Tree, old: Tree) -> list[FieldError]:
+    return 2 * metadata_update_errors(new, old) + ([] if resource.is_custom else _short_finalizers(new))
 
 
 # --- metadata --------------------------------------------------------------------------------------------------------
@@ -66,7 +66,20 @@ def metadata_errors(resource: Resource, tree: Tree) -> list[FieldError]:
         *_namespace(resource, meta),
         *not_negative("metadata.generation", meta.get("generation")),
         *_shared(meta),
-        *_finalizers(tree),
+        *_qualified_finalizers(tree),
+        *(() if resource.is_custom else _short_finalizers(tree)),
+    ]
+
+
+def part_errors(meta: Tree) -> list[FieldError]:
+    """What is wrong with the metadata of an object inside another."""
+    name, namespace = meta.get("name") or "", meta.get("namespace") or ""
+    return [
+        *reasons("metadata.name", name, names.path_segment),
+        *(reasons("metadata.namespace", namespace, names.label) if namespace else []),
+        *not_negative("metadata.generation", meta.get("generation")),
+        *_shared(meta),
+        *_qualified_finalizers({"metadata": meta}),
     ]
 
 
@@ -145,11 +158,10 @@ def _owner(path: str, owner: Tree) -> list[FieldError]:
     return found
 
 
-def _finalizers(tree: Tree) -> list[FieldError]:
+def _qualified_finalizers(tree: Tree) -> list[FieldError]:
     finalizers = metadata_of(tree).get("finalizers") or []
     path = "metadata.finalizers"
     found = [error for name in finalizers for error in reasons(path, name, names.qualified_name)]
-    found += _short_finalizers(tree)
     if {"orphan", "foregroundDeletion"} <= set(finalizers):
         found.append(invalid(path, finalizers, BOTH_FINALIZERS))
     return found

@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
+import orjson
+
 from clusterip.api import jsontext
 from clusterip.api.decoding import Decoded, decode
-from clusterip.api.errors import ApiError, quoted
+from clusterip.api.errors import ApiError, invalid, quoted
 from clusterip.api.faults import go_kind
 from clusterip.api.meta import GroupVersionKind, Tree
 from clusterip.api.schema import UnknownDefinition, kinds
@@ -23,6 +25,7 @@ SCHEME = '"pkg/api/legacyscheme/scheme.go:30"'  # where upstream registers its k
 VALIDATIONS = ("", "Ignore", "Warn", "Strict")
 JSON_TYPES = ("", "application/json", "text/json")
 PROTOBUF = "application/vnd.kubernetes.protobuf"
+_OTHER_VERSION = "the API version in the data ({}) does not match the expected API version ({})"
 DELETE_OPTIONS = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions"
 YAML_TYPES = ("application/yaml", "application/x-yaml", "text/yaml")
 
@@ -168,8 +171,10 @@ def decoded(
     was text, and its errors have other words; `but` are fields that are decoded already.
     """
     _check_texts(tree, kind)
-    given_kind, given_version = tree.get("kind") or kind, tree.get("apiVersion") or api_version
-    _check_kind(given_kind, given_version, kind, api_version)
+    if own is not None and not converted:
+        _check_custom_kind(tree, kind, api_version)
+    else:
+        _check_kind(tree.get("kind") or kind, tree.get("apiVersion") or api_version, kind, api_version)
     if validation not in VALIDATIONS:
         raise _bad_validation(validation)
     tree["kind"], tree["apiVersion"] = kind, api_version
@@ -214,6 +219,21 @@ def _options_tree(body: Body) -> Tree:
     return body.parse("DeleteOptions")
 
 
+def _check_custom_kind(tree: Tree, kind: str, api_version: str) -> None:
+    """A custom resource says itself what it is."""
+    given, version = tree.get("kind") or "", tree.get("apiVersion") or ""
+    if not given:
+        body = orjson.dumps(tree)
+        why = f"Object 'Kind' is missing in '{body.decode()}' ({jsontext.summary(body)})"
+        raise ApiError.bad_request(_unrecognized(kind, why))
+    if version != api_version:
+        raise ApiError.bad_request(_OTHER_VERSION.format(version, api_version))
+    if given != kind:
+        metadata, group = tree.get("metadata"), api_version.rpartition("/")[0]
+        name = metadata.get("name") if isinstance(metadata, dict) else ""
+        raise ApiError.invalid(group, given, str(name or ""), [invalid("kind", given, f"must be {kind}")])
+
+
 def _check_kind(given: str, given_version: str, kind: str, api_version: str) -> None:
     """The data must say what the path says; what it says instead is either unknown or another kind."""
     if (given, given_version) == (kind, api_version):
@@ -226,8 +246,7 @@ def _check_kind(given: str, given_version: str, kind: str, api_version: str) -> 
         inside = api_version.rpartition("/")[0].partition(".")[0] or "core"
         why = f"converting ({version}.{given}) to ({inside}.{kind}): unknown conversion"
         raise _unfit(given, given_version, kind, why)
-    text = f"the API version in the data ({given_version}) does not match the expected API version ({api_version})"
-    raise ApiError.bad_request(text)
+    raise ApiError.bad_request(_OTHER_VERSION.format(given_version, api_version))
 
 
 def _unfit(given: str, api_version: str, kind: str, why: str) -> ApiError:

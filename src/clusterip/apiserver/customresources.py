@@ -79,7 +79,8 @@ class CustomResources:
     def _convert(self, crd: Tree) -> None:
         """Who turns the versions into each other: a webhook, or nobody (and then marks of a former one go)."""
         objects = self._objects(crd)
-        assert objects is not None
+        if objects is None:  # none of its versions is served
+            return
         converter: Converter | Unmarked | None = None
         if (crd["spec"].get("conversion") or {}).get("strategy") == "Webhook" and self._core.webhooks is not None:
             ask = conversion.asking(self._core.webhooks.caller, crd)
