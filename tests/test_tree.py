@@ -27,6 +27,7 @@ HELD_BY = {
     "api/test_crd_validation.py": "api/crd_conversion api/crd_names api/crd_structure api/crd_versions",
     "api/test_allocation.py": "api/families",
     "api/test_openapi.py": "api/openapi_paths",
+    "client/test_rest.py": "client/answers",
     "api/test_metallb_config.py": "api/metallb_advertisements api/metallb_peers api/metallb_reading",
     # the API server, over the wire
     "apiserver/test_verbs.py": (
@@ -81,8 +82,9 @@ HELD_BY = {
     "transport/test_http.py": "transport/answers transport/request",
     "cluster/test_whole.py": (
         "cluster/launch cluster/report cluster/start cluster/stop cluster/supervisor "
-        "node/agent node/keeper node/launch node/prepare node/prober node/publish node/registration node/sources "
-        "node/settings node/stop node/worker"
+        "node/agent node/binds node/forking node/keeper node/launch node/order node/prepare node/prober node/publish "
+        "node/registration node/sources "
+        "node/settings node/stop node/traces node/worker"
     ),
 }
 

@@ -193,6 +193,27 @@ def test_a_missing_program_is_said_and_a_late_one_is_ended(zygote_socket: str) -
     with_gate(zygote_socket, act)
 
 
+def test_a_connection_leads_on(zygote_socket: str) -> None:
+    async def upper(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write((await reader.read()).upper())
+        writer.close()
+
+    async def act(door: Gate) -> None:
+        async with await asyncio.start_server(upper, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            reader, writer = await gate.connected(door, "127.0.0.1", port)
+            writer.write(b"said")
+            writer.write_eof()
+            assert await reader.read() == b"SAID"
+            writer.close()
+        with pytest.raises(ConnectionRefusedError):
+            await gate.connected(door, "127.0.0.1", port)
+        with pytest.raises(GateError, match="closed"):
+            await gate.connected(replace(door, token="guessed"), "127.0.0.1", port)
+
+    with_gate(zygote_socket, act)
+
+
 def test_a_stranger_is_told_nothing(zygote_socket: str) -> None:
     async def act(door: Gate) -> None:
         stranger = replace(door, token="guessed")

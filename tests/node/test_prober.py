@@ -30,6 +30,9 @@ class Process:
         self.asked = list(argv)
         return self.code, self.output
 
+    async def connect(self, host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_connection(host, port)
+
 
 def ask(
     tree: dict[str, Any], port: int = 0, handle: Process | None = None, timeout: float = SECONDS
@@ -148,3 +151,9 @@ def test_thresholds(monkeypatch: pytest.MonkeyPatch) -> None:
     tree = {"periodSeconds": 0.001, "failureThreshold": 2, "successThreshold": 2, "initialDelaySeconds": 0.001}
     assert told_by(tree, "readiness", [0, 0, 1, 1, 0, 0]) == [False, True, True, False, False, True]
     assert told_by({**tree, "successThreshold": 1}, "startup", [1, 0], once=True) == [None, True]
+
+
+def test_https_where_nobody_speaks_it() -> None:
+    good, said, _ = against(b"HTTP/1.1 200 OK\r\n\r\n", lambda port: {"httpGet": {"port": port, "scheme": "HTTPS"}})
+    assert not good
+    assert "connect: tls: wrong version number" in said

@@ -8,10 +8,9 @@ Truth: Kubernetes API concepts: verbs, watch, deletion options, field managers.
 from __future__ import annotations
 
 import asyncio
-import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from types import SimpleNamespace, TracebackType
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypedDict, Unpack
 from urllib.parse import urlencode
 
 import orjson
@@ -19,6 +18,7 @@ from yarl import URL
 
 from clusterip.api.errors import ApiError
 from clusterip.api.meta import Tree
+from clusterip.client.answers import error_of, lines_of, why
 from clusterip.client.config import ServerConfig
 from clusterip.client.names import ResourceRef
 from clusterip.transport.httplibrary import aiohttp
@@ -42,6 +42,15 @@ Asked: TypeAlias = Callable[[str, str, int, float], None]
 
 class Unreachable(ConnectionError):
     """No answer from the API server: refused, cut off, or too late."""
+
+
+class Options(TypedDict, total=False):
+    """What a request may bring beside its method, path and body."""
+
+    params: Mapping[str, str] | None
+    content_type: str  # of the body: JSON
+    accept: str | None
+    timeout: float  # seconds, REQUEST_SECONDS
 
 
 class Client:
@@ -203,90 +212,61 @@ class Client:
         )
         accept = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1" if metadata_only else None
         try:
-            async with self._send("GET", ref.path(namespace), None, params, None, silence, accept) as response:
+            async with self._send("GET", ref.path(namespace), None, silence, params=params, accept=accept) as response:
                 if response.status >= 300:
-                    raise _error(response.status, await response.read())
+                    raise error_of(response.status, await response.read())
                 if opened is not None:
                     opened()
-                async for line in _lines(response.content):
+                async for line in lines_of(response.content):
                     event = orjson.loads(line)
                     if event["type"] == "ERROR":
                         raise ApiError.from_status(event["object"])
                     yield event["type"], event["object"]
         except (aiohttp.ClientError, TimeoutError, OSError, orjson.JSONDecodeError) as error:
-            raise Unreachable(_why(self.config.url, error)) from error
+            raise Unreachable(why(self.config.url, error)) from error
 
-    async def request(
-        self,
-        method: str,
-        path: str,
-        body: Any = None,
-        *,
-        params: Mapping[str, str] | None = None,
-        content_type: str = "application/json",
-        accept: str | None = None,
-        timeout: float = REQUEST_SECONDS,
-    ) -> Tree:
+    async def request(self, method: str, path: str, body: Any = None, **options: Unpack[Options]) -> Tree:
         """One request, one JSON answer."""
-        content = await self.request_bytes(
-            method, path, body, params=params, content_type=content_type, accept=accept, timeout=timeout
-        )
+        content = await self.request_bytes(method, path, body, **options)
         try:
             answer: Tree = orjson.loads(content)
         except orjson.JSONDecodeError as error:
             raise Unreachable(f"{self.config.url} does not answer in JSON") from error
         return answer
 
-    async def request_bytes(
-        self,
-        method: str,
-        path: str,
-        body: Any = None,
-        *,
-        params: Mapping[str, str] | None = None,
-        content_type: str = "application/json",
-        accept: str | None = None,
-        timeout: float = REQUEST_SECONDS,
-    ) -> bytes:
+    async def request_bytes(self, method: str, path: str, body: Any = None, **options: Unpack[Options]) -> bytes:
         """One request, the answer's bytes whatever they are (logs, metrics)."""
-        limit = aiohttp.ClientTimeout(total=timeout, sock_connect=CONNECT_SECONDS)
+        seconds = options.pop("timeout", REQUEST_SECONDS)
+        limit = aiohttp.ClientTimeout(total=seconds, sock_connect=CONNECT_SECONDS)
         try:
-            async with self._send(method, path, body, params, content_type, limit, accept) as response:
+            async with self._send(method, path, body, limit, **options) as response:
                 content: bytes = await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise Unreachable(_why(self.config.url, error)) from error
+            raise Unreachable(why(self.config.url, error)) from error
         if response.status >= 300:
-            raise _error(response.status, content)
+            raise error_of(response.status, content)
         return content
 
     # -- inside --------------------------------------------------------------------------------------------------------
 
-    def _send(
-        self,
-        method: str,
-        path: str,
-        body: Any,
-        params: Mapping[str, str] | None,
-        content_type: str | None,
-        timeout: aiohttp.ClientTimeout,
-        accept: str | None,
-    ) -> Any:
+    def _send(self, method: str, path: str, body: Any, limit: aiohttp.ClientTimeout, **options: Unpack[Options]) -> Any:
         if self._session is None:
             raise Unreachable("the client is closed")
         headers: dict[str, str] = {}
         if (token := self.config.bearer()) is not None:
             headers["Authorization"] = f"Bearer {token}"
-        if body is not None and content_type is not None:
-            headers["Content-Type"] = content_type
-        if accept is not None:
+        if body is not None:
+            headers["Content-Type"] = options.get("content_type", "application/json")
+        if accept := options.get("accept"):
             headers["Accept"] = accept
+        params = options.get("params")
         query = f"?{urlencode(params)}" if params else ""
         return self._session.request(
             method,
             URL(f"{self.config.url}{path}{query}", encoded=True),
             data=None if body is None else orjson.dumps(body),
             headers=headers,
-            timeout=timeout,
+            timeout=limit,
             allow_redirects=False,
             server_hostname=self.config.server_name,
         )
@@ -329,36 +309,3 @@ def _delete_options(grace: int | None, propagation: str | None, uid: str | None,
     if preconditions:
         options["preconditions"] = preconditions
     return options if len(options) > 2 else None
-
-
-def _error(code: int, content: bytes) -> ApiError:
-    """What the server said, or the bare code when it is not a Status."""
-    try:
-        tree = orjson.loads(content)
-    except orjson.JSONDecodeError:
-        tree = None
-    if not isinstance(tree, dict) or tree.get("kind") != "Status":
-        text = content.decode(errors="replace").strip()[:1024] or f"the server answered {code}"
-        tree = {"kind": "Status", "status": "Failure", "code": code, "reason": "", "message": text}
-    tree.setdefault("code", code)
-    return ApiError.from_status(tree)
-
-
-def _why(url: str, error: Exception) -> str:
-    if isinstance(error, (TimeoutError, asyncio.TimeoutError)):
-        return f"{url}: no answer in time"
-    if isinstance(error, aiohttp.ClientPayloadError):
-        return f"{url}: the connection ended in the middle of an answer"
-    if isinstance(error, (ssl.SSLError, aiohttp.ClientConnectorCertificateError)):
-        return f"{url}: TLS failed: {error}"
-    return f"{url}: {error or type(error).__name__}"
-
-
-async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
-    """Lines of any length; several that arrive together cost one wait."""
-    rest = b""
-    async for chunk in content.iter_any():
-        *whole, rest = (rest + chunk).split(b"\n")
-        for line in whole:
-            if line:
-                yield line

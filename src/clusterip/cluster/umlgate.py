@@ -1,7 +1,7 @@
 """The gate of a guest: what the agent and a user's shell, who live in the host's kernel, have started in the guest's.
 
 Stage: commit (the client is kernel/gate.py).  In: connections with a token.  Out: parts forked by the guest's zygote,
-commands with streams.
+commands with streams, connections from the guest itself.
 Rules: it listens on the node's address, so that every refusal comes before a request is read: no token, no word.  A
 part's end is kept for whoever asks later; a gate that began anew knows ends only of what it can still see.
 Truth: kernel/gate.py is the protocol.
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import hmac
 import json
 import logging
@@ -24,7 +25,7 @@ from typing import Any
 from clusterip.kernel import gate, namespaces, process, zygote
 from clusterip.kernel.gate import CommandRequest, PartRequest
 from clusterip.kernel.terminal import Terminal
-from clusterip.node.launch import show
+from clusterip.node.binds import show
 from clusterip.node.ocispec import BindMount
 
 logger = logging.getLogger(__name__)
@@ -74,6 +75,7 @@ class GateServer:
             "wait": self._wait,
             "signal": self._signal,
             "run": self._run,
+            "connect": self._connect,
         }
         await actions[do](tree, streams)
 
@@ -148,6 +150,33 @@ class GateServer:
         finally:
             reading.cancel()
             running.leave()
+
+    # -- connections --------------------------------------------------------------------------------------------------
+
+    async def _connect(self, tree: dict[str, Any], streams: Streams) -> None:
+        """Lead on to a place in the guest's own network."""
+        try:
+            far = await asyncio.open_connection(str(tree["host"]), int(tree["port"]))
+        except OSError as error:
+            streams[1].write(gate.json_frame(gate.ANSWER, {"errno": error.errno or errno.EIO}))
+            return
+        streams[1].write(gate.json_frame(gate.ANSWER, {"errno": 0}))
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(_lead(streams[0], far[1]))
+                group.create_task(_lead(far[0], streams[1]))
+        finally:
+            far[1].close()
+
+
+async def _lead(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Bytes from one to the other, and the end of them."""
+    with contextlib.suppress(ConnectionError):
+        while content := await reader.read(CHUNK):
+            writer.write(content)
+            await writer.drain()
+        if writer.can_write_eof():
+            writer.write_eof()
 
 
 @dataclass

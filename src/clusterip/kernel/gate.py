@@ -1,10 +1,10 @@
 """Have processes in a guest's kernel: start a part of clusterip there, follow it, signal it, run a command.
 
 Stage: kernel (client side; the server is cluster/umlgate.py).  In: an address, a token, requests.  Out: pids, exit
-codes, streams.
-Rules: one TCP connection per request: descriptors cannot pass between kernels, files can be named because both sides
-see the same ones.  A part outlives the connection that asked for it; a command does not.  A boot has a number: a pid of
-another boot names nothing.
+codes, streams, connections.
+Rules: one TCP connection per request; one to connect becomes that connection.  Descriptors cannot pass between kernels,
+files can be named because both sides see the same ones.  A part outlives the connection that asked for it; a command
+does not.  A boot has a number: a pid of another boot names nothing.
 Truth: this file is the protocol: frames of kind and length, the first of them JSON with the token.
 """
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import socket
 import struct
 from collections.abc import AsyncIterator, Sequence
@@ -213,6 +214,20 @@ async def run_command(gate: Gate, argv: Sequence[str], beside: int, timeout: flo
     except TimeoutError:
         return None, bytes(output)
     raise GateError(0, "the guest's gate closed the connection")
+
+
+async def connected(gate: Gate, host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection as from the guest itself, to its loopback too; OSError as there."""
+    reader, writer = await asyncio.open_connection(gate.address, gate.port)
+    try:
+        writer.write(json_frame(REQUEST, {"token": gate.token, "do": "connect", "host": host, "port": port}))
+        refused = (await Connection(reader, writer).answer())["errno"]
+        if refused:
+            raise OSError(refused, os.strerror(refused))
+    except BaseException:
+        writer.close()
+        raise
+    return reader, writer
 
 
 def size(rows: int, columns: int) -> bytes:

@@ -12,11 +12,13 @@ import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from clusterip.kernel import gate, process
 from clusterip.kernel.zygote import Child
 from clusterip.node import runtime
+
+Streams: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Handle(Protocol):
@@ -32,6 +34,10 @@ class Handle(Protocol):
 
     async def execute(self, argv: Sequence[str], timeout: float) -> tuple[int | None, bytes]:
         """Run a command in it: exit code (None: too late), output."""
+        ...
+
+    async def connect(self, host: str, port: int) -> Streams:
+        """A connection as its node makes it; OSError when nobody takes it."""
         ...
 
 
@@ -71,6 +77,9 @@ class Monitored:
     async def execute(self, argv: Sequence[str], timeout: float) -> tuple[int | None, bytes]:
         return await self._tool.execute(self._id, argv, timeout)
 
+    async def connect(self, host: str, port: int) -> Streams:
+        return await asyncio.open_connection(host, port)
+
 
 class Forked:
     """A system part, forked by the zygote; after an adoption only its end can be seen."""
@@ -93,6 +102,9 @@ class Forked:
     async def execute(self, argv: Sequence[str], timeout: float) -> tuple[int | None, bytes]:
         enter = ["nsenter", "--target", str(self._first.pid), "--mount", "--uts", "--net", "--", *argv]
         return await runtime.run(enter, timeout)
+
+    async def connect(self, host: str, port: int) -> Streams:
+        return await asyncio.open_connection(host, port)
 
 
 class InGuest:
@@ -120,6 +132,10 @@ class InGuest:
             return await gate.run_command(self._door, argv, self._process.pid, timeout)
         except OSError as error:
             return 1, str(error).encode()
+
+    async def connect(self, host: str, port: int) -> Streams:
+        """Its node's network is the guest's, loopback included."""
+        return await gate.connected(self._door, host, port)
 
 
 _sending: set[asyncio.Future[None]] = set()

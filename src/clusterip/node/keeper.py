@@ -8,33 +8,29 @@ Truth: pkg/kubelet/kuberuntime startContainer; the words of its events.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from pathlib import Path
 
 import msgspec
 
 from clusterip.client.events import NORMAL, WARNING, Involved
 from clusterip.clock import rfc3339
-from clusterip.kernel import process, zygote
-from clusterip.kernel.gate import Distant
-from clusterip.kernel.mount import umount
-from clusterip.node import prober, volumes
+from clusterip.node import prober
 from clusterip.node.allocation import resources_of
 from clusterip.node.backoff import Backoff, in_words
 from clusterip.node.decide import restarts
-from clusterip.node.endings import exit_reason, last_words
 from clusterip.node.environment import Surroundings
-from clusterip.node.handle import Forked, Handle, InGuest, Monitored
+from clusterip.node.handle import Handle
 from clusterip.node.images import Image
-from clusterip.node.launch import Order, Refused, launch, resolve
+from clusterip.node.launch import launch, resolve
 from clusterip.node.model import Container, Pod, Probe, Seen
+from clusterip.node.order import Order, Refused
 from clusterip.node.probing import Verdict
-from clusterip.node.record import AttemptRecord, PodFolder, log_path
+from clusterip.node.record import AttemptRecord, PodFolder
 from clusterip.node.resources import ResizeError, give
 from clusterip.node.settings import Tools
+from clusterip.node.traces import Traces
 
 PULL_REASONS = ("ErrImagePull", "InvalidImageName", "ErrImageNeverPull")
 PULL_SHOWN_SECONDS = 2.0  # how long ErrImagePull is shown before ImagePullBackOff
@@ -81,12 +77,13 @@ class Keeper:
     ) -> None:
         self._place, self.name = place, name
         self._tools = place.tools
+        self.traces = Traces(place.tools, place.folder, place.pod, name)
         self.attempts = attempts
         self.delay = Backoff(*delay) if delay else Backoff()
         self._pull_delay = Backoff()
         self.live = Live()
         if self.newest is not None and not self.newest.ended:
-            self._follow(self._adopted(self.newest), is_new=False)
+            self._follow(self.traces.handle(self.newest), is_new=False)
         elif self.newest is not None:
             self.live.ended.set()
             self._plan_retry()
@@ -131,7 +128,7 @@ class Keeper:
         """Begin an attempt; what goes wrong becomes a waiting reason or a failed attempt."""
         container, pod = self.container, self._place.pod()
         order = Order(pod, container, attempt, around, self._place.folder, beside)
-        await self._forget_older()
+        await self.traces.forget(self.attempts)
         try:
             image = resolve(self._tools, container)
             self._say(NORMAL, "Pulled", _pulled(container, image))
@@ -205,30 +202,13 @@ class Keeper:
 
     # -- running ------------------------------------------------------------------------------------------------------
 
-    def _adopted(self, record: AttemptRecord) -> Handle:
-        """The handle of an attempt that a former agent started."""
-        first = process.Process(record.pid, record.pid_start)
-        if record.boot and self._tools.settings.gate is not None:
-            return InGuest(self._tools.settings.gate, Distant(record.pid, record.pid_start, record.boot))
-        if record.forked:
-            child = None
-            with contextlib.suppress(ProcessLookupError, OSError):
-                child = zygote.adopt(first)
-            return Forked(first, child)
-        if self._tools.runtime is None:
-            return Forked(first)
-        monitor = process.Process(record.monitor_pid, record.monitor_start)
-        bundle = self._place.folder.attempt(self.name, record.attempt)
-        return Monitored(self._tools.runtime, record.id, bundle, first, monitor)
-
     async def resize(self) -> None:
         """Give the running attempt what its pod was granted."""
         newest, live, tools, container = self.newest, self.live, self._tools, self.container
         assert newest is not None
         if tools.cgroups is not None and not newest.boot:  # a guest's control groups are its own
-            group = f"{tools.pod_cgroup(self._place.pod().uid)}/{newest.id}"
             try:
-                await asyncio.to_thread(give, tools.cgroups, group, container)
+                await asyncio.to_thread(give, tools.cgroups, self.traces.group(newest), container)
             except ResizeError as error:
                 live.resize_error = str(error)
                 live.resize_at = tools.clock.monotonic() + RESIZE_RETRY_SECONDS
@@ -297,7 +277,7 @@ class Keeper:
         newest = self.newest
         if live is not self.live or newest is None:
             return
-        reason, message = await asyncio.to_thread(self._ending, newest, code)
+        reason, message = await asyncio.to_thread(self.traces.ending, self.container, newest, code)
         ended = msgspec.structs.replace(
             newest,
             finished_at=rfc3339(self._tools.clock.now()),
@@ -314,12 +294,6 @@ class Keeper:
         live.ended.set()
         self._plan_retry()
         self._place.changed()
-
-    def _ending(self, record: AttemptRecord, code: int | None) -> tuple[str, str]:
-        group = f"{self._tools.pod_cgroup(self._place.pod().uid)}/{record.id}" if self._tools.cgroups else ""
-        reason = exit_reason(code, self._tools.cgroups, group)
-        bundle = self._place.folder.attempt(self.name, record.attempt)
-        return reason, last_words(self.container, bundle, self.log_of(record.attempt), code)
 
     # -- afterwards ---------------------------------------------------------------------------------------------------
 
@@ -352,30 +326,6 @@ class Keeper:
         """What the container waits for may have come."""
         if self.live.waiting_reason in ("CreateContainerConfigError", "CreateContainerError"):
             self.live.retry_at = 0.0
-
-    async def _forget_older(self) -> None:
-        """Before a new attempt: the newest one's layers are let go, older ones' logs are deleted."""
-        if self.newest is None:
-            return
-        await self.release(self.newest)
-        for old in self.attempts[:-1]:
-            self.log_of(old.attempt).unlink(missing_ok=True)
-
-    async def release(self, record: AttemptRecord) -> None:
-        """Let go what an ended attempt holds: runtime state, mounts, files."""
-        if not record.forked and self._tools.runtime is not None:
-            await self._tools.runtime.delete(record.id)
-        elif record.forked and self._tools.cgroups is not None:
-            group = f"{self._tools.pod_cgroup(self._place.pod().uid)}/{record.id}"
-            await asyncio.to_thread(self._tools.cgroups.remove, group)
-        path = self._place.folder.attempt(self.name, record.attempt)
-        with contextlib.suppress(OSError):
-            umount(path / "rootfs", lazy=True)
-        await asyncio.to_thread(volumes.remove, path)
-
-    def log_of(self, attempt: int) -> Path:
-        pod = self._place.pod()
-        return log_path(self._place.folder.logs(pod.namespace, pod.name, pod.uid), self.name, attempt)
 
     def stop_following(self) -> None:
         """The pod is forgotten, or the agent ends: the container itself is left alone."""

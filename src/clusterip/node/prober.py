@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from clusterip.node.handle import Handle
+from clusterip.node.handle import Handle, Streams
 from clusterip.node.model import Action, Container, Probe
 from clusterip.node.probing import EARLY_LOOKS, Verdict, advance, initial
 
@@ -79,7 +79,7 @@ async def _ask_exec(target: Target, command: tuple[str, ...], timeout: float) ->
 async def _ask_tcp(target: Target, tcp: Any) -> Result:
     host, port = tcp.get("host") or target.address, target.container.port(tcp["port"])
     try:
-        _, writer = await asyncio.open_connection(host, port)
+        _, writer = await target.handle.connect(host, port)
     except OSError as error:
         return False, f"dial tcp {host}:{port}: connect: {_why(error)}"
     writer.close()
@@ -90,7 +90,7 @@ async def _ask_http(target: Target, http: Any) -> Result:
     url = url_of(target, http)
     host, port = str(http.get("host") or target.address), target.container.port(http["port"])
     try:
-        reader, writer = await asyncio.open_connection(host, port, ssl=_no_check() if url.startswith("https") else None)
+        reader, writer = await _connected(target, host, port, tls=url.startswith("https"))
     except OSError as error:
         return False, f'Get "{url}": dial tcp {host}:{port}: connect: {_why(error)}'
     try:
@@ -105,6 +105,17 @@ async def _ask_http(target: Target, http: Any) -> Result:
         return False, f'Get "{url}": EOF' if not line else f'Get "{url}": malformed HTTP response {line.strip()!r}'
     good = 200 <= int(code) < 400
     return good, "" if good else f"HTTP probe failed with statuscode: {code}"
+
+
+async def _connected(target: Target, host: str, port: int, *, tls: bool) -> Streams:
+    reader, writer = await target.handle.connect(host, port)
+    try:
+        if tls:
+            await writer.start_tls(_no_check(), server_hostname=host)
+    except BaseException:
+        writer.close()
+        raise
+    return reader, writer
 
 
 def _request(url: str, http: Any, host: str, port: int) -> bytes:
@@ -126,6 +137,8 @@ def _no_check() -> ssl.SSLContext:
 
 
 def _why(error: Exception) -> str:
+    if isinstance(error, ssl.SSLError):  # whose numbers are none of the kernel's
+        return f"tls: {(error.reason or str(error)).lower().replace('_', ' ')}"
     if isinstance(error, OSError) and error.errno and error.errno > 0:  # loops differ in their own words
         return os.strerror(error.errno).lower()
     return str(error).lower() or type(error).__name__

@@ -26,6 +26,7 @@ from clusterip.node.admission import Refusal
 from clusterip.node.environment import Missing
 from clusterip.node.handle import wait_at_most
 from clusterip.node.keeper import Keeper, Place
+from clusterip.node.leaving import Leaving
 from clusterip.node.model import Pod, PodSeen
 from clusterip.node.prepare import Preparation, VolumesPending
 from clusterip.node.publish import Publisher, delete
@@ -41,7 +42,6 @@ FIRST_RETRY = 0.5
 LONGEST_RETRY = 60.0
 FAULT_SECONDS = 5.0
 VANISHED_GRACE = 2
-STRICT_SHARE = 0.5  # of the grace period may pass before a pod is told to stop
 
 
 class House(Protocol):
@@ -80,8 +80,7 @@ class PodWorker:
         self._house = house
         self._wake = asyncio.Event()
         self._prepared = False
-        self._drained, self._drain_took = False, 0.0
-        self._hurry = asyncio.Event()
+        self._leaving = Leaving(tools, lambda: self.pod, self._say)
         self._retry_at, self._retry_delay = 0.0, FIRST_RETRY
         self._failure, self._refused = ("", ""), False
         self._publisher = Publisher(tools.client, dict(pod.status))
@@ -119,7 +118,7 @@ class PodWorker:
 
     def _hasten(self, grace: int) -> None:
         """Those who are being stopped get no more time than this."""
-        self._hurry.set()
+        self._leaving.hurry.set()
         for keeper in self.keepers.values():
             if keeper.live.killing and self._group is not None:
                 self._group.create_task(stop.hasten(keeper, grace), name=f"end of {keeper.name}")
@@ -232,7 +231,7 @@ class PodWorker:
             retry_at=self._retry_at,
             containers={name: keeper.seen() for name, keeper in self.keepers.items()},
             vanished=self.vanished,
-            drained=self._drained,
+            drained=self._leaving.is_over,
             failure=self._failure[0],
             failure_message=self._failure[1],
             refused=self._refused or self._never_ran(),
@@ -284,7 +283,7 @@ class PodWorker:
             case steps.Resize(name):
                 await self.keepers[name].resize()
             case steps.Drain():
-                await self._drain()
+                await self._leaving.wait(was_ready=self._took_traffic())
             case steps.RemoveSandbox():
                 await self._remove_sandbox()
             case steps.Fail(reason, message):
@@ -338,43 +337,19 @@ class PodWorker:
     def _kill(self, group: asyncio.TaskGroup, name: str, grace: int, why: str) -> None:
         keeper = self.keepers[name]
         keeper.live.killing = True
-        left = max(grace - self._drain_took, 1.0) if grace > 0 else grace
         self._say(NORMAL, "Killing", why or f"Stopping container {name}", keeper.field_path)
-        group.create_task(stop.stop(keeper, self.address, left, self.tools.clock), name=f"stop of {name}")
+        group.create_task(
+            stop.stop(keeper, self.address, self._leaving.left(grace), self.tools.clock), name=f"stop of {name}"
+        )
 
-    async def _drain(self) -> None:
-        """Endpoints of a pod that is being deleted leave the proxies a moment before it is told to stop."""
-        was_ready = any(keeper.live.ready and keeper.live.started for keeper in self.keepers.values())
-        if was_ready and self.pod.grace > 0 and not self.vanished:
-            began = self.tools.clock.monotonic()
-            await self._drain_strictly(self.pod.grace * STRICT_SHARE)
-            if not self._hurry.is_set():
-                await asyncio.sleep(min(self.tools.settings.drain_seconds, self.pod.grace))
-            self._drain_took = self.tools.clock.monotonic() - began
-        self._drained = True
-
-    async def _drain_strictly(self, seconds: float) -> None:
-        """Wait until no proxy sends new connections, unless somebody is in a hurry."""
-        drain = self.tools.strict_drain
-        if drain is None:
-            return
-        waiting = asyncio.ensure_future(drain.wait(self.pod.namespace, self.pod.uid, seconds))
-        hurry = asyncio.ensure_future(self._hurry.wait())
-        try:
-            await asyncio.wait((waiting, hurry), return_when=asyncio.FIRST_COMPLETED)
-            late = waiting.result() if waiting.done() else ()
-        finally:
-            for task in (waiting, hurry):
-                task.cancel()
-        if late:
-            text = f"stopping although not everyone has heard within {seconds:.0f} s: {', '.join(late)}"
-            self._say(WARNING, "DrainIncomplete", text)
+    def _took_traffic(self) -> bool:
+        return not self.vanished and any(each.live.ready and each.live.started for each in self.keepers.values())
 
     async def _remove_sandbox(self) -> None:
         """All containers are over."""
         for keeper in self.keepers.values():
             if keeper.newest is not None:
-                await keeper.release(keeper.newest)
+                await keeper.traces.release(keeper.newest)
         await asyncio.to_thread(self._preparation.remove_sandbox, self.record)
         self.record = msgspec.structs.replace(self.record, sandbox=False, released=True)
         self._open_ports()
