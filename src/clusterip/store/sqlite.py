@@ -15,8 +15,11 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
+
+import orjson
 
 from clusterip.store.contract import (
     Compacted,
@@ -48,6 +51,14 @@ SELECT log.key, value, created, revision FROM (
     WHERE key >= ? AND key < ? AND key > ? AND revision <= ? GROUP BY key ORDER BY key
 ) CROSS JOIN log ON revision = latest WHERE value IS NOT NULL LIMIT ?
 """
+# Each step of a statement lets other threads have Python; to get it back costs a turn of a busy loop. So a batch is few
+# statements, however many its writes are.
+NEWEST = """
+SELECT log.key, log.value, created, revision FROM json_each(CAST(? AS TEXT)) AS wanted CROSS JOIN log
+ON revision = (SELECT revision FROM log WHERE key = wanted.value ORDER BY revision DESC LIMIT 1)
+WHERE log.value IS NOT NULL
+"""
+INSERT, ROW, ROWS = "INSERT INTO log VALUES ", "(?, ?, ?, ?, ?)", 64
 HISTORY = """
 SELECT log.revision, log.key, log.value, log.created, old.value, old.created, old.revision
 FROM log LEFT JOIN log AS old ON old.revision = log.previous AND log.previous > 0
@@ -265,14 +276,22 @@ def _insert(connection: sqlite3.Connection, writes: Sequence[Write]) -> list[Eve
     last, compacted = connection.execute(
         "SELECT MAX(revision), (SELECT previous FROM log WHERE revision = 0) FROM log"
     ).fetchone()
+    newest = {row[0]: KeyValue(*row) for row in connection.execute(NEWEST, (orjson.dumps([w.key for w in writes]),))}
     events: list[Event] = []
     for revision, write in enumerate(writes, max(last, compacted) + 1):
-        row = connection.execute(LATEST, (write.key, revision)).fetchone()
-        old = KeyValue(write.key, row[2], row[1], row[0]) if row and row[2] is not None else None
+        old = newest.pop(write.key, None)
         found = old.revision if old else 0
         if found != write.expected or (write.value is None and old is None):
             raise Conflict(write.key, write.expected, found)
         created = old.created if old else revision
-        connection.execute("INSERT INTO log VALUES (?, ?, ?, ?, ?)", (revision, write.key, created, found, write.value))
+        if write.value is not None:
+            newest[write.key] = KeyValue(write.key, write.value, created, revision)
         events.append(Event(revision, write.key, write.value, old, created))
+    for first in range(0, len(events), ROWS):
+        rows = [_row(event) for event in events[first : first + ROWS]]
+        connection.execute(INSERT + ", ".join([ROW] * len(rows)), tuple(chain.from_iterable(rows)))
     return events
+
+
+def _row(event: Event) -> tuple[int, str, int, int, bytes | None]:
+    return event.revision, event.key, event.created, event.old.revision if event.old else 0, event.value
