@@ -20,6 +20,7 @@ from clusterip.api.errors import ApiError
 from clusterip.api.meta import Tree
 from clusterip.client.answers import error_of, lines_of, why
 from clusterip.client.config import ServerConfig
+from clusterip.client.connecting import Connector
 from clusterip.client.names import ResourceRef
 from clusterip.transport.httplibrary import aiohttp
 
@@ -82,7 +83,7 @@ class Client:
     async def open(self) -> None:
         """Make ready to connect; nothing is sent yet."""
         context = self.config.ssl_context()
-        connector = aiohttp.TCPConnector(limit=0, ssl=context if context is not None else True, ttl_dns_cache=60)
+        connector = Connector(limit=0, ssl=context if context is not None else True, ttl_dns_cache=60)
         self._session = aiohttp.ClientSession(
             connector=connector,
             trace_configs=[] if self._asked is None else [_trace(self._asked)],
