@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 from hypothesis import given
@@ -110,3 +111,27 @@ def test_faults_are_told_in_the_order_of_the_text():
     raw = b'{"spec": {"a": 1, "b": 1, "b": 2, "c": [1, {"d": 1}]}}'
     assert jsontext.in_order(raw, faults) == [faults[1], faults[0], faults[2]]
     assert jsontext.in_order(b"a: 1", faults) == faults
+
+
+@pytest.mark.parametrize(
+    ("raw", "fault"),
+    [
+        (b'{"a":' * 300_000 + b"1" + b"}" * 300_000, "exceeded max depth"),
+        (b"[" * 1_000_000, "exceeded max depth"),
+        (b'{"a":[' + b"1," * 700_000, "unexpected end of JSON input"),
+        (b'{"a":"' + b"x" * 1_000_000, "unexpected end of JSON input"),
+        (b"[" + b"1," * 100_000 + b"x]", "invalid character 'x' looking for beginning of value"),
+        (b'{"a":"' + b"x" * 100_000 + b'" 1}', "invalid character '1' after object key:value pair"),
+        (b'{"a":"' + b"x" * 100_000 + b'",1}', "invalid character '1' looking for beginning of object key string"),
+        (b'{"a":"' + b"x" * 100_000 + b'"}}', "invalid character '}' after top-level value"),
+        (b'["' + b"x" * 100_000 + b'",NaN]', "looking for beginning of value"),
+    ],
+)
+def test_a_fault_in_a_long_text_is_found_at_once(raw: bytes, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jsontext, "syntax_fault", None)  # which looks at every byte
+    with pytest.raises(jsontext.JsonError, match=re.escape(fault)):
+        jsontext.parse(raw)
+
+
+def test_a_long_text_that_go_takes_is_taken() -> None:
+    assert jsontext.parse(b'["\xff' + b"x" * 100_000 + b'"]') == ["\ufffd" + "x" * 100_000]

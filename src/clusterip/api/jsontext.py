@@ -17,6 +17,8 @@ from clusterip.api.errors import quoted
 
 LONGEST_SHOWN: Final = 30
 MOST_STRICT_ERRORS: Final = 100
+SCANNED: Final = 64 * 1024
+"""Bytes that are looked at one by one for a fault; in more of them it is found as fast as they are parsed."""
 
 
 class JsonError(ValueError):
@@ -28,7 +30,7 @@ def parse(raw: bytes) -> Any:
     try:
         return orjson.loads(raw)
     except orjson.JSONDecodeError:
-        fault = syntax_fault(raw)
+        fault = syntax_fault(raw) if len(raw) <= SCANNED else rough_fault(raw)
     if fault:
         raise JsonError(fault)
     try:  # what Go takes and orjson does not: broken UTF-8, lone surrogates
@@ -145,6 +147,37 @@ def syntax_fault(raw: bytes) -> str:
             return END
         return f"invalid character {_char(raw[fault.position])} {fault.doing}"
     return ""
+
+
+ROUGH: Final = {
+    "Expecting value": VALUE,
+    "Expecting property name": KEY,
+    "Illegal trailing comma": KEY,
+    "Expecting ':'": "after object key",
+    "Expecting ','": "after object key:value pair",
+    "Extra data": "after top-level value",
+    "Invalid control": "in string literal",
+    "Invalid \\": "in string escape code",
+}
+
+
+def rough_fault(raw: bytes) -> str:
+    """The same of a long text, from where Python's parser stopped: without Go's knowledge of what it was in."""
+    text = raw.decode("utf-8", "replace")
+    try:
+        json.loads(text, parse_constant=_no_constant)
+    except json.JSONDecodeError as error:
+        doing = next((words for begin, words in ROUGH.items() if error.msg.startswith(begin)), "")
+        if not doing or error.pos >= len(text):
+            return END
+        return f"invalid character {_char(ord(text[error.pos]))} {doing}"
+    except (ValueError, RecursionError):
+        return "exceeded max depth"
+    return ""
+
+
+def _no_constant(word: str) -> None:
+    raise json.JSONDecodeError("Expecting value", word, 0)
 
 
 def _char(code: int) -> str:
