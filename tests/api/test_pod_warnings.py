@@ -24,6 +24,16 @@ CASES: list[tuple[Tree, list[str]]] = [
             "must be an integer"
         ],
     ),
+    (
+        {
+            "dnsConfig": {"nameservers": ["fd00::1", "FD00::1"]},
+            "hostAliases": [{"ip": "fd00:0::2", "hostnames": ["x"]}],
+        },
+        [
+            'spec.dnsConfig.nameservers[1]: IPv6 address "FD00::1" should be in RFC 5952 canonical format ("fd00::1")',
+            'spec.hostAliases[0].ip: IPv6 address "fd00:0::2" should be in RFC 5952 canonical format ("fd00::2")',
+        ],
+    ),
     ({"imagePullSecrets": [{}]}, ['spec.imagePullSecrets[0].name: invalid empty name ""']),
 ]
 

@@ -7,6 +7,7 @@ Truth: kube-apiserver's api/pod warnings.
 from __future__ import annotations
 
 from clusterip.api import quantity
+from clusterip.api.address_warnings import address_warning
 from clusterip.api.meta import Tree, spec_of
 from clusterip.api.pod import all_containers
 
@@ -48,7 +49,16 @@ def spec_warnings(path: str, spec: Tree) -> list[str]:
     for where, container in all_containers(spec):
         found += _hidden_variables(f"{path}.{where}.env", container)
         found += _fractions(f"{path}.{where}.resources", container.get("resources") or {})
-    return found
+    return found + _addresses(path, spec)
+
+
+def _addresses(path: str, spec: Tree) -> list[str]:
+    """Servers of names and further hosts, written in an odd way."""
+    servers = (spec.get("dnsConfig") or {}).get("nameservers") or ()
+    pairs = [(f"{path}.dnsConfig.nameservers[{index}]", text) for index, text in enumerate(servers)]
+    for index, alias in enumerate(spec.get("hostAliases") or ()):
+        pairs.append((f"{path}.hostAliases[{index}].ip", alias.get("ip") or ""))
+    return [text for where, value in pairs for text in address_warning(where, value)]
 
 
 def _hidden_variables(path: str, container: Tree) -> list[str]:
