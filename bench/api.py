@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.apiload import Caller, Load, compiled, pod_template, watchers, wrk
-from bench.apipeers import Peer, bare_store, echo, folder, missing, ours, theirs
+from bench.apipeers import Peer, bare, bare_store, folder, missing, ours, theirs
 from bench.figure import Figure
 
 QUICK = os.environ.get("QUICK", "") not in ("", "0")
@@ -20,9 +20,13 @@ SERVICES = 200 if QUICK else 10_000
 MAPS = 2000 if QUICK else 20_000
 SECONDS = 2.0 if QUICK else 8.0
 WATCHERS, EVENTS = (50, 20) if QUICK else (1000, 100)
+STORED = (40, 80, 40) if QUICK else (2000, 4000, 2000)  # pods, maps, Services with slices: 10,000 objects
 MAP_SIZE, SERVICE_SIZE = 500, 900  # of what is kept
+EVENT_SIZE = 600
 LISTS = 5
 NAMESPACE = "/api/v1/namespaces/default"
+Begun = tuple[float, float]
+"""Seconds until ready, over the usual store and over the large one."""
 
 
 @dataclass
@@ -45,19 +49,31 @@ async def api() -> list[Figure]:
         alone = [_ready(place / f"alone-{number}") for number in range(5)]
         with ours(place / "state") as (peer, _):
             mine = measured(peer, program, place)
-        begun = _ready(place / "state")
+        begun = (_filled(place / "stored"), _ready(place / "state"))
         real = None
         if not lacking:
             (place / "real").mkdir()
             with theirs(place / "real") as peer:
                 real = measured(peer, program, place)
-        references = _references(place)
+        references = _references(place, program)
     return figures(mine, real, references, sorted(alone)[2], begun)
 
 
 def _ready(state: Path) -> float:
     with ours(state) as (_, seconds):
         return seconds
+
+
+def _filled(state: Path) -> float:
+    """Ready over a store of the usual size, once it is filled."""
+    pods, maps, services = STORED
+    template = state.with_name("pod.json")
+    with ours(state) as (peer, _):
+        Caller(peer).create(f"{NAMESPACE}/serviceaccounts", {"metadata": {"name": "default"}})
+        wrk(peer, "pods", 16, pods, str(template))
+        wrk(peer, "configmaps", 16, maps, str(_map(state.parent)))
+        wrk(peer, "services", 16, services)
+    return sorted(_ready(state) for _ in range(3))[1]
 
 
 def measured(peer: Peer, program: Path, place: Path) -> Shown:
@@ -98,10 +114,12 @@ def _map(place: Path) -> Path:
     return path
 
 
-def _references(place: Path) -> dict[str, float]:
+def _references(place: Path, program: Path) -> dict[str, float]:
     """What is possible here without an API."""
     found: dict[str, float] = {}
-    with echo(place, POD_SIZE) as peer:
+    with bare(place, "fan", EVENT_SIZE) as peer:
+        found["told"] = watchers(peer, program, WATCHERS, EVENTS, SECONDS)["p99"]
+    with bare(place, "echo", POD_SIZE) as peer:
         for connections in (1, 32):
             found[f"get{connections}"] = wrk(peer, "get", connections, PODS, seconds=SECONDS / 2).rate
     for name, size, at_once, fresh, count in (
@@ -127,7 +145,7 @@ GOALS = (
 )
 
 
-def figures(mine: Shown, real: Shown | None, alone: dict[str, float], ready: float, begun: float) -> list[Figure]:
+def figures(mine: Shown, real: Shown | None, alone: dict[str, float], ready: float, begun: Begun) -> list[Figure]:
     """Ours beside what else was measured in this run."""
     found = []
     for subject, name, goal in GOALS:
@@ -140,32 +158,32 @@ def figures(mine: Shown, real: Shown | None, alone: dict[str, float], ready: flo
     found.append(Figure("requests that failed", faults, "", 0))
     other = f"kube-apiserver + etcd {real.list:.2f} s" if real else ""
     found.append(Figure(f"LIST of {PODS} pods, {mine.size / 1e6:.0f} MB", mine.list, "s", 0.25, other))
-    return [*found, *_told(mine, real), *_held(mine, real, ready, begun)]
+    return [*found, *_told(mine, real, alone["told"]), *_held(mine, real, ready, begun)]
 
 
 def _beside(reference: str, real: Shown | None, name: str) -> str:
     return "; ".join(filter(None, [reference, f"kube-apiserver + etcd {real.loads[name]}" if real else ""]))
 
 
-def _told(mine: Shown, real: Shown | None) -> list[Figure]:
+def _told(mine: Shown, real: Shown | None, bare: float) -> list[Figure]:
     told = f"{WATCHERS} watchers x {EVENTS} events/s"
     lost = mine.told["expected"] - mine.told["delivered"]
     other = real.told if real else {}
-    peer = (
-        f"kube-apiserver + etcd {other['p99']:.0f} ms, {other['expected'] - other['delivered']:.0f} late"
-        if real
-        else ""
-    )
+    peer = f"bare TLS fan-out {bare:.0f} ms"
+    if real:
+        late = other["expected"] - other["delivered"]
+        peer += f"; kube-apiserver + etcd {other['p99']:.0f} ms, {late:.0f} late"
     return [
         Figure(f"{told}: not delivered", lost, "", 0),
         Figure(f"{told}: p99 from the write's sending", mine.told["p99"], "ms", 20, peer),
     ]
 
 
-def _held(mine: Shown, real: Shown | None, ready: float, begun: float) -> list[Figure]:
+def _held(mine: Shown, real: Shown | None, ready: float, begun: Begun) -> list[Figure]:
     peer = f"kube-apiserver + etcd {real.memory:.0f} MB" if real else ""
     return [
         Figure(f"resident with {PODS} pods of 10 kB, after the writes", mine.memory, "MB", 300, peer),
-        Figure(f"ready with {PODS + MAPS + 2 * SERVICES} stored objects", begun, "s", 1.0),
+        Figure(f"ready with {STORED[0] + STORED[1] + 2 * STORED[2]} stored objects", begun[0], "s", 1.0),
+        Figure(f"ready with {PODS + MAPS + 2 * SERVICES} stored objects", begun[1], "s", None),
         Figure("apiserver alone, ready", ready, "s", 0.5, "kube-apiserver + etcd 2.5 s here"),
     ]

@@ -173,19 +173,19 @@ def _await_ready(peer: Peer, process: subprocess.Popen[bytes]) -> None:
 
 
 @contextlib.contextmanager
-def echo(state: Path, size: int) -> Iterator[Peer]:
-    """Nothing but TLS: the same loop answers every request with the same bytes."""
+def bare(state: Path, what: str, size: int) -> Iterator[Peer]:
+    """Nothing but TLS: the same loop answers every request with the same bytes (echo), or tells all of it (fan)."""
     authority = new_authority()
-    serving = authority.server("echo", ["127.0.0.1"])
-    (state / "echo.pem").write_bytes(serving.certificate + b"\n" + serving.key)
+    serving = authority.server("bare", ["127.0.0.1"])
+    (state / "bare.pem").write_bytes(serving.certificate + b"\n" + serving.key)
     process = subprocess.Popen(
-        [sys.executable, "-m", "bench.apichild", "echo", str(state / "echo.pem"), str(size)],
+        [sys.executable, "-m", "bench.apichild", what, str(state / "bare.pem"), str(size)],
         stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent.parent,
     )  # fmt: skip
     try:
         assert process.stdout is not None
         port = process.stdout.readline().strip()
-        yield Peer("TLS echo", f"https://127.0.0.1:{port}", TOKEN, (process.pid,))
+        yield Peer(f"TLS {what}", f"https://127.0.0.1:{port}", TOKEN, (process.pid,))
     finally:
         _end(process)
 
