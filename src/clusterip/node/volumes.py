@@ -13,11 +13,13 @@ import shutil
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clusterip.api.quantity import amount
 from clusterip.kernel import mount
-from clusterip.node.payload import Files
+
+if TYPE_CHECKING:  # what it imports is heavy, and the command of images comes by here
+    from clusterip.node.payload import Files
 
 DATA = "..data"
 DATA_NEW = "..data_tmp"

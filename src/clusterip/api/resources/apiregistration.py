@@ -85,7 +85,7 @@ def _default(tree: Tree) -> None:
 
 def _prepare_create(tree: Tree) -> None:
     is_local = (tree.get("spec") or {}).get("service") is None
-    tree["status"] = {"conditions": [local_condition(tree["metadata"]["creationTimestamp"])]} if is_local else {}
+    tree["status"] = {"conditions": [local_condition(tree["metadata"].get("creationTimestamp"))]} if is_local else {}
 
 
 def _validate(tree: Tree) -> list[FieldError]:

@@ -45,7 +45,7 @@ def _pending(tree: Tree) -> None:
 
 
 def _pending_since(tree: Tree) -> None:
-    tree["status"] = {"phase": "Pending", "lastPhaseTransitionTime": tree["metadata"]["creationTimestamp"]}
+    tree["status"] = {"phase": "Pending", "lastPhaseTransitionTime": tree["metadata"].get("creationTimestamp")}
 
 
 def _default_phase(tree: Tree) -> None:
