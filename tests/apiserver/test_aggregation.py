@@ -205,6 +205,11 @@ def test_whom_other_servers_may_believe_is_kept() -> None:
         assert json.loads(before["requestheader-allowed-names"]) == ["front-proxy-client"]
         assert before["client-ca-file"].encode() == wire.api.ca
         assert before["client-ca-file"] != before["requestheader-client-ca-file"]
+        reader = f"{RBAC}/namespaces/kube-system/roles/extension-apiserver-authentication-reader"
+        names = (await wire.ok("GET", reader))["rules"][0]["resourceNames"]
+        assert names == ["extension-apiserver-authentication"]
+        scheduler = {"Impersonate_User": "system:kube-scheduler"}
+        assert (await wire.ok("GET", TRUST, **scheduler))["data"] == before
         await wire.ok("DELETE", TRUST)
         for _ in range(3000):
             code, tree = await wire("GET", TRUST)

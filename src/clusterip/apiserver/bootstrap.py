@@ -36,6 +36,8 @@ async def begin(core: Core) -> None:
         await ensure(core, "", "v1", "namespaces", "", {"metadata": {"name": name}})
     await _ensure_all(core, RBAC, "clusterroles", policy.cluster_roles())
     await _ensure_all(core, RBAC, "clusterrolebindings", policy.cluster_role_bindings())
+    await _ensure_all(core, RBAC, "roles", [policy.reader_role()])
+    await _ensure_all(core, RBAC, "rolebindings", [policy.reader_binding()])
     await _ensure_all(core, "scheduling.k8s.io", "priorityclasses", system_classes())
     await _ensure_all(core, FLOW_CONTROL, "prioritylevelconfigurations", first_levels())
     await _ensure_all(core, FLOW_CONTROL, "flowschemas", first_schemas())
@@ -97,12 +99,13 @@ async def ensure(core: Core, group: str, version: str, plural: str, namespace: s
 
 
 async def _ensure_all(core: Core, group: str, plural: str, wanted: Iterable[Tree]) -> None:
-    """Objects of the whole cluster, all in one transaction; those that are there stay as they are."""
+    """Objects of a kind, all in one transaction; those that are there stay as they are."""
     trees = list(wanted)
 
     def operation(transaction: Transaction) -> None:
         for tree in trees:
-            call = own_call(core, group, "v1", plural, "", tree["metadata"]["name"])
+            metadata = tree["metadata"]
+            call = own_call(core, group, "v1", plural, metadata.get("namespace", ""), metadata["name"])
             if call is None or transaction.get(call.served.collection, call.key) is not None:
                 continue
             resource = call.served.resource

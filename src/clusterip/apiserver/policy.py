@@ -188,6 +188,26 @@ def cluster_role_bindings() -> Iterator[Tree]:
     yield {"metadata": _metadata("system:node"), "roleRef": unbound}
 
 
+READER = "extension-apiserver-authentication-reader"
+"""Who may read whom other API servers may believe; their ServiceAccounts are bound to it."""
+
+
+def reader_role() -> Tree:
+    """The Role in kube-system of that name."""
+    rule = {"verbs": READ.split(","), "apiGroups": [""], "resources": ["configmaps"]}
+    named = {**rule, "resourceNames": ["extension-apiserver-authentication"]}
+    return {"metadata": {**_metadata(READER), "namespace": "kube-system"}, "rules": [named]}
+
+
+def reader_binding() -> Tree:
+    """Who has it from the beginning."""
+    users = ("u:system:kube-controller-manager", "u:system:kube-scheduler")
+    name = f"system::{READER}"
+    reference = {"apiGroup": GROUP, "kind": "Role", "name": READER}
+    metadata = {**_metadata(name), "namespace": "kube-system"}
+    return {"metadata": metadata, "roleRef": reference, "subjects": [_subject(user) for user in users]}
+
+
 def _subject(name: str) -> Tree:
     kind = "User" if name.startswith("u:") else "Group"
     return {"apiGroup": GROUP, "kind": kind, "name": name.removeprefix("u:")}
