@@ -134,7 +134,7 @@ def _apply(live: Tree | None, config: Tree, applier: Applier, known: str | Defin
         wanted = _pruned(wanted, last.fields, [entry.fields for entry in entries.values()], node)
     entries = _settled(old, wanted, entries, applier, structure)
     if wanted != old and applier.key in entries:
-        entries[applier.key] = replace(entries[applier.key], time=applier.now)
+        entries[applier.key] = entries[applier.key]._replace(time=applier.now)
     if applier.manager == KUBECTL:
         wanted = _with_last_applied(wanted, config)
     return Applied(wanted, encoded(capped(stripped(entries))))
@@ -192,7 +192,7 @@ def _settled(old: Tree, new: Tree, entries: Entries, applier: Applier, structure
     out = {applier.key: entries[applier.key]}
     for manager, entry in others.items():
         fields = difference(difference(entry.fields, conflicts.get(manager, {})), removed)
-        out[manager] = replace(entry, fields=fields)
+        out[manager] = entry._replace(fields=fields)
     return {manager: entry for manager, entry in out.items() if entry.fields}
 
 

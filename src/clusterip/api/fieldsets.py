@@ -2,13 +2,14 @@
 
 Stage: none; pure.  In: trees and the node that describes them.  Out: field sets.
 A set is a tree of path elements: f:name, k:{"port":80}, v:"value".  A node is in the set when it is empty or has ".".
-Rules: sets are never changed; every function gives a new one (which may share parts with the old).
+Rules: sets are never changed; every function gives a new one (which may share parts with the old), in the order in
+which sets are written when those that it is made of are.
 Truth: sigs.k8s.io/structured-merge-diff, fieldpath and typed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import orjson
@@ -111,14 +112,15 @@ def _pruned(fields: Fields, path: tuple[str, ...]) -> Fields:
     element = f"f:{path[0]}"
     if element not in fields:
         return fields
-    rest = {key: node for key, node in fields.items() if key != element}
     if len(path) == 1:
-        return rest
+        return {key: node for key, node in fields.items() if key != element}
     node = fields[element]
-    inner = _pruned({key: child for key, child in node.items() if key != SELF}, path[1:])
+    inner = _pruned(_below(node), path[1:])
     if _is_member(node):
-        return {**rest, element: {SELF: {}, **inner} if inner else {}}
-    return {**rest, element: inner} if inner else rest
+        inner = {SELF: {}, **inner} if inner else {}
+    elif not inner:
+        return {key: node for key, node in fields.items() if key != element}
+    return {**fields, element: inner}
 
 
 def ordered(fields: Fields) -> Fields:
@@ -177,20 +179,8 @@ def _differs(old: Any, new: Any, node: Node | None) -> Difference:
 
 def whole(value: Any, node: Node | None) -> Fields:
     """A place and all that is below it: what comes or goes as one."""
-    if not value or not isinstance(value, (dict, list)) or _is_leaf(value, ABSENT, node):
-        return {}
-    if node is not None and node.type == "list":
-        if not isinstance(value, list):
-            return {}
-        items = _by_element(value, node)
-        return {SELF: {}, **{element: whole(_single(found), node.of) for element, found in items.items()}}
-    if not isinstance(value, dict):
-        return {}
-    if node is not None and node.type == "ref":
-        fields = definition(node.ref).fields
-        return {SELF: {}, **{f"f:{key}": whole(inner, fields.get(key)) for key, inner in value.items()}}
-    element = node.of if node else None
-    return {SELF: {}, **{f"f:{key}": whole(inner, element) for key, inner in value.items()}}
+    owner = _owner(node)
+    return owner(value) if owner else {}
 
 
 def _is_leaf(old: Any, new: Any, node: Node | None) -> bool:
@@ -223,19 +213,19 @@ def _children(old: Any, new: Any, node: Node | None) -> Iterator[Child] | None:
 
 
 def _members(old: Tree, new: Tree, known: Definition | None) -> Iterator[Child]:
-    for key in {**old, **new}:
+    for key in sorted({**old, **new}):
         yield f"f:{key}", old.get(key, ABSENT), new.get(key, ABSENT), known.fields.get(key) if known else None
 
 
 def _entries(old: Tree, new: Tree, element: Node | None) -> Iterator[Child]:
-    for key in {**old, **new}:
+    for key in sorted({**old, **new}):
         yield f"f:{key}", old.get(key, ABSENT), new.get(key, ABSENT), element
 
 
 def _items(old: list[Any], new: list[Any], node: Node) -> Iterator[Child]:
     """List items by what they are known by; items that share it are compared as one."""
     left, right = _by_element(old, node), _by_element(new, node)
-    for element in {**left, **right}:
+    for element in sorted({**left, **right}):
         yield element, _single(left.get(element)), _single(right.get(element)), node.of
 
 
@@ -258,3 +248,73 @@ def element_of(item: Any, node: Node) -> str:
         keys = {key: value for key in node.keys if (value := item.get(key, KEY_DEFAULTS.get(key, ""))) is not None}
         return "k:" + orjson.dumps(keys, option=orjson.OPT_SORT_KEYS).decode()
     return "v:" + orjson.dumps(item, option=orjson.OPT_SORT_KEYS).decode()
+
+
+# --- what comes or goes as one ---------------------------------------------------------------------------------------
+
+Owner: TypeAlias = "Callable[[Any], Fields]"
+"""Gives the fields of a value, in order."""
+
+_owners: Final[dict[str, tuple[Definition, Owner]]] = {}
+"""Of structures, by the definition that each was made of."""
+
+
+def _owner(node: Node | None) -> Owner | None:
+    """How a type's values are told; None when they are owned as a whole."""
+    if node is None or node.type == "deduced":
+        return _deduced
+    if node.type not in ("ref", "map", "list") or node.is_atomic:
+        return None
+    if node.type == "ref":
+        name = node.ref
+        return lambda value: _structure(name)(value)
+    return _each_item(node) if node.type == "list" else _each_value(_owner(node.of))
+
+
+def _structure(name: str) -> Owner:
+    known, made = definition(name), _owners.get(name)
+    if made is None or made[0] is not known:
+        made = _owners[name] = known, _of_structure(known)
+    return made[1]
+
+
+def _of_structure(known: Definition) -> Owner:
+    fields = {key: (f"f:{key}", _owner(node)) for key, node in known.fields.items()}
+
+    def own_structure(value: Any) -> Fields:
+        if not value or value.__class__ is not dict:
+            return {}
+        out: Fields = {SELF: {}}
+        for key in sorted(value):
+            element, owner = fields.get(key) or (f"f:{key}", _deduced)
+            out[element] = owner(value[key]) if owner else {}
+        return out
+
+    return own_structure
+
+
+def _each_item(node: Node) -> Owner:
+    owner = _owner(node.of)
+
+    def own_items(value: Any) -> Fields:
+        if not value or value.__class__ is not list:
+            return {}
+        found = _by_element(value, node)
+        return {SELF: {}, **{element: owner(_single(found[element])) if owner else {} for element in sorted(found)}}
+
+    return own_items
+
+
+def _each_value(owner: Owner | None) -> Owner:
+    return lambda value: _own_values(value, owner)
+
+
+def _own_values(value: Any, owner: Owner | None) -> Fields:
+    if not value or value.__class__ is not dict:
+        return {}
+    return {SELF: {}, **{f"f:{key}": owner(value[key]) if owner else {} for key in sorted(value)}}
+
+
+def _deduced(value: Any) -> Fields:
+    """What nobody has described: lists are one value, maps are not."""
+    return _own_values(value, _deduced)

@@ -9,8 +9,7 @@ Truth: apimachinery's util/managedfields and sigs.k8s.io/structured-merge-diff.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from clusterip.api import completion, schema
 from clusterip.api.errors import quoted
@@ -45,18 +44,16 @@ RESET_MORE: Final[Mapping[tuple[str, str], tuple[tuple[str, ...], ...]]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Manager:
+class Manager(NamedTuple):
     """Who an entry belongs to. Two writes of the same manager share an entry; an applier has one for all versions."""
 
     name: str
     operation: str
-    api_version: str = field(default="")
+    api_version: str = ""
     subresource: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """The fields of one manager, and when they last grew; an applier's also say the version that was applied."""
 
     fields: Fields
@@ -64,7 +61,7 @@ class Entry:
     version: str = ""
     is_ordered: bool = False
     """The fields stand as they are written; whatever is taken out of them or put into them in order."""
-    source: Tree | None = field(default=None, compare=False)
+    source: Tree | None = None
     """What it was read from, if that was written by a server: kept as long as nothing changes."""
 
     def kept(self) -> Tree | None:
@@ -143,7 +140,7 @@ def update_managed(
         return []  # an object whose fields nobody managed is left so
     reset = reset_fields(new, subresource)
     if live is None and not before:
-        first = ordered(_first(new, structure, reset))
+        first = _first(new, structure, reset)
         writer = Manager(manager or "unknown", operation, api_version, subresource)
         return encoded({writer: Entry(first, now, is_ordered=True)} if first else {})
     changes = _changes(live, new, structure, reset)
@@ -152,7 +149,7 @@ def update_managed(
     if gained:
         writer = Manager(manager or "unknown", operation, api_version, subresource)
         had = entries.get(writer, NOTHING)
-        entries = {**entries, writer: Entry(union(ordered(gained), had.fields), now, is_ordered=had.is_ordered)}
+        entries = {**entries, writer: Entry(union(gained, had.fields), now, is_ordered=had.is_ordered)}
     return encoded(capped(stripped(entries)))
 
 
@@ -261,7 +258,7 @@ def _lessened(entries: Entries, gone: Fields) -> Entries:
     for manager, entry in entries.items():
         fields = difference(entry.fields, gone)
         if fields:
-            out[manager] = entry if fields is entry.fields else replace(entry, fields=fields)
+            out[manager] = entry if fields is entry.fields else entry._replace(fields=fields)
     return out
 
 
