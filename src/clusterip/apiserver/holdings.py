@@ -10,6 +10,8 @@ Truth: kube-apiserver's registry/core/service/{ipallocator,portallocator}, KEP-1
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
+from functools import cache
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,7 @@ from clusterip.apiserver import objects
 from clusterip.apiserver.cache import Collection
 from clusterip.apiserver.registry import Registry
 from clusterip.apiserver.writes import Transaction
+from clusterip.clock import rfc3339
 
 if TYPE_CHECKING:
     from clusterip.apiserver.core import Core
@@ -110,12 +113,22 @@ def hold_address(core: Core, transaction: Transaction, address: Address, service
     served = core.registry.find(NETWORKING, "v1", "ipaddresses")
     if served is None or transaction.get(served.collection, str(address)) is not None:
         return
-    metadata = service["metadata"]
+    metadata, resource, now = service["metadata"], served.resource, core.clock.now()
     tree = address_object(str(address), metadata.get("namespace", ""), metadata["name"])
-    resource, now = served.resource, core.clock.now()
-    objects.manage(None, tree, "kube-apiserver", "", resource.api_version, now, resource.schema)
     objects.begin_life(tree, now, core.random)
+    tree["metadata"]["managedFields"] = [
+        {**each, "time": rfc3339(now)} for each in _managed(resource.api_version, resource.schema)
+    ]
     transaction.put(served.collection, str(address), tree)
+
+
+@cache
+def _managed(api_version: str, schema: str) -> list[Tree]:
+    """What every IPAddress of ours says of its fields, but for the time."""
+    tree, now = address_object("192.0.2.1", "of", "service"), datetime.fromtimestamp(0, UTC)
+    objects.manage(None, tree, "kube-apiserver", "", api_version, now, schema)
+    found: list[Tree] = tree["metadata"]["managedFields"]
+    return found
 
 
 def refers_to(address: Tree, service: Tree) -> bool:
