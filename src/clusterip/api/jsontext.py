@@ -56,6 +56,8 @@ def duplicates(raw: bytes, value: Any) -> list[str]:
         return []
     found: list[str] = []
     try:
+        if not _has_equal_keys(raw):
+            return []
         _walk(json.loads(raw.decode("utf-8", "replace"), object_pairs_hook=_Pairs), "", found)
     except (ValueError, RecursionError):
         return []
@@ -89,6 +91,17 @@ def _visit(value: Any, path: str, places: dict[str, None]) -> None:
 def _is_as_long(raw: bytes, value: Any) -> bool:
     """A compact body without equal keys is as long as the value written again."""
     return len(orjson.dumps(value)) == len(raw.rstrip())
+
+
+def _has_equal_keys(raw: bytes) -> bool:
+    found = False
+
+    def look(pairs: list[tuple[str, Any]]) -> None:
+        nonlocal found
+        found = found or len(dict(pairs)) < len(pairs)
+
+    json.loads(raw.decode("utf-8", "replace"), object_pairs_hook=look)
+    return found
 
 
 class _Pairs(list[tuple[str, Any]]):
