@@ -89,11 +89,11 @@ def version(name: str, **more: Any) -> dict[str, Any]:
         ([version("v1", storage=True, deprecationWarning="x")], ["spec.versions[0].deprecationWarning"]),
         (
             [version("v1", storage=True, subresources={"scale": {"specReplicasPath": "replicas"}})],
-            [f"{FIRST}.subresources.scale.specReplicasPath", f"{FIRST}.subresources.scale.statusReplicasPath"],
+            ["spec.subresources.scale.specReplicasPath", "spec.subresources.scale.statusReplicasPath"],
         ),
         (
             [version("v1", storage=True, additionalPrinterColumns=[{"name": "A", "type": "color", "jsonPath": "x"}])],
-            [f"{FIRST}.additionalPrinterColumns[0].type", f"{FIRST}.additionalPrinterColumns[0].JSONPath"],
+            ["spec.additionalPrinterColumns[0].type", "spec.additionalPrinterColumns[0].JSONPath"],
         ),
     ],
 )

@@ -13,6 +13,7 @@ from clusterip.api.errors import FieldError, forbidden, invalid, not_supported, 
 from clusterip.api.meta import Tree
 
 STRATEGIES: Final = ("None", "Webhook")
+NOT_ASKED: Final = "should not be set when strategy is not set to Webhook"
 REVIEW_VERSIONS: Final = ("v1", "v1beta1")
 
 
@@ -24,9 +25,8 @@ def errors(conversion: Tree) -> list[FieldError]:
         return [not_supported(f"{path}.strategy", strategy, STRATEGIES)]
     webhook = conversion.get("webhook") or {}
     if strategy == "None":
-        if not webhook.get("clientConfig"):
-            return []
-        return [forbidden(f"{path}.webhookClientConfig", "should not be set when strategy is not set to Webhook")]
+        names = {"clientConfig": "webhookClientConfig", "conversionReviewVersions": "conversionReviewVersions"}
+        return [forbidden(f"{path}.{name}", NOT_ASKED) for field, name in names.items() if webhook.get(field)]
     return _webhook(path, webhook)
 
 
@@ -42,4 +42,7 @@ def _webhook(path: str, webhook: Tree) -> list[FieldError]:
     elif not set(versions) & set(REVIEW_VERSIONS):
         text = f"must include at least one of {', '.join(REVIEW_VERSIONS)}"
         found.append(invalid(f"{path}.conversionReviewVersions", versions, text))
+    for index, version in enumerate(versions):
+        if version in versions[:index]:
+            found.append(invalid(f"{path}.conversionReviewVersions[{index}]", version, "duplicate version"))
     return found

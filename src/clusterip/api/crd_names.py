@@ -6,14 +6,18 @@ Truth: apiextensions-apiserver, pkg/apis/apiextensions/validation.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Final
 
 from clusterip.api import names
 from clusterip.api.checks import each
-from clusterip.api.errors import FieldError, invalid, not_supported, required
+from clusterip.api.errors import FieldError, invalid, not_supported, quoted, required
 from clusterip.api.meta import Tree, name_of
 
+PROTECTED: Final = (".k8s.io", ".kubernetes.io")
+APPROVED: Final = "api-approved.kubernetes.io"
+RULES: Final = "https://github.com/kubernetes/enhancements/pull/1111"
 SCOPES: Final = ("Cluster", "Namespaced")
 
 
@@ -57,3 +61,36 @@ def kind_names(given: Tree) -> list[FieldError]:
     if given.get("kind") and given["kind"] == given.get("listKind"):
         found.append(invalid("spec.names.listKind", given["listKind"], "kind and listKind may not be the same"))
     return found
+
+
+def approval(crd: Tree) -> tuple[str, str, str]:
+    """Of a group that is Kubernetes' own: the status, reason and message of the condition that says who agreed.
+
+    Of other groups nothing.
+    """
+    group = (crd.get("spec") or {}).get("group") or ""
+    if not f".{group}".endswith(PROTECTED):
+        return "", "", ""
+    text = ((crd.get("metadata") or {}).get("annotations") or {}).get(APPROVED) or ""
+    if not text:
+        return "False", "MissingAnnotation", f'protected groups must have approval annotation "{APPROVED}", see {RULES}'
+    if text.startswith("unapproved"):
+        return "False", "UnapprovedAnnotation", f"not approved: {quoted(text)}"
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://[^/]+", text):
+        return "True", "ApprovedAnnotation", f"approved in {text}"
+    form = f'"{APPROVED}" with either a URL or a reason starting with "unapproved"'
+    return (
+        "False",
+        "InvalidAnnotation",
+        f"protected groups must have approval annotation {form}, see {RULES}",
+    )
+
+
+def approval_errors(crd: Tree) -> list[FieldError]:
+    """A new definition in such a group says so."""
+    _, reason, message = approval(crd)
+    path = f"metadata.annotations[{APPROVED}]"
+    if reason == "MissingAnnotation":
+        return [required(path, message)]
+    text = ((crd.get("metadata") or {}).get("annotations") or {}).get(APPROVED) or ""
+    return [invalid(path, text, message)] if reason == "InvalidAnnotation" else []

@@ -8,6 +8,7 @@ Truth: apiextensions-apiserver, pkg/apis/apiextensions/validation.
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Final
 
 from clusterip.api import cel, cel_rules, crd_conversion, crd_names, crd_structure, crd_versions
 from clusterip.api.checks import each, immutable
@@ -15,19 +16,25 @@ from clusterip.api.crd_versions import schema_of
 from clusterip.api.errors import FieldError, invalid, quoted
 from clusterip.api.meta import Tree
 
+PRESERVES: Final = (
+    "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead"
+)
+
 
 def errors(tree: Tree) -> list[FieldError]:
-    """What is wrong with a definition."""
-    return _errors(tree, ())
+    """What is wrong with a new definition."""
+    named = list(crd_names.definition_name(tree, tree.get("spec") or {}))
+    return named + _errors(tree, ()) + crd_names.approval_errors(tree)
 
 
 def _errors(tree: Tree, unchanged: Collection[str]) -> list[FieldError]:
     """The same, where the schemas of some versions were there before."""
     spec = tree.get("spec") or {}
-    found = list(crd_names.definition_name(tree, spec))
-    found += crd_names.group_errors(spec.get("group") or "")
+    found = crd_names.group_errors(spec.get("group") or "")
     found += crd_names.scope_errors(spec.get("scope") or "")
     versions = spec.get("versions") or []
+    if spec.get("preserveUnknownFields"):
+        found.append(invalid("spec.preserveUnknownFields", True, PRESERVES))
     found += crd_versions.missing_schemas(versions)
     found += crd_versions.errors(versions)
     found += crd_names.kind_names(spec.get("names") or {})

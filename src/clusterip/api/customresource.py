@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import orjson
 
-from clusterip.api import cel_rules, structural, structural_validation
+from clusterip.api import cel_rules, crd_names, scales, structural, structural_validation
 from clusterip.api import schema as schemas
 from clusterip.api.crd_validation import is_established
 from clusterip.api.crd_versions import schema_of
@@ -41,7 +41,8 @@ _VERSION = re.compile(r"v(\d+)(?:(alpha|beta)(\d+))?")
 def resources_of(crd: Tree) -> list[Resource]:
     """The records of every version that is served, the most stable first."""
     versions = sorted(crd["spec"]["versions"], key=lambda version: version_rank(version["name"]))
-    return [_resource(crd, version) for version in versions if version.get("served")]
+    stored = next((schema_of(version) or KEEPS_ALL for version in versions if version.get("storage")), KEEPS_ALL)
+    return [_resource(crd, version, stored) for version in versions if version.get("served")]
 
 
 def version_rank(name: str) -> tuple[Any, ...]:
@@ -53,14 +54,15 @@ def version_rank(name: str) -> tuple[Any, ...]:
     return (0, stage, -int(found[1]), -int(found[3] or 0))
 
 
-def _resource(crd: Tree, version: Tree) -> Resource:
+def _resource(crd: Tree, version: Tree, stored: Tree) -> Resource:
+    """One version; `stored` is the schema of the one that is kept."""
     spec, names = crd["spec"], crd["status"].get("acceptedNames") or crd["spec"]["names"]
     schema = schema_of(version) or KEEPS_ALL
     metadata = metadata_of(crd)
     structure = f"custom/{metadata.get('uid')}/{metadata.get('generation')}/{version['name']}"
     schemas.define(structural.definitions(schema, structure))
     subresources = version.get("subresources") or {}
-    has_status = subresources.get("status") is not None
+    has_status, scale = subresources.get("status") is not None, _scale(subresources.get("scale"))
     return Resource(
         group=spec["group"],
         version=version["name"],
@@ -76,17 +78,18 @@ def _resource(crd: Tree, version: Tree) -> Resource:
         verbs=VERBS,
         columns=(NAME, *_columns(version.get("additionalPrinterColumns"))),
         subresources=_subresources(names["kind"], subresources),
-        scale=_scale(subresources.get("scale")),
+        scale=scale,
         default=_defaulting(schema),
         prepare_create=_create_strategy(has_status),
         prepare_update=_update_strategy(has_status),
         prepare_status=_prepare_status,
         warnings=short_finalizers,
-        validate=_creation_check(schema),
-        validate_update=_update_check(schema),
-        validate_status=_update_check(schema),
+        validate=_creation_check(schema, scale),
+        validate_update=_update_check(schema, scale),
+        validate_status=_status_check(schema, scale),
         decode=lambda tree: decoded(tree, schema),
-        from_storage=_read_with(schema) if b'"default"' in orjson.dumps(schema) else None,
+        from_storage=_read_with(stored, schema),
+        to_storage=None if stored == schema else _without_unknown(stored),
         fields=_fields(version.get("selectableFields") or ()),
         name_rule=name_is_subdomain,
         deprecation=_deprecation(spec["group"], names["kind"], version),
@@ -113,34 +116,59 @@ def _defaulting(schema: Tree) -> Callable[[Tree], None]:
     return lambda tree: structural.fill(tree, below)
 
 
-def _read_with(schema: Tree) -> Callable[[Tree], Tree]:
-    """What was kept before its schema had a default is read with it."""
-    default = _defaulting(schema)
+def _read_with(stored: Tree, schema: Tree) -> Callable[[Tree], Tree] | None:
+    """What is kept has the defaults of the kept version, of today, and nothing that the version shown does not know."""
+    if stored == schema and b'"default"' not in orjson.dumps(schema):
+        return None
+    default = _defaulting(stored)
+    prune = _without_unknown(schema) if stored != schema else None
 
     def shown(tree: Tree) -> Tree:
         found: Tree = copied(tree)
         default(found)
-        return found
+        return prune(found) if prune else found
 
     return shown
 
 
-def _creation_check(schema: Tree) -> Callable[[Tree], list[FieldError]]:
+def _without_unknown(schema: Tree) -> Callable[[Tree], Tree]:
+    whole = {**schema, structural.EMBEDDED: True}
+
+    def prune(tree: Tree) -> Tree:
+        for _ in structural.pruned(tree, whole):
+            pass
+        return tree
+
+    return prune
+
+
+def _creation_check(schema: Tree, scale: ScalePaths | None) -> Callable[[Tree], list[FieldError]]:
     def check(tree: Tree) -> list[FieldError]:
-        found = structural_validation.errors(tree, schema)
+        found = structural_validation.errors(tree, schema) + scales.errors(tree, scale, ("spec", "status"))
         return found + cel_rules.errors(tree, None, schema, found)
 
-    return check if cel_rules.has_rules(schema) else lambda tree: structural_validation.errors(tree, schema)
+    return check
 
 
-def _update_check(schema: Tree) -> Callable[[Tree, Tree], list[FieldError]]:
+def _update_check(schema: Tree, scale: ScalePaths | None) -> Callable[[Tree, Tree], list[FieldError]]:
     def check(new: Tree, old: Tree) -> list[FieldError]:
-        found = structural_validation.update_errors(new, old, schema)
+        found = structural_validation.update_errors(new, old, schema) + scales.errors(new, scale, ("spec", "status"))
         return found + cel_rules.errors(new, old, schema, found)
 
-    return (
-        check if cel_rules.has_rules(schema) else lambda new, old: structural_validation.update_errors(new, old, schema)
-    )
+    return check
+
+
+def _status_check(schema: Tree, scale: ScalePaths | None) -> Callable[[Tree, Tree], list[FieldError]]:
+    """Of the rest nothing changes; upstream names the fields of a status from the status on."""
+    of_status = (schema.get("properties") or {}).get("status") or {}
+
+    def check(new: Tree, old: Tree) -> list[FieldError]:
+        before = old.get("status")
+        found = structural_validation.part_errors(new.get("status"), before, of_status, "status")
+        found += scales.errors(new, scale, ("status",))
+        return found + cel_rules.errors(new, old, schema, found)
+
+    return check
 
 
 def _deprecation(group: str, kind: str, version: Tree) -> str:
@@ -284,6 +312,9 @@ def settled(crd: Tree, others: Iterable[Tree], now: str) -> Tree:
     reason, _, message = problem.partition(": ")
     conditions = list(status.get("conditions") or ())
     was = is_established(crd)
+    agreed, why, words = crd_names.approval(crd)
+    if agreed:
+        _set(conditions, "KubernetesAPIApprovalPolicyConformant", agreed, why, words, now)
     if problem:
         _set(conditions, "NamesAccepted", "False", reason, message, now)
         if not was:

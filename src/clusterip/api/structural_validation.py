@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, Final
 
 import orjson
@@ -41,6 +42,18 @@ def update_errors(new: Tree, old: Tree, schema: Tree) -> list[FieldError]:
     """What is wrong with an object and was not before."""
     found = [error for error in _errors(new, schema, "") if not _is_unchanged(error, new, old, schema)]
     return [*found, *embedded_errors(new, schema, ""), *_lists(new, schema, "")]
+
+
+def part_errors(new: Any, old: Any, schema: Tree, name: str) -> list[FieldError]:
+    """What is wrong with a part of an object and was not before; texts name fields from the part on."""
+    if new is None or new == old:
+        return []
+    found = [error for error in _errors(new, schema, "") if not _is_unchanged(error, new, old, schema)]
+    found += [*embedded_errors(new, schema, ""), *_lists(new, schema, "")]
+    return [
+        error if error.field == NOWHERE else replace(error, field=f"{name}.{error.field}" if error.field else name)
+        for error in found
+    ]
 
 
 def _is_unchanged(error: FieldError, new: Tree, old: Tree, schema: Tree) -> bool:

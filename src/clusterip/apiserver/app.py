@@ -15,6 +15,7 @@ import orjson
 from clusterip.api.errors import ApiError
 from clusterip.api.meta import Tree
 from clusterip.apiserver import (
+    bodies,
     delegating,
     deleting,
     discovery,
@@ -67,6 +68,7 @@ WRITERS: dict[str, Writer] = {
 
 
 USUAL = Operation()
+ENDING = "create not allowed while custom resource definition is terminating"
 
 
 class App:
@@ -141,11 +143,15 @@ class App:
         if found.verb != "watch" and not is_led_on:
             check_timeout(request.query)
         resource = served.resource
+        if resource.is_custom and found.namespace and not resource.namespaced:
+            return NOT_FOUND
         namespace = found.namespace if resource.namespaced else ""
         call = Call(request, user, found.verb, served, namespace, found.name, found.subresource, form)
         if resource.deprecation:
             call.warnings.append(resource.deprecation)
         try:
+            if served.is_ending and found.verb == "create" and not found.subresource:
+                raise ApiError.forbidden(resource.group, resource.plural, found.name or await _name_of(request), ENDING)
             if served.converter is not None and found.verb in READERS:
                 return await settled(self._core, call, lambda: self._verb(call, found))
             given = await self._verb(call, found)
@@ -186,7 +192,10 @@ class App:
             raise away(error) from error
 
     async def _subresource(self, call: Call, found: Route) -> Answer:
-        sub = call.served.resource.subresources.get(found.subresource)
+        resource = call.served.resource
+        sub = resource.subresources.get(found.subresource)
+        if sub is None and resource.is_custom:
+            raise ApiError.not_found(resource.group, resource.plural, call.name)
         if sub is None or (found.rest and found.subresource != "proxy"):
             raise ApiError.no_such_resource()
         own = subresources.OWN.get(found.subresource)
@@ -257,6 +266,15 @@ def answer(tree: Tree, request: Request, status: int = 200) -> Response:
     form = negotiate_plain(request.headers.get("Accept", ""))
     body = render(tree, form)
     return Response(status, body + b"\n" if form.plain else body, form.media)
+
+
+async def _name_of(request: Request) -> str:
+    """What an object that is not made would have been called."""
+    try:
+        metadata = (await bodies.read(request)).parse("")["metadata"]
+        return str(metadata["name"])
+    except (ApiError, KeyError, TypeError):
+        return ""
 
 
 def failure(error: ApiError, request: Request, warnings: Sequence[tuple[str, str]] = ()) -> Response:

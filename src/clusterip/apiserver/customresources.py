@@ -16,6 +16,7 @@ from clusterip.api import customresource
 from clusterip.api.crd_validation import is_established
 from clusterip.api.errors import ApiError
 from clusterip.api.meta import Tree, name_of
+from clusterip.api.resource import Resource
 from clusterip.api.resources.apiextensions import CLEANUP, CUSTOM_RESOURCE_DEFINITION
 from clusterip.apiserver import conversion, deleting, writing
 from clusterip.apiserver.cache import Change, Collection, Entry
@@ -72,9 +73,16 @@ class CustomResources:
                 return
             self._core.registry.add(resources)
             self._convert(settled)
+            self._end(resources, bool(crd["metadata"].get("deletionTimestamp")))
             storage = next((each["name"] for each in crd["spec"]["versions"] if each.get("storage")), "")
             resources.sort(key=lambda each: each.version != storage)  # the first is what the server itself works with
             self._served[entry.key] = [(each.group, each.version, each.plural) for each in resources]
+
+    def _end(self, resources: list[Resource], is_ending: bool) -> None:
+        for each in resources:
+            served = self._core.registry.find(each.group, each.version, each.plural)
+            if served is not None:
+                served.is_ending = is_ending
 
     def _convert(self, crd: Tree) -> None:
         """Who turns the versions into each other: a webhook, or nobody (and then marks of a former one go)."""

@@ -66,9 +66,11 @@ class View:
         """A list; `metadata` is its own."""
         resource = self.served.resource
         kind, version = resource.list_kind or resource.kind + "List", resource.api_version
+        if resource.is_custom and not self.form.shape:
+            metadata = {"continue": "", **metadata}
         if self.form.plain and self.served.has_bodies:
             head = f'{{"kind":"{kind}","apiVersion":"{version}","metadata":'.encode()
-            return _joined(b'%b%b,"items":[' % (head, orjson.dumps(metadata)), self.served.bodies(entries))
+            return _joined(b'%b%b,"items":[' % (head, orjson.dumps(metadata)), self._items(entries))
         trees = (self.served.tree(entry) for entry in entries)
         if self.form.shape == "Table":
             return self.render(self.table(trees, metadata))
@@ -79,8 +81,14 @@ class View:
             return self.render(
                 {"kind": PARTIAL + "List", "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "items": items}
             )
-        plain = [{k: v for k, v in tree.items() if k not in ("kind", "apiVersion")} for tree in trees]
+        hidden = () if resource.is_custom else ("kind", "apiVersion")
+        plain = [{k: v for k, v in tree.items() if k not in hidden} for tree in trees]
         return self.render({"kind": kind, "apiVersion": version, "metadata": metadata, "items": plain})
+
+    def _items(self, entries: Iterable[Entry]) -> list[bytes]:
+        """The JSON of a list's items; custom resources say what they are there too."""
+        bodies = self.served.bodies(entries)
+        return [self.served.head + body[1:] for body in bodies] if self.served.resource.is_custom else bodies
 
     def table(self, trees: Iterable[Tree], metadata: Tree) -> Tree:
         columns = self.columns or self.served.resource.columns or ANY

@@ -32,6 +32,8 @@ class Served:
     """What turns an entry's body into the object's JSON."""
     converter: Converter | Unmarked | None = None
     """Who knows the object's other versions, where that is a webhook."""
+    is_ending: bool = False
+    """No more objects of it are made: its definition is being deleted."""
 
     def __post_init__(self) -> None:
         names = f'{{"kind":"{self.resource.kind}","apiVersion":"{self.resource.api_version}",'

@@ -84,9 +84,11 @@ async def scale(core: Core, call: Call) -> Answer:
 
 
 def _scale_answer(core: Core, call: Call, entry: Entry) -> Answer:
-    """The Scale in the caller's form; a custom resource's table has its own columns."""
-    columns = () if call.served.resource.is_custom else SCALE_COLUMNS
-    view = replace(call.view(core), columns=columns)
+    """The Scale in the caller's form."""
+    paths = paths_of(call)
+    if call.served.resource.is_custom and pick(call.served.tree(entry), *paths.spec) is None:
+        raise ApiError.internal(f'the spec replicas field ".{".".join(paths.spec)}" does not exist')
+    view = replace(call.view(core), columns=SCALE_COLUMNS)
     return call.answer(view.render(view.shaped(scale_of(call.served.tree(entry), paths_of(call)))))
 
 
@@ -101,7 +103,8 @@ def _scaled(call: Call, body: Body, old: Tree) -> Tree:
     replicas = pick(wanted, "spec", "replicas", default=0)
     name = old["metadata"]["name"]
     problems: list[FieldError] = []
-    if not isinstance(replicas, int) or replicas < 0:
+    is_judged_later = call.served.resource.is_custom and isinstance(replicas, int)
+    if not is_judged_later and (not isinstance(replicas, int) or replicas < 0):
         problems.append(invalid("spec.replicas", replicas, "must be greater than or equal to 0"))
     if problems:
         raise ApiError.invalid("autoscaling", "Scale", name, problems)
