@@ -33,7 +33,7 @@ async def reasons(wire: Wire) -> dict[str, str]:
 
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         while not await condition():  # noqa: ASYNC110 - asked over the wire
             await asyncio.sleep(0.02)
 

@@ -92,7 +92,7 @@ async def _lives() -> None:
 
 
 async def _until(condition: Any) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         while not await condition():  # noqa: ASYNC110 - asked over the wire
             await asyncio.sleep(0.02)
 

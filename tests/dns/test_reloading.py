@@ -49,7 +49,7 @@ def test_written_anew(tmp_path: Path) -> None:
             return [server[0] for way in resolver.ways for each in way.forwarders for server in each.servers]
 
         async def until(found: Callable[[], bool]) -> None:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(90):
                 while not found():  # noqa: ASYNC110 - the file's event has no other sign
                     await asyncio.sleep(0.02)
 

@@ -55,7 +55,7 @@ async def serving(served: Resolver) -> AsyncIterator[list[int]]:
 
 def run(work: Coroutine[Any, Any, None]) -> None:
     async def bounded() -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):
             await work
 
     uvloop.run(bounded())

@@ -83,7 +83,7 @@ class Session:
         return dict(json.loads(self.got[3]))
 
     async def _one(self) -> bool:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):
             message = await self.socket.receive()
         if message.type is not aiohttp.WSMsgType.BINARY:
             return False

@@ -26,7 +26,7 @@ from clusterip.speaker.bfd import Bfd
 from clusterip.speaker.bgp_link import KernelPlace, Link
 from clusterip.transport.exposition import Registry
 
-SECONDS = 40.0
+SECONDS = 90.0
 VIP, VIP6 = ip_network("10.9.0.10/32"), ip_network("fd00:9::10/128")
 NODES = ("node-1", "node-2", "node-3")
 ADDRESSES = {name: f"192.168.5.{number}" for number, name in enumerate(NODES, 101)}
@@ -127,7 +127,8 @@ class Net:
         (self.folder / "bgpd.conf").write_text(BGPD.format(peers=peers, active=active, timers=timers))
         for name in ("zebra", "bfdd"):
             (self.folder / f"{name}.conf").write_text("log stdout\n")
-        shutil.chown(self.folder, "frr", "frr")
+        for path in (self.folder, *self.folder.glob("*.conf")):  # whatever this process's umask leaves to others
+            shutil.chown(path, "frr", "frr")
         api = self.folder / "zserv.api"
         if not any(each.poll() is None for each in self.running):
             self.run(str(FRR / "zebra"), *self._own("zebra"), "-z", str(api))
