@@ -40,6 +40,7 @@ GO_FIELDS: Final = (
     ("FieldPath", "fieldPath", ""),
     ("OptionalOldSelf", "optionalOldSelf", None),
 )
+_QUOTED: Final = re.compile(r"\['([^']*)'\]")
 UNCORRELATABLE: Final = "oldSelf cannot be used on the uncorrelatable portion of the schema within {}"
 NOT_CHECKED: Final = (
     "some validation rules were not checked because the object was invalid; correct the existing errors to complete "
@@ -263,7 +264,8 @@ def _answer(rule: Tree, schema: Tree, variables: Tree, value: Any, path: str) ->
             return invalid(where, kind, f"rule compile error: {text}")
         return invalid(where, kind, f"{text} evaluating rule: {said}")
     if rule.get("fieldPath"):
-        where = f"{path}{rule['fieldPath'].strip()}".lstrip(".")
+        named = _QUOTED.sub(r"[\1]", rule["fieldPath"].strip())
+        where = f"{path}{named}".lstrip(".")
     return _refusal(rule, kind, where, value, _message(rule, schema, variables))
 
 
