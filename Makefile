@@ -66,11 +66,12 @@ check: $(VENV)/.developing  ## format, lint, types, names in tests and benches, 
 	$(BIN)/mypy & types=$$!; $(BIN)/mypy --config-file tests/mypy.ini && wait $$types || { wait $$types; exit 1; }
 	$(BIN)/lint-imports
 
+# Workers take whole files, since tests of one share what they start; xdist_group marks mean nothing to this pytest.
 test: $(VENV)/.developing $(NODE_CLIENT)/node_modules/.installed  ## everything that can run here: pure tests, kernel tests, packets, lessons
 	@$(MAKE) --no-print-directory system APT_EXTRA="$(APT_TEST)"
 	$(BIN)/clusterip image build
-	$(BIN)/pytest -n 2 --dist loadgroup -m "not cluster"
-	$(BIN)/pytest -m cluster
+	$(BIN)/pytest -n 3 --dist loadfile -m "not cluster"
+	$(BIN)/pytest -m cluster $$(grep -rl 'mark\.cluster' tests --include='test_*.py' | sort)
 
 lessons: $(VENV)/.developing  ## the lessons' commands with a real kubectl, printed like documentation, and what became of each
 	@$(MAKE) --no-print-directory system APT_EXTRA="$(APT_TEST)"

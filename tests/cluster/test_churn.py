@@ -10,21 +10,20 @@ from pathlib import Path
 
 import pytest
 
-from cluster.test_whole import Cluster, World, until, world
+from cluster.test_whole import Cluster, World, is_any_alive, running, until, world
 from clusterip.api.meta import Tree
 from clusterip.client.config import from_kubeconfig
 from clusterip.client.names import DEPLOYMENTS, PODS
 from clusterip.client.rest import Client
 from clusterip.cluster.folder import cache
 from clusterip.cluster.machines import anchor_name
-from clusterip.kernel import netns, process
+from clusterip.kernel import netns
 from clusterip.kernel.cgroup import Cgroups
 from clusterip.kernel.link import Netlink
 
 pytestmark = [
     pytest.mark.root,
     pytest.mark.cluster,
-    pytest.mark.xdist_group("whole"),
     pytest.mark.timeout(600),
     pytest.mark.skipif(not (cache() / "images/index.json").exists(), reason="no images: run `clusterip image build`"),
 ]
@@ -141,8 +140,8 @@ def test_down_leaves_nothing_while_pods_run(cluster: Cluster, before: World) -> 
             await client.create(DEPLOYMENTS, deployment(PODS_AT_ONCE))
 
     asyncio.run(body())
-    pids = Cgroups().pids(cluster.folder.cgroup)
+    ours = running(Cgroups().pids(cluster.folder.cgroup))
     assert cluster.run("down").stdout == f"cluster {cluster.name} is down; nothing of it is left\n"
-    assert not [pid for pid in pids if process.start_time(pid) is not None]
+    assert not is_any_alive(ours)
     assert os.listdir(cluster.home) == []
     assert world() == before

@@ -51,8 +51,8 @@ def test_the_relay_leads_to_the_first_server_that_answers(tmp_path: Path) -> Non
 @pytest.mark.root
 @pytest.mark.cluster
 @pytest.mark.timeout(600)
-@pytest.mark.xdist_group("whole")
 def test_a_cluster_on_an_etcd_of_the_host(tmp_path: Path) -> None:
+    name = f"on-etcd-{os.getpid()}"
     environment = {**os.environ, "CLUSTERIP_HOME": str(tmp_path / "home")}
 
     def run(*words: str) -> str:
@@ -62,19 +62,19 @@ def test_a_cluster_on_an_etcd_of_the_host(tmp_path: Path) -> None:
         return done.stdout
 
     async def keys(url: str) -> int:
-        async with opened(f"etcd={url}", tmp_path, EtcdOptions(prefix="/clusterip/on-etcd")) as store:
+        async with opened(f"etcd={url}", tmp_path, EtcdOptions(prefix=f"/clusterip/{name}")) as store:
             return len(store.range("/registry/"))
 
     with etcd() as server:
         try:
-            run("up", "--name", "on-etcd", "--nodes", "1", "--store", f"etcd={server.url}")
+            run("up", "--name", name, "--nodes", "1", "--store", f"etcd={server.url}")
             assert asyncio.run(keys(server.url)) > 50
             server.stop()
             server.start()
             run(
                 "shell",
                 "--name",
-                "on-etcd",
+                name,
                 "node-1",
                 "--",
                 "kubectl",
@@ -83,9 +83,7 @@ def test_a_cluster_on_an_etcd_of_the_host(tmp_path: Path) -> None:
                 "after",
                 "--from-literal=a=b",
             )
-            assert run(
-                "shell", "--name", "on-etcd", "node-1", "--", "kubectl", "get", "configmap", "after", "-o", "name"
-            )
+            assert run("shell", "--name", name, "node-1", "--", "kubectl", "get", "configmap", "after", "-o", "name")
         finally:
-            run("down", "--name", "on-etcd")
+            run("down", "--name", name)
         assert asyncio.run(keys(server.url)) == 0

@@ -33,7 +33,6 @@ from clusterip.node.record import PodFolder
 pytestmark = [
     pytest.mark.root,
     pytest.mark.cluster,
-    pytest.mark.xdist_group("whole"),
     pytest.mark.timeout(600),
     pytest.mark.skipif(not (cache() / "images/index.json").exists(), reason="no images: run `clusterip image build`"),
 ]

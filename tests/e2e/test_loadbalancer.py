@@ -16,7 +16,7 @@ from e2e.router import NODES as ROUTER_NODES
 if TYPE_CHECKING:
     from e2e.conftest import Cluster
 
-pytestmark = [pytest.mark.cluster, pytest.mark.kubectl, pytest.mark.xdist_group("e2e"), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.cluster, pytest.mark.kubectl, pytest.mark.timeout(900)]
 EXAMPLES = Path(__file__).parents[2] / "examples" / "metallb"
 BUNDLE, POOL = EXAMPLES / "metallb-native.yaml", EXAMPLES / "first-pool.yaml"
 EXCLUDE = "node.kubernetes.io/exclude-from-external-load-balancers"

@@ -37,7 +37,6 @@ from clusterip.cluster.machines import anchor_name
 pytestmark = [
     pytest.mark.root,
     pytest.mark.cluster,
-    pytest.mark.xdist_group("whole"),
     pytest.mark.timeout(600),
     pytest.mark.skipif(not (cache() / "images/index.json").exists(), reason="no images: run `clusterip image build`"),
 ]

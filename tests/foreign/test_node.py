@@ -18,7 +18,6 @@ PROGRAM = Path(__file__).parent / "node" / "client.mjs"
 pytestmark = [
     pytest.mark.root,
     pytest.mark.timeout(600),
-    pytest.mark.xdist_group("node"),
     pytest.mark.skipif(not (RUNC and CONMON and BUSYBOX), reason="needs runc, conmon and a static busybox"),
     pytest.mark.skipif(NODE is None, reason="needs node (make test installs it)"),
     pytest.mark.skipif(
