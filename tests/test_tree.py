@@ -47,6 +47,7 @@ HELD_BY = {
     ),
     # reconcilers, through the controllers that share them
     "controllers/test_endpointslice.py": "controllers/podendpoints",
+    "controllers/test_harness.py": "controllers/committing",
     "controllers/test_deployment.py": "controllers/deployment_status",
     "controllers/test_job.py": "controllers/job_pods controllers/job_status",
     "controllers/test_statefulset.py": "controllers/statefulset_claims controllers/statefulset_revisions",

@@ -12,7 +12,8 @@ from clusterip.apiserver.core import Settings
 from clusterip.client.events import EventRecorder
 from clusterip.client.names import CONFIG_MAPS
 from clusterip.clock import SystemClock
-from clusterip.controllers.harness import Caches, World
+from clusterip.controllers.caches import Caches
+from clusterip.controllers.harness import World
 from clusterip.controllers.model import Partial
 from clusterip.controllers.writes import Create, Delete, Patch
 

@@ -23,8 +23,9 @@ from clusterip.client.informer import Informer
 from clusterip.client.names import NAMESPACES, ResourceRef
 from clusterip.client.rest import Unreachable
 from clusterip.controllers import garbage, namespace
+from clusterip.controllers.caches import HasMetadata
 from clusterip.controllers.garbage import Fate, Item
-from clusterip.controllers.harness import HasMetadata, Loop, World
+from clusterip.controllers.harness import Loop, World
 from clusterip.controllers.model import Meta, Namespace, Owner, Partial
 from clusterip.controllers.writes import NOTHING, Key, Outcome
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from clusterip.api.selectors import from_label_selector
 from clusterip.client.informer import Informer
-from clusterip.controllers.harness import HasMetadata
+from clusterip.controllers.caches import HasMetadata
 from clusterip.controllers.model import Meta
 from clusterip.controllers.writes import Key
 

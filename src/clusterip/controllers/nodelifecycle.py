@@ -15,7 +15,8 @@ from clusterip.api.meta import Tree
 from clusterip.client.events import NORMAL, WARNING, Involved
 from clusterip.client.names import LEASES, NODES, PODS
 from clusterip.clock import rfc3339
-from clusterip.controllers.harness import Loop, Selection, World
+from clusterip.controllers.caches import Selection
+from clusterip.controllers.harness import Loop, World
 from clusterip.controllers.model import Condition, Lease, Node, Pod, Taint
 from clusterip.controllers.writes import NOTHING, Draft, Key, Outcome, Patch, Said, Say, about
 

@@ -18,7 +18,8 @@ from clusterip.api.quantity import amount, render
 from clusterip.api.usage import PLAIN, covers, qualified, usage
 from clusterip.client.discovery import discover
 from clusterip.client.names import PERSISTENT_VOLUME_CLAIMS, PODS, RESOURCE_QUOTAS, SERVICES, ResourceRef
-from clusterip.controllers.harness import HasMetadata, Loop, World
+from clusterip.controllers.caches import HasMetadata
+from clusterip.controllers.harness import Loop, World
 from clusterip.controllers.model import Partial, Pod, Quota, Service
 from clusterip.controllers.model_volumes import VolumeClaim
 from clusterip.controllers.writes import NOTHING, Key, Outcome, Patch

@@ -38,7 +38,8 @@ from clusterip.controllers import (
     statefulset,
     volumebinding,
 )
-from clusterip.controllers.harness import Caches, Part, World
+from clusterip.controllers.caches import Caches
+from clusterip.controllers.harness import Part, World
 from clusterip.controllers.leading import lead
 from clusterip.controllers.numbers import Queues
 from clusterip.failure import Failure

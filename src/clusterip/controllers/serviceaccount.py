@@ -11,7 +11,8 @@ from collections.abc import Iterable
 
 from clusterip.api.meta import Tree
 from clusterip.client.names import CONFIG_MAPS, NAMESPACES, SERVICE_ACCOUNTS
-from clusterip.controllers.harness import Loop, Selection, World
+from clusterip.controllers.caches import Selection
+from clusterip.controllers.harness import Loop, World
 from clusterip.controllers.model import ConfigMap, Namespace, Partial
 from clusterip.controllers.writes import NOTHING, Create, Draft, Key, Outcome, Patch
 
