@@ -12,6 +12,7 @@ import socket
 from pathlib import Path
 
 from clusterip.kernel import netns
+from clusterip.kernel.handover import handed_over
 from clusterip.kernel.process import closing_fd
 
 SECONDS = 10.0
@@ -37,10 +38,10 @@ async def _dial(
     try:
         async with asyncio.timeout(SECONDS):
             await asyncio.get_running_loop().sock_connect(sock, (address, port))
-        return await asyncio.open_connection(sock=sock)
     except BaseException:
         sock.close()
         raise
+    return await handed_over(asyncio.open_connection(sock=sock), lambda streams: streams[1].transport.abort())
 
 
 def _made(pod: Path | None, family: socket.AddressFamily) -> socket.socket:

@@ -19,6 +19,7 @@ from typing import Protocol, cast
 from clusterip.api.metallb import Address, BgpPeer
 from clusterip.clock import Clock
 from clusterip.kernel import bfd_sockets, netns
+from clusterip.kernel.handover import handed_over
 from clusterip.kernel.link import LinkAddress, Netlink
 from clusterip.kernel.tcp_options import Connection, connection_to
 from clusterip.speaker import bgp_metrics as metrics
@@ -250,22 +251,22 @@ class Link:
         try:
             async with asyncio.timeout(CALL_SECONDS) as self._calling:
                 await asyncio.get_running_loop().sock_connect(made, (str(self.peer.address), self.peer.port))
-            return await self._speak(made)
+            line = self._line = self._line_by(made)
         except BaseException:
             made.close()
             raise
         finally:
             self._calling = None
-
-    async def _speak(self, made: Connection) -> _Line:
-        own = ip_address(made.getsockname()[0].partition("%")[0])
-        talk = Conversation(
-            terms_for(self.peer, self._node, own, self._place.addresses()), self._clock.monotonic()
-        )  # fmt: skip
-        talk.tell(self._wanted)
-        line = self._line = _Line(talk, self._clock, self._shown)
-        await asyncio.get_running_loop().create_connection(lambda: line, sock=made)
+        beginning = asyncio.get_running_loop().create_connection(lambda: line, sock=made)
+        await handed_over(beginning, lambda begun: begun[0].abort())
         return line
+
+    def _line_by(self, made: Connection) -> _Line:
+        own = ip_address(made.getsockname()[0].partition("%")[0])
+        terms = terms_for(self.peer, self._node, own, self._place.addresses())
+        talk = Conversation(terms, self._clock.monotonic())
+        talk.tell(self._wanted)
+        return _Line(talk, self._clock, self._shown)
 
     def _ended(self) -> None:
         self._count()
