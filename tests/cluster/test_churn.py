@@ -117,9 +117,11 @@ def before() -> World:
 @pytest.fixture(scope="module")
 def cluster(before: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     made = Cluster(f"churn-{os.getpid()}", tmp_path_factory.mktemp("home"))
-    made.run("up", "--nodes", "2")
-    yield made
-    made.run("down", check=False)
+    try:
+        made.run("up", "--nodes", "2")
+        yield made
+    finally:
+        made.run("down", check=False)
 
 
 def test_pods_that_come_and_go_leave_nothing(cluster: Cluster, before: World) -> None:

@@ -52,9 +52,11 @@ SERVER = (
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     made = Cluster(f"rollout-{os.getpid()}", tmp_path_factory.mktemp("home"))
-    made.run("up", "--nodes", "2", "--strict-drain")
-    yield made
-    made.run("down", check=False)
+    try:
+        made.run("up", "--nodes", "2", "--strict-drain")
+        yield made
+    finally:
+        made.run("down", check=False)
 
 
 def deployment() -> Tree:

@@ -133,9 +133,11 @@ def before() -> World:
 @pytest.fixture(scope="module")
 def cluster(before: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     made = Cluster(f"whole-{os.getpid()}", tmp_path_factory.mktemp("home"))
-    made.run("up", "--nodes", "2")
-    yield made
-    made.run("down", check=False)
+    try:
+        made.run("up", "--nodes", "2")
+        yield made
+    finally:
+        made.run("down", check=False)
 
 
 def test_a_second_up_says_so_and_the_host_is_as_it_was(cluster: Cluster, before: World) -> None:

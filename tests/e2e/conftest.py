@@ -98,8 +98,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, world: str) -> Iterator[Cl
     if os.geteuid() != 0:
         pytest.skip("a cluster needs root here")
     cluster = Cluster(f"e2e-{os.getpid()}", tmp_path_factory.mktemp("clusterip-home"))
-    cluster.clusterip("up", "--name", cluster.name, "--resolver", world)
     try:
+        cluster.clusterip("up", "--name", cluster.name, "--resolver", world)
         yield cluster
     finally:
         cluster.clusterip("down", "--name", cluster.name)

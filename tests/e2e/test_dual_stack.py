@@ -45,8 +45,8 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     if os.geteuid() != 0:
         pytest.skip("a cluster needs root here")
     cluster = Cluster(f"dual-{os.getpid()}", tmp_path_factory.mktemp("clusterip-home"))
-    cluster.clusterip("up", "--name", cluster.name, "--nodes", "2", "--dual-stack")
     try:
+        cluster.clusterip("up", "--name", cluster.name, "--nodes", "2", "--dual-stack")
         yield cluster
     finally:
         cluster.clusterip("down", "--name", cluster.name)

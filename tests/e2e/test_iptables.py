@@ -21,8 +21,8 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     if os.geteuid() != 0:
         pytest.skip("a cluster needs root here")
     cluster = Cluster(f"iptables-{os.getpid()}", tmp_path_factory.mktemp("clusterip-home"))
-    cluster.clusterip("up", "--name", cluster.name, "--nodes", "2", "--proxy-mode", "iptables")
     try:
+        cluster.clusterip("up", "--name", cluster.name, "--nodes", "2", "--proxy-mode", "iptables")
         yield cluster
     finally:
         cluster.clusterip("down", "--name", cluster.name)

@@ -23,8 +23,8 @@ PATIENCE_SECONDS = 180.0
 def guests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Two nodes of kind uml."""
     cluster = Cluster(f"uml-{os.getpid()}", tmp_path_factory.mktemp("clusterip-home"))
-    cluster.clusterip("up", "--name", cluster.name, "--nodes", "2", "--node-kind", "uml", "--proxy-mode", "iptables")
     try:
+        cluster.clusterip("up", "--name", cluster.name, "--nodes", "2", "--node-kind", "uml", "--proxy-mode", "iptables")
         yield cluster
     finally:
         cluster.clusterip("down", "--name", cluster.name)

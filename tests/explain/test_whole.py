@@ -66,9 +66,11 @@ WRONG = {
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     made = Cluster(f"sick-{os.getpid()}", tmp_path_factory.mktemp("home"))
-    made.run("up", "--nodes", "2", "--network-policy")
-    yield made
-    made.run("down", check=False)
+    try:
+        made.run("up", "--nodes", "2", "--network-policy")
+        yield made
+    finally:
+        made.run("down", check=False)
 
 
 def pod(name: str, image: str = "nginx", **container: Any) -> Tree:
