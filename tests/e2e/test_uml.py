@@ -24,7 +24,9 @@ def guests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Two nodes of kind uml."""
     cluster = Cluster(f"uml-{os.getpid()}", tmp_path_factory.mktemp("clusterip-home"))
     try:
-        cluster.clusterip("up", "--name", cluster.name, "--nodes", "2", "--node-kind", "uml", "--proxy-mode", "iptables")
+        cluster.clusterip(
+            "up", "--name", cluster.name, "--nodes", "2", "--node-kind", "uml", "--proxy-mode", "iptables"
+        )
         yield cluster
     finally:
         cluster.clusterip("down", "--name", cluster.name)
