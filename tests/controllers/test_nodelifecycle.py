@@ -129,12 +129,12 @@ def test_pods_of_a_missing_node_are_removed_after_a_while():
 
 
 def test_a_node_without_heartbeats(monkeypatch):
-    monkeypatch.setattr(nodelifecycle, "GRACE_SECONDS", 0.3)
-
     async def go():
         async with cluster(nodes=1) as c:
             await c.create(pod("a", tolerations=[{"key": "k", "operator": "Exists"}]))
             await c.until(lambda: c.pods() and c.pods()[0]["spec"].get("nodeName"))
+            monkeypatch.setattr(nodelifecycle, "GRACE_SECONDS", 0.3)
+            await c.patch(NODES, "node-1", {"metadata": {"labels": {"looked": "at"}}})
             ready = lambda: c.one(NODES, "node-1")["status"]["conditions"][0]  # noqa: E731
             await c.until(lambda: ready()["status"] == "Unknown")
             await c.until(lambda: c.one(NODES, "node-1")["spec"].get("taints"))
