@@ -197,10 +197,14 @@ class Bench:
 
     async def until(self, process: Process, frontend: str, expected: str) -> None:
         """Ask again after each sync until the answer is the one expected."""
-        async with asyncio.timeout(90):
-            while (answer := await self.ask(frontend, seconds=ONCE_SECONDS)) != expected:
-                if answer != "silence":  # which a busy machine answers too
-                    assert await process.said("Synced"), answer
+        answer = ""
+        try:
+            async with asyncio.timeout(90):
+                while (answer := await self.ask(frontend, seconds=ONCE_SECONDS)) != expected:
+                    if answer != "silence":  # which a busy machine answers too
+                        await process.said("Synced")
+        except (TimeoutError, AssertionError) as error:
+            raise AssertionError(f"{answer!r}, not {expected!r}\n{error}\n{''.join(process.lines)}") from None
 
     async def fetch(self, port: int, path: str) -> str:
         """What one of the proxy's own pages says, seen on its node."""
@@ -255,6 +259,7 @@ class Door:
         self._place = 0
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
+        self._closings = 0
 
     def lead_to(self, port: int) -> int:
         """Another API server from now on; the one before."""
@@ -268,15 +273,20 @@ class Door:
         return url_of(sock)
 
     async def close(self) -> None:
+        self._closings += 1
         if self._server:
             self._server.close()
         for writer in [*self._writers]:
             writer.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        closings = self._closings
         far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._port)
         both = {writer, far_writer}
         self._writers |= both
+        if self._closings != closings:  # shut while this one was half-way through
+            for each in both:
+                each.transport.abort()
         try:
             await asyncio.gather(_copy(reader, far_writer), _copy(far_reader, writer))
         finally:
