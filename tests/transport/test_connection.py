@@ -101,7 +101,7 @@ def test_heads_have_an_end(parts: list[bytes]) -> None:
 
 
 def test_a_head_that_never_ends_is_waited_for_so_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "HEAD_SECONDS", 0.2)
+    monkeypatch.setattr(connection, "HEAD_SECONDS", 1.0)
 
     async def talk(host: str, port: int) -> None:
         slow, writer = await asyncio.open_connection(host, port)
@@ -125,7 +125,7 @@ def test_a_body_that_never_ends_is_waited_for_so_long(monkeypatch: pytest.Monkey
 
 
 def test_an_idle_connection_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("clusterip.transport.http.IDLE_SECONDS", 0.2)
+    monkeypatch.setattr("clusterip.transport.http.IDLE_SECONDS", 1.0)
 
     async def talk(host: str, port: int) -> None:
         assert await said(host, port) == b""
