@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,7 +32,6 @@ OWN = sorted((Path(__file__).parent / "transcripts").glob("*.txt"))
 
 
 PATIENCE = 3  # a machine that also does other things needs that many times as long as a lesson says
-PATIENT_WAIT = "--timeout=110s"  # less than what any command may take
 
 
 def patient(transcript: Transcript) -> Transcript:
@@ -41,7 +39,6 @@ def patient(transcript: Transcript) -> Transcript:
     for step in transcript.steps:
         if isinstance(step, Command):
             step.within_seconds *= PATIENCE
-            step.text = re.sub(r"--timeout=\d+s", PATIENT_WAIT, step.text)
     return transcript
 
 
