@@ -46,11 +46,11 @@ $(VENV)/.developing: $(VENV)/.installed
 	$(BIN)/pip install -q -c constraints.txt --group check --group test
 	@touch $@
 
-# the Node client, as its lock file pins it
+# the Node client, as its lock file pins it; one test needs it, so that a machine without npm's registry runs all the others
 $(NODE_CLIENT)/node_modules/.installed: $(NODE_CLIENT)/package.json $(NODE_CLIENT)/package-lock.json
-	@$(MAKE) --no-print-directory system APT_EXTRA="$(APT_NODE)"
-	npm ci --prefix $(NODE_CLIENT) --ignore-scripts --no-audit --no-fund --prefer-offline --loglevel=error
-	@touch $@
+	@{ $(MAKE) --no-print-directory system APT_EXTRA="$(APT_NODE)" && \
+	npm ci --prefix $(NODE_CLIENT) --ignore-scripts --no-audit --no-fund --prefer-offline --loglevel=error && touch $@; } || \
+	{ rm -rf $(NODE_CLIENT)/node_modules; echo "the Node client cannot be installed: tests/foreign/test_node.py is skipped"; }
 
 install: $(VENV)/.installed  ## put clusterip and what it needs into .venv
 

@@ -21,7 +21,7 @@ pytestmark = [
     pytest.mark.skipif(not (RUNC and CONMON and BUSYBOX), reason="needs runc, conmon and a static busybox"),
     pytest.mark.skipif(NODE is None, reason="needs node (make test installs it)"),
     pytest.mark.skipif(
-        not (PROGRAM.parent / "node_modules").exists(), reason="needs the client (make test installs it)"
+        not (PROGRAM.parent / "node_modules/.installed").exists(), reason="needs the client (make test installs it)"
     ),
 ]
 CLOCK = 500
