@@ -23,6 +23,8 @@ HELD_BY = {
         "api/container_validation api/environment_validation api/probe_validation api/resource_validation "
         "api/scheduling_validation api/volume_validation"
     ),
+    "api/test_openapi_protobuf.py": "api/protobuf_wire",
+    "api/test_embedded.py": "api/schema_walk",
     "api/test_pod_table.py": "api/resources/pods",
     "api/test_crd_validation.py": "api/crd_conversion api/crd_names api/crd_structure api/crd_versions",
     "api/test_allocation.py": "api/families",

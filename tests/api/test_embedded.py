@@ -26,12 +26,12 @@ SCHEMA = {"type": "object", "properties": {"spec": KEEPS, "many": {"type": "arra
     ],
 )
 def test_what_an_object_says_of_itself(spec: dict[str, Any], faults: list[str]) -> None:
-    assert [str(error) for error in embedded_errors({"spec": spec}, SCHEMA, "")] == faults
+    assert [str(error) for error in embedded_errors({"spec": spec}, SCHEMA)] == faults
 
 
 def test_metadata_of_an_object_inside_is_judged() -> None:
     inside = {"apiVersion": "v1", "kind": "x", "metadata": {"name": "B_d", "namespace": "X", "labels": {"a b": "c"}}}
-    found = [error.field for error in embedded_errors({"many": [inside]}, SCHEMA, "")]
+    found = [error.field for error in embedded_errors({"many": [inside]}, SCHEMA)]
     assert found == ["many[0].metadata.namespace", "many[0].metadata.labels"]
 
 

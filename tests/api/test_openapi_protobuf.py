@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from clusterip.api import openapi
-from clusterip.api.openapi_protobuf import MESSAGES, block, document, varint
+from clusterip.api.openapi_protobuf import MESSAGES, document
 from clusterip.api.protobuf import fields
+from clusterip.api.protobuf_wire import block, varint
 from clusterip.api.resources import RESOURCES
 
 TREE = openapi.document_v2(RESOURCES)

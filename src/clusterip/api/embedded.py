@@ -17,6 +17,7 @@ from clusterip.api.decoding import decode
 from clusterip.api.errors import FieldError, invalid, required
 from clusterip.api.faults import go_kind
 from clusterip.api.meta import Tree
+from clusterip.api.schema_walk import walk
 
 OBJECT_META: Final = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 EMBEDDED: Final = "x-kubernetes-embedded-resource"
@@ -45,20 +46,11 @@ def metadata(value: Any) -> Metadata:
     return Metadata(found.tree, found.unknown, found.error, found.conversion)
 
 
-def embedded_errors(value: Any, schema: Tree, path: str) -> Iterator[FieldError]:
+def embedded_errors(tree: Any, schema: Tree) -> Iterator[FieldError]:
     """What is wrong with what objects inside a value say of themselves."""
-    if isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from embedded_errors(item, schema.get("items") or {}, f"{path}[{index}]")
-    elif isinstance(value, dict):
-        if schema.get(EMBEDDED):
+    for value, known, path in walk(tree, schema):
+        if known.get(EMBEDDED) and isinstance(value, dict):
             yield from _head_errors(value, path)
-        properties, more = schema.get("properties") or {}, schema.get("additionalProperties")
-        for key, inner in value.items():
-            if key in properties:
-                yield from embedded_errors(inner, properties[key], f"{path}.{key}" if path else key)
-            elif isinstance(more, dict):
-                yield from embedded_errors(inner, more, f"{path}[{key}]")
 
 
 def _head_errors(value: Tree, path: str) -> Iterator[FieldError]:

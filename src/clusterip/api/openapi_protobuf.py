@@ -15,36 +15,14 @@ from typing import Any, Final
 import orjson
 
 from clusterip.api.meta import Tree
+from clusterip.api.protobuf_wire import FIXED64, block, tag, word
 
 Write = Callable[[Any], bytes]
-LENGTH, WORD, DOUBLE = 2, 0, 1
-"""Wire types: bytes with their length, a varint, eight bytes."""
 
 
 def document(tree: Tree) -> bytes:
     """The whole document."""
     return _message(tree, "Document")
-
-
-# --- the wire --------------------------------------------------------------------------------------------------------
-
-
-def varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
-def block(number: int, payload: bytes) -> bytes:
-    """A field that has a length: text or a message."""
-    return varint(number << 3 | LENGTH) + varint(len(payload)) + payload
-
-
-def _number(number: int, value: int) -> bytes:
-    return varint(number << 3 | WORD) + varint(value & (1 << 64) - 1)
 
 
 # --- messages --------------------------------------------------------------------------------------------------------
@@ -68,9 +46,9 @@ def _field(number: int, kind: str, value: Any) -> Iterator[bytes]:
         for item in value:
             yield from _field(number, kind[1:], item)
     elif kind in ("bool", "int"):
-        yield _number(number, int(value))
+        yield word(number, int(value))
     elif kind == "double":
-        yield varint(number << 3 | DOUBLE) + struct.pack("<d", float(value))
+        yield tag(number, FIXED64) + struct.pack("<d", float(value))
     else:
         writer = WRITERS.get(kind)
         yield block(number, writer(value) if writer else _message(value, kind))
@@ -100,7 +78,7 @@ def _items(value: Tree | list[Tree]) -> bytes:
 
 
 def _additional(value: Tree | bool) -> bytes:
-    return _number(2, int(value)) if isinstance(value, bool) else block(1, _message(value, "Schema"))
+    return word(2, int(value)) if isinstance(value, bool) else block(1, _message(value, "Schema"))
 
 
 def _parameter(tree: Tree) -> bytes:

@@ -19,10 +19,10 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import orjson
 
 from clusterip.api.meta import Tree
+from clusterip.api.protobuf_wire import BYTES, FIXED32, FIXED64, VARINT
 from clusterip.api.schema import Definition, Node, definition
 
 MAGIC: Final = b"k8s\0"
-VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 EXTENSIONS: Final = "io.k8s.apiextensions-apiserver.pkg.apis."
 ROOTS: Final = {
     "meta": "io.k8s.apimachinery.pkg.apis.",

@@ -18,12 +18,12 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import orjson
 
 from clusterip.api.meta import GroupVersionKind, Tree
-from clusterip.api.protobuf import BYTES, FIXED64, MAGIC, SCHEMA, VARINT, ProtobufError, numbers
+from clusterip.api.protobuf import MAGIC, SCHEMA, ProtobufError, numbers
+from clusterip.api.protobuf_wire import BYTES, FIXED64, VARINT, block, sized, tag, varint, word
 from clusterip.api.schema import Definition, Node, definition, kinds
 
 Write: TypeAlias = Callable[[Any], bytes]
 """What writes one value, with its length where it has one, without its number."""
-WORD: Final = (1 << 64) - 1
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 EMPTY: Final = b"\0"
 META: Final = "io.k8s.apimachinery.pkg.apis.meta.v1."
@@ -54,7 +54,7 @@ def whole(tree: Tree) -> bytes:
 def _writer(version: str, kind: str) -> Callable[[Tree], bytes]:
     """What writes the objects of a kind."""
     if kind == PARTIAL:
-        return lambda tree: _block(1, message(tree["metadata"], META + "ObjectMeta"))
+        return lambda tree: block(1, message(tree["metadata"], META + "ObjectMeta"))
     group, _, version = version.rpartition("/")
     name = META + kind if kind in META_KINDS else kinds().get(GroupVersionKind(group, version, kind))
     if name is None:
@@ -65,8 +65,8 @@ def _writer(version: str, kind: str) -> Callable[[Tree], bytes]:
 
 def enveloped(api_version: str, kind: str, raw: bytes) -> bytes:
     """An object with what says what it is around it."""
-    head = _block(1, api_version.encode()) + _block(2, kind.encode())
-    return MAGIC + _block(1, head) + _block(2, raw) + _block(3, b"") + _block(4, b"")
+    head = block(1, api_version.encode()) + block(2, kind.encode())
+    return MAGIC + block(1, head) + block(2, raw) + block(3, b"") + block(4, b"")
 
 
 def message(tree: Tree, name: str) -> bytes:
@@ -76,45 +76,13 @@ def message(tree: Tree, name: str) -> bytes:
 
 def listed(metadata: bytes, items: Iterable[bytes]) -> bytes:
     """A list of messages; its own metadata is a message too."""
-    return b"".join([_block(1, metadata), *(_block(2, item) for item in items)])
+    return b"".join([block(1, metadata), *(block(2, item) for item in items)])
 
 
 def event(kind: str, raw: bytes) -> bytes:
     """One event of a watch, after its length; `raw` has its envelope."""
-    made = _block(1, kind.encode()) + _block(2, _block(1, raw))
+    made = block(1, kind.encode()) + block(2, block(1, raw))
     return struct.pack(">I", len(made)) + made
-
-
-# --- the wire --------------------------------------------------------------------------------------------------------
-
-
-def varint(value: int) -> bytes:
-    """A number; a negative one takes ten bytes."""
-    value &= WORD
-    if value < 0x80:
-        return bytes((value,))
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
-def _tag(number: int, kind: int) -> bytes:
-    return varint(number << 3 | kind)
-
-
-def _sized(raw: bytes) -> bytes:
-    return varint(len(raw)) + raw
-
-
-def _block(number: int, raw: bytes) -> bytes:
-    return _tag(number, BYTES) + _sized(raw)
-
-
-def _word(number: int, value: int) -> bytes:
-    return _tag(number, VARINT) + varint(value)
 
 
 # --- structures ------------------------------------------------------------------------------------------------------
@@ -140,19 +108,19 @@ def _parts(name: str) -> tuple[Part, ...]:
 def _of(name: str, outer: Definition) -> tuple[Part, ...]:
     """The same; the JSON fields are those of `outer`, which may be the structure around it."""
     found: list[Part] = []
-    for word, number in sorted(numbers().get(name, ()), key=lambda pair: pair[1]):
-        if word.startswith("+"):
-            found.append(Part("", _inline(number, _of(f"{name.rpartition('.')[0]}.{word[1:]}", outer))))
-        elif "~" in word:
-            field, _, form = word.partition("~")
+    for told, number in sorted(numbers().get(name, ()), key=lambda pair: pair[1]):
+        if told.startswith("+"):
+            found.append(Part("", _inline(number, _of(f"{name.rpartition('.')[0]}.{told[1:]}", outer))))
+        elif "~" in told:
+            field, _, form = told.partition("~")
             found.append(_one_of(field, number, form, outer.fields[field]))
-        elif word in outer.fields:
-            found.append(_part(word, number, outer.fields[word]))
+        elif told in outer.fields:
+            found.append(_part(told, number, outer.fields[told]))
     return tuple(found)
 
 
 def _inline(number: int, parts: tuple[Part, ...]) -> Write:
-    return lambda tree: _block(number, _joined(tree, parts))
+    return lambda tree: block(number, _joined(tree, parts))
 
 
 def _part(name: str, number: int, node: Node) -> Part:
@@ -185,19 +153,18 @@ def _zero(number: int, node: Node) -> Write:
     if inner.type == "ref":
         write = _tagged(number, inner)
         return lambda value: write({})
-    tag = _tag(number, _kind(inner))
-    made = tag + ZEROS.get(inner.type, EMPTY)
+    made = tag(number, _kind(inner)) + ZEROS.get(inner.type, EMPTY)
     return lambda value: made
 
 
 def _tagged(number: int, node: Node) -> Write:
-    tag, write = _tag(number, _kind(node)), _value(node)
-    return lambda value: tag + write(value)
+    head, write = tag(number, _kind(node)), _value(node)
+    return lambda value: head + write(value)
 
 
 def _repeated(number: int, node: Node) -> Write:
-    tag, write = _tag(number, _kind(node)), _value(node)
-    return lambda values: b"".join([tag + write(value) for value in values])
+    head, write = tag(number, _kind(node)), _value(node)
+    return lambda values: b"".join([head + write(value) for value in values])
 
 
 def _map(number: int, write: Write, kind: int = BYTES) -> Write:
@@ -205,7 +172,7 @@ def _map(number: int, write: Write, kind: int = BYTES) -> Write:
 
     def entries(values: Tree) -> bytes:
         pairs = sorted((key.encode(), value) for key, value in values.items()) if values else ()
-        return b"".join([_block(number, _block(1, key) + _tag(2, kind) + write(value)) for key, value in pairs])
+        return b"".join([block(number, block(1, key) + tag(2, kind) + write(value)) for key, value in pairs])
 
     return entries
 
@@ -214,11 +181,11 @@ def _value(node: Node) -> Write:
     inner = _plain(node)
     if inner.type == "ref":
         name = inner.ref
-        return lambda tree: _sized(_joined(tree, _parts(name)))
+        return lambda tree: sized(_joined(tree, _parts(name)))
     if inner.type == "list":  # as a map's value: a message of its own
         assert inner.of is not None
         write = _repeated(1, inner.of)
-        return lambda values: _sized(write(values))
+        return lambda values: sized(write(values))
     return SCALARS[inner.type]
 
 
@@ -232,7 +199,7 @@ def _kind(node: Node) -> int:
 def _one_of(name: str, number: int, form: str, node: Node) -> Part:
     """A JSON schema or what may stand in its place; a list of names that is a message."""
     write = FORMS[form]
-    return Part(name, _map(number, write) if node.type == "map" else lambda value: _tag(number, BYTES) + write(value))
+    return Part(name, _map(number, write) if node.type == "map" else lambda value: tag(number, BYTES) + write(value))
 
 
 def _schema(tree: Tree) -> bytes:
@@ -241,24 +208,24 @@ def _schema(tree: Tree) -> bytes:
 
 def _schema_or_bool(value: Any) -> bytes:
     if isinstance(value, dict):
-        return _sized(_word(1, True) + _block(2, _schema(value)))
-    return _sized(_word(1, bool(value)))
+        return sized(word(1, True) + block(2, _schema(value)))
+    return sized(word(1, bool(value)))
 
 
 def _schema_or_list(value: Any) -> bytes:
     if isinstance(value, dict):
-        return _sized(_block(1, _schema(value)))
-    return _sized(b"".join(_block(2, _schema(each)) for each in value))
+        return sized(block(1, _schema(value)))
+    return sized(b"".join(block(2, _schema(each)) for each in value))
 
 
 def _schema_or_names(value: Any) -> bytes:
     if isinstance(value, dict):
-        return _sized(_block(1, _schema(value)))
-    return _sized(b"".join(_block(2, each.encode()) for each in value))
+        return sized(block(1, _schema(value)))
+    return sized(b"".join(block(2, each.encode()) for each in value))
 
 
 FORMS: Final[dict[str, Write]] = {
-    "Verbs": lambda value: _sized(b"".join(_block(1, each.encode()) for each in value)),
+    "Verbs": lambda value: sized(b"".join(block(1, each.encode()) for each in value)),
     "Bool": _schema_or_bool,
     "Array": _schema_or_list,
     "StringArray": _schema_or_names,
@@ -276,39 +243,39 @@ def _moment(value: str) -> datetime:
 def _time(value: str | None) -> bytes:
     """The zero time, null in JSON (a disruption budget's pod), is a message of nothing."""
     if value is None:
-        return _sized(b"")
+        return sized(b"")
     seconds = (_moment(value) - EPOCH).total_seconds()
-    return _sized(_word(1, int(seconds // 1)) + _word(2, 0))
+    return sized(word(1, int(seconds // 1)) + word(2, 0))
 
 
 def _micro_time(value: str) -> bytes:
     moment = _moment(value)
     seconds = int((moment.replace(microsecond=0) - EPOCH).total_seconds())
-    return _sized(_word(1, seconds) + _word(2, moment.microsecond * 1000))
+    return sized(word(1, seconds) + word(2, moment.microsecond * 1000))
 
 
 def _text(value: str) -> bytes:
-    return _sized(value.encode())
+    return sized(value.encode())
 
 
 def _int_or_string(value: int | str) -> bytes:
     number, text = (value, "") if isinstance(value, int) else (0, value)
-    return _sized(_word(1, not isinstance(value, int)) + _word(2, number) + _block(3, text.encode()))
+    return sized(word(1, not isinstance(value, int)) + word(2, number) + block(3, text.encode()))
 
 
 SCALARS: Final[dict[str, Write]] = {
     "string": _text,
-    "bytes": lambda value: _sized(base64.b64decode(value)),
+    "bytes": lambda value: sized(base64.b64decode(value)),
     "bool": lambda value: b"\1" if value else b"\0",
     "int32": varint,
     "int64": varint,
     "double": lambda value: struct.pack("<d", value),
     "time": _time,
     "microtime": _micro_time,
-    "quantity": lambda value: _sized(_block(1, str(value).encode())),
+    "quantity": lambda value: sized(block(1, str(value).encode())),
     "intstr": _int_or_string,
-    "raw": lambda value: _sized(_block(1, orjson.dumps(value))),
-    "any": lambda value: _sized(_block(1, orjson.dumps(value))),
+    "raw": lambda value: sized(block(1, orjson.dumps(value))),
+    "any": lambda value: sized(block(1, orjson.dumps(value))),
 }
 KINDS: Final = {"bool": VARINT, "int32": VARINT, "int64": VARINT, "double": FIXED64}
-ZEROS: Final = {"double": bytes(8), "quantity": _sized(_block(1, b"0")), "intstr": _int_or_string(0)}
+ZEROS: Final = {"double": bytes(8), "quantity": sized(block(1, b"0")), "intstr": _int_or_string(0)}

@@ -18,6 +18,7 @@ from clusterip.api import formats, patterns
 from clusterip.api.embedded import embedded_errors
 from clusterip.api.errors import FieldError, duplicate, invalid, not_supported, required, too_long, too_many
 from clusterip.api.meta import Tree
+from clusterip.api.schema_walk import walk
 from clusterip.api.structural import INT_OR_STRING
 
 ABSENT: Final = object()
@@ -30,18 +31,18 @@ _PLACE = re.compile(r"\.?([^.\[\]]+)|\[(\d+)\]")
 
 def errors(tree: Tree, schema: Tree) -> list[FieldError]:
     """What is wrong with a new object."""
-    return [*_errors(tree, schema, ""), *embedded_errors(tree, schema, ""), *_lists(tree, schema, "")]
+    return [*_errors(tree, schema, ""), *embedded_errors(tree, schema), *_lists(tree, schema)]
 
 
 def value_errors(value: Any, schema: Tree) -> list[FieldError]:
     """What is wrong with a part of an object, a default for instance, but for its lists' keys."""
-    return list(embedded_errors(value, schema, "")) or list(_errors(value, schema, ""))
+    return list(embedded_errors(value, schema)) or list(_errors(value, schema, ""))
 
 
 def update_errors(new: Tree, old: Tree, schema: Tree) -> list[FieldError]:
     """What is wrong with an object and was not before."""
     found = [error for error in _errors(new, schema, "") if not _is_unchanged(error, new, old, schema)]
-    return [*found, *embedded_errors(new, schema, ""), *_lists(new, schema, "")]
+    return [*found, *embedded_errors(new, schema), *_lists(new, schema)]
 
 
 def part_errors(new: Any, old: Any, schema: Tree, name: str) -> list[FieldError]:
@@ -49,7 +50,7 @@ def part_errors(new: Any, old: Any, schema: Tree, name: str) -> list[FieldError]
     if new is None or new == old:
         return []
     found = [error for error in _errors(new, schema, "") if not _is_unchanged(error, new, old, schema)]
-    found += [*embedded_errors(new, schema, ""), *_lists(new, schema, "")]
+    found += [*embedded_errors(new, schema), *_lists(new, schema)]
     return [
         error if error.field == NOWHERE else replace(error, field=f"{name}.{error.field}" if error.field else name)
         for error in found
@@ -161,19 +162,11 @@ def _object(value: Tree, schema: Tree, path: str) -> Iterator[FieldError]:
 # --- lists -----------------------------------------------------------------------------------------------------------
 
 
-def _lists(value: Any, schema: Tree, path: str) -> Iterator[FieldError]:
+def _lists(tree: Any, schema: Tree) -> Iterator[FieldError]:
     """Items that are there twice where that cannot be."""
-    if isinstance(value, list):
-        yield from _doubles(value, schema, path)
-        for index, item in enumerate(value) if schema.get("items") else ():
-            yield from _lists(item, schema["items"], f"{path}[{index}]")
-    elif isinstance(value, dict):
-        properties, more = schema.get("properties") or {}, schema.get("additionalProperties")
-        for key, inner in value.items():
-            if key in properties:
-                yield from _lists(inner, properties[key], f"{path}.{key}" if path else key)
-            elif isinstance(more, dict):
-                yield from _lists(inner, more, f"{path}[{key}]")
+    for value, known, path in walk(tree, schema):
+        if isinstance(value, list):
+            yield from _doubles(value, known, path)
 
 
 def _doubles(value: list[Any], schema: Tree, path: str) -> Iterator[FieldError]:

@@ -28,12 +28,11 @@ from clusterip.api.resources.apiregistration import (
     local_condition,
     local_service,
 )
-from clusterip.apiserver import deleting, frontproxy, remotes, reviews, writing
+from clusterip.apiserver import deleting, frontproxy, own, remotes, reviews, writing
 from clusterip.apiserver.access import MASTERS, User
 from clusterip.apiserver.cache import Change, Collection
 from clusterip.apiserver.calling import Lines, why
 from clusterip.apiserver.core import Call, Core
-from clusterip.apiserver.own import own_call
 from clusterip.apiserver.remotes import Remote
 from clusterip.apiserver.webhooks_calling import CallError
 from clusterip.apiserver.writes import Transaction
@@ -61,7 +60,6 @@ class Aggregation:
         self.lines = Lines(core, front.client(frontproxy.CLIENT))
         self._services = core.registry.of(API_SERVICE.plural, API_SERVICE.group)
         self._wanted = asyncio.Event()
-        self._unwell = False
         self.failures: dict[Labels, float] = {}
         """How often an APIService, by its name and the reason, became one that cannot be asked."""
 
@@ -92,7 +90,7 @@ class Aggregation:
         metrics.follow(FAILURES, lambda: self.failures)
 
     def _known(self) -> Iterable[Remote]:
-        return self._core.registry.remotes.values()
+        return self._remotes.values()
 
     # --- what changes
 
@@ -140,9 +138,8 @@ class Aggregation:
     async def run(self) -> None:
         """Look after them all, for the server's life."""
         while True:
-            seconds = (RETRY_SECONDS if self._unwell else LOOK_SECONDS) if self._remotes else None
             try:
-                async with asyncio.timeout(seconds):
+                async with asyncio.timeout(self._patience()):
                     await self._wanted.wait()
             except TimeoutError:
                 pass
@@ -154,6 +151,12 @@ class Aggregation:
             except ApiError as error:
                 log.warning("APIServices cannot be tended, trying again", extra={"kv": {"err": error.message}})
                 asyncio.get_running_loop().call_later(RETRY_SECONDS, self._wanted.set)
+
+    def _patience(self) -> float | None:
+        """Until the next look that nothing asks for."""
+        if not self._remotes:
+            return None
+        return LOOK_SECONDS if all(each.available for each in self._known()) else RETRY_SECONDS
 
     async def _tend(self, remote: Remote) -> None:
         """Ask one server how it is, and write down what came of it."""
@@ -168,7 +171,6 @@ class Aggregation:
         if current is not remote:
             current.heard(remote)
         await self._say(remote.name, reason, message)
-        self._unwell = any(not each.available for each in self._remotes.values())
 
     async def _state(self, remote: Remote) -> tuple[str, str]:
         """The reason (none when all is well) and what there is to say."""
@@ -231,16 +233,10 @@ class Aggregation:
         if call is None:
             return
         call.subresource = "status"
-        try:
-            await writing.commit(
-                self._core, call, lambda transaction: writing.change(self._core, call, transaction, edit)
-            )
-        except ApiError as error:
-            if error.code != 404:
-                raise
+        await own.change(self._core, call, edit)
 
     def _call(self, name: str) -> Call | None:
-        return own_call(self._core, API_SERVICE.group, API_SERVICE.version, API_SERVICE.plural, "", name)
+        return own.own_call(self._core, API_SERVICE.group, API_SERVICE.version, API_SERVICE.plural, "", name)
 
     async def _register(self) -> None:
         """An APIService for every version that is served here, and none for those that are no more."""
@@ -281,8 +277,7 @@ class Aggregation:
             call = self._call(tree["metadata"]["name"])
             if call is None or transaction.get(call.served.collection, call.key) is not None:
                 continue
-            fresh = {"kind": API_SERVICE.kind, "apiVersion": API_SERVICE.api_version, **tree}
-            writing.bring_to_life(self._core, call, transaction, writing.decoded(call, fresh))
+            own.make(self._core, call, transaction, tree)
         for name in gone:
             call = self._call(name)
             if call is not None and transaction.get(call.served.collection, name) is not None:

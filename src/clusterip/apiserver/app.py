@@ -44,16 +44,14 @@ from clusterip.apiserver.visit import Crowded, Visit
 from clusterip.apiserver.webhooks_pending import settled
 from clusterip.apiserver.writes import away
 from clusterip.store.contract import Away
-from clusterip.transport.answers import Answer, Response, Takeover
+from clusterip.transport.answers import Answer, Response, Takeover, plain
 from clusterip.transport.request import Request
 
 log = logging.getLogger(__name__)
 
 PUBLIC = (("Cache-Control", "public, max-age=3600"),)
-TEXT = "text/plain; charset=utf-8"
 PATHS = {"paths": ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/readyz", "/version"]}
-SAFE = (("X-Content-Type-Options", "nosniff"),)
-NOT_FOUND = Response(404, b"404 page not found\n", TEXT, SAFE)
+NOT_FOUND = plain(404, "404 page not found\n")
 
 Reader = Callable[[Core, Call], Answer]
 Writer = Callable[[Core, Call], Awaitable[Answer]]
@@ -284,7 +282,7 @@ def failure(error: ApiError, request: Request, warnings: Sequence[tuple[str, str
     if error.code == 401:
         headers.append(("WWW-Authenticate", 'Bearer realm="kubernetes-master"'))
     if isinstance(error, Crowded):
-        return Response(429, f"{error.message}\n".encode(), TEXT, (*headers, *SAFE))
+        return plain(429, f"{error.message}\n", headers)
     given = answer(error.status(), request, error.code)
     given.headers = headers
     return given

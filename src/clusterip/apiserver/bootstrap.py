@@ -13,14 +13,13 @@ from collections.abc import Iterable
 from clusterip.api.errors import ApiError
 from clusterip.api.flowdefaults import GROUP as FLOW_CONTROL
 from clusterip.api.flowdefaults import first_levels, first_schemas
-from clusterip.api.meta import Tree, copied
+from clusterip.api.meta import Tree
 from clusterip.api.resources.networking import DEFAULT_RANGE, RANGE_IS_READY, range_object
 from clusterip.api.resources.rbac import GROUP as RBAC
 from clusterip.api.resources.scheduling import system_classes
-from clusterip.apiserver import policy, writing
+from clusterip.apiserver import own, policy, writing
 from clusterip.apiserver.core import Call, Core
 from clusterip.apiserver.eventing import record
-from clusterip.apiserver.own import own_call
 from clusterip.apiserver.writes import Transaction
 from clusterip.clock import rfc3339
 from clusterip.failure import Failure
@@ -47,7 +46,7 @@ async def ensure_range(core: Core) -> None:
     """The range that cluster IPs come from, as an object, and that it is ready."""
     wanted = range_object([str(network) for network in core.settings.ranges.networks])
     await ensure(core, "networking.k8s.io", "v1", "servicecidrs", "", wanted)
-    call = own_call(core, "networking.k8s.io", "v1", "servicecidrs", "", DEFAULT_RANGE)
+    call = own.own_call(core, "networking.k8s.io", "v1", "servicecidrs", "", DEFAULT_RANGE)
     if call is None:
         return
     await _widen_range(core, call, wanted["spec"]["cidrs"])
@@ -78,17 +77,14 @@ async def _widen_range(core: Core, call: Call, cidrs: list[str]) -> None:
 
 async def ensure(core: Core, group: str, version: str, plural: str, namespace: str, wanted: Tree) -> None:
     """The object is there, and its endpoints (if it has any) are the wanted ones."""
-    call = own_call(core, group, version, plural, namespace, wanted["metadata"]["name"])
+    call = own.own_call(core, group, version, plural, namespace, wanted["metadata"]["name"])
     if call is None:
         return
-    resource = call.served.resource
-    tree = {"kind": resource.kind, "apiVersion": resource.api_version, **wanted}
     changed: Tree = {field: wanted[field] for field in ("subsets", "endpoints", "ports") if field in wanted}
 
     def operation(transaction: Transaction) -> None:
         if transaction.get(call.served.collection, call.key) is None:
-            fresh = {**tree, "metadata": dict(tree["metadata"])}
-            writing.bring_to_life(core, call, transaction, writing.decoded(call, fresh))
+            own.make(core, call, transaction, wanted)
         elif changed:
             writing.change(core, call, transaction, lambda old: writing.decoded(call, {**old, **changed}))
 
@@ -105,11 +101,9 @@ async def _ensure_all(core: Core, group: str, plural: str, wanted: Iterable[Tree
     def operation(transaction: Transaction) -> None:
         for tree in trees:
             metadata = tree["metadata"]
-            call = own_call(core, group, "v1", plural, metadata.get("namespace", ""), metadata["name"])
+            call = own.own_call(core, group, "v1", plural, metadata.get("namespace", ""), metadata["name"])
             if call is None or transaction.get(call.served.collection, call.key) is not None:
                 continue
-            resource = call.served.resource
-            fresh = copied({"kind": resource.kind, "apiVersion": resource.api_version, **tree})
-            writing.bring_to_life(core, call, transaction, writing.decoded(call, fresh))
+            own.make(core, call, transaction, tree)
 
     await core.writes.do(operation)

@@ -18,12 +18,11 @@ from clusterip.api.errors import ApiError
 from clusterip.api.meta import Tree, name_of
 from clusterip.api.resource import Resource
 from clusterip.api.resources.apiextensions import CLEANUP, CUSTOM_RESOURCE_DEFINITION
-from clusterip.apiserver import conversion, deleting, writing
+from clusterip.apiserver import conversion, deleting, own, writing
 from clusterip.apiserver.cache import Change, Collection, Entry
 from clusterip.apiserver.conversion import Converter, Unmarked
 from clusterip.apiserver.core import Call, Core
 from clusterip.apiserver.deleting import Options
-from clusterip.apiserver.own import own_call
 from clusterip.apiserver.writes import Transaction
 from clusterip.clock import rfc3339
 
@@ -170,21 +169,15 @@ class CustomResources:
 
     def _call_of(self, key: str) -> Call | None:
         versions = self._served.get(key)
-        return own_call(self._core, *versions[0], "", "") if versions else None
+        return own.own_call(self._core, *versions[0], "", "") if versions else None
 
     async def _edit(self, key: str, edit: writing.Edit, subresource: str = "") -> None:
         """A definition changed by the server itself; one that is gone needs nothing."""
         resource = DEFINITIONS
-        call = own_call(self._core, resource.group, resource.version, resource.plural, "", key)
+        call = own.own_call(self._core, resource.group, resource.version, resource.plural, "", key)
         assert call is not None
         call.subresource = subresource
-        try:
-            await writing.commit(
-                self._core, call, lambda transaction: writing.change(self._core, call, transaction, edit)
-            )
-        except ApiError as error:
-            if error.code != 404:
-                raise
+        await own.change(self._core, call, edit)
 
 
 def _removal(core: Core, call: Call, objects: Collection, key: str) -> Callable[[Transaction], None]:

@@ -18,11 +18,9 @@ from clusterip.apiserver.calling import Line, Lines, why
 from clusterip.apiserver.remotes import Remote
 from clusterip.apiserver.routing import Route
 from clusterip.apiserver.webhooks_calling import CallError
-from clusterip.transport.answers import Answer, Response
+from clusterip.transport.answers import Answer, Response, plain
 from clusterip.transport.request import Request
 
-TEXT = "text/plain; charset=utf-8"
-SAFE = (("X-Content-Type-Options", "nosniff"),)
 UNAVAILABLE = "service unavailable"
 
 
@@ -72,4 +70,4 @@ def _authority(lines: Lines, remote: Remote) -> str:
 
 
 def refused(text: str, code: int = 503) -> Response:
-    return Response(code, f"{text}\n".encode(), TEXT, SAFE)
+    return plain(code, f"{text}\n")

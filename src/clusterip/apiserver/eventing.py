@@ -12,9 +12,8 @@ from datetime import UTC
 
 from clusterip.api.errors import ApiError
 from clusterip.api.meta import Tree
-from clusterip.apiserver import writing
+from clusterip.apiserver import own
 from clusterip.apiserver.core import Core
-from clusterip.apiserver.own import own_call
 from clusterip.apiserver.writes import Transaction
 
 log = logging.getLogger(__name__)
@@ -39,12 +38,12 @@ async def record(core: Core, about: Tree, by: str, reason: str, action: str, tex
         "note": text[:1024],
         "type": "Warning",
     }
-    call = own_call(core, "events.k8s.io", "v1", "events", namespace, name)
+    call = own.own_call(core, "events.k8s.io", "v1", "events", namespace, name)
     if call is None:
         return
 
     def operation(transaction: Transaction) -> None:
-        writing.bring_to_life(core, call, transaction, writing.decoded(call, tree))
+        own.make(core, call, transaction, tree)
 
     try:
         await core.writes.do(operation)

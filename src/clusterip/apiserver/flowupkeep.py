@@ -12,10 +12,9 @@ import logging
 from clusterip.api.errors import ApiError, quoted
 from clusterip.api.flowdefaults import GROUP, MANDATORY, first_levels, first_schemas
 from clusterip.api.meta import Tree
-from clusterip.apiserver import writing
+from clusterip.apiserver import own, writing
 from clusterip.apiserver.cache import Change
 from clusterip.apiserver.core import Core
-from clusterip.apiserver.own import own_call
 from clusterip.apiserver.writes import Transaction
 from clusterip.clock import rfc3339
 
@@ -58,12 +57,10 @@ class FlowUpkeep:
         for plural, first in KINDS.items():
             for tree in first():
                 name = tree["metadata"]["name"]
-                call = own_call(self._core, GROUP, "v1", plural, "", name)
+                call = own.own_call(self._core, GROUP, "v1", plural, "", name)
                 if name not in MANDATORY or call is None or transaction.get(call.served.collection, call.key):
                     continue
-                resource = call.served.resource
-                fresh = {"kind": resource.kind, "apiVersion": resource.api_version, **tree}
-                writing.bring_to_life(self._core, call, transaction, writing.decoded(call, fresh))
+                own.make(self._core, call, transaction, tree)
 
     def _tell(self, transaction: Transaction) -> None:
         core = self._core
@@ -75,7 +72,7 @@ class FlowUpkeep:
             level = tree["spec"]["priorityLevelConfiguration"]["name"]
             wanted = condition(level, transaction.get(levels, level) is not None)
             said = (tree.get("status") or {}).get("conditions") or []
-            call = own_call(core, GROUP, "v1", "flowschemas", "", key)
+            call = own.own_call(core, GROUP, "v1", "flowschemas", "", key)
             if call is None or any(wanted.items() <= each.items() for each in said):
                 continue
             if transaction.get(schemas, key) is None:

@@ -16,10 +16,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from clusterip.api.meta import Tree
-from clusterip.apiserver import writing
+from clusterip.apiserver import own, writing
 from clusterip.apiserver.access import User
 from clusterip.apiserver.core import Core
-from clusterip.apiserver.own import own_call
 from clusterip.apiserver.writes import Transaction
 
 CLIENT = "front-proxy-client"
@@ -84,7 +83,7 @@ def _bundle(own: bytes, there: str) -> str:
 
 async def publish(core: Core, client: bytes, front: bytes) -> None:
     """Write the ConfigMap, if it does not say that already."""
-    call = own_call(core, "", "v1", "configmaps", NAMESPACE, NAME)
+    call = own.own_call(core, "", "v1", "configmaps", NAMESPACE, NAME)
     if call is None:
         return
 
@@ -92,8 +91,7 @@ async def publish(core: Core, client: bytes, front: bytes) -> None:
         entry = transaction.get(call.served.collection, KEY)
         if entry is None:
             tree = {"metadata": {"name": NAME, "namespace": NAMESPACE}, "data": content(client, front, {})}
-            fresh = {"kind": "ConfigMap", "apiVersion": "v1", **tree}
-            writing.bring_to_life(core, call, transaction, writing.decoded(call, fresh))
+            own.make(core, call, transaction, tree)
             return
         data = content(client, front, entry.tree().get("data") or {})
         writing.change(core, call, transaction, lambda old: {**old, "data": data})

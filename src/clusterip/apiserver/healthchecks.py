@@ -11,10 +11,8 @@ from collections.abc import Callable, Sequence
 
 from clusterip.apiserver.core import Core
 from clusterip.store.contract import StoreError
-from clusterip.transport.answers import Response
+from clusterip.transport.answers import Response, plain
 
-TEXT = "text/plain; charset=utf-8"
-SAFE = (("X-Content-Type-Options", "nosniff"),)
 KINDS = ("healthz", "livez", "readyz")
 
 Check = Callable[[Core], str]
@@ -68,7 +66,7 @@ def answer(core: Core, segments: Sequence[str], verbose: bool, exclude: Sequence
         return _one(core, kind, name, checks.get(name))
     found = {each: checks[each](core) for each in checks if each not in exclude}
     if not any(found.values()) and not verbose:
-        return Response(200, b"ok", TEXT, SAFE)
+        return plain(200, "ok")
     lines = [_line(each, wrong) for each, wrong in found.items()]
     lines += [f"[+]{each} excluded: ok" for each in checks if each in exclude]
     unknown = [each for each in exclude if each not in checks]
@@ -77,15 +75,15 @@ def answer(core: Core, segments: Sequence[str], verbose: bool, exclude: Sequence
         lines.append(f"warn: some health checks cannot be excluded: no matches for {listed}")
     failed = any(found.values())
     lines.append(f"{kind} check {'failed' if failed else 'passed'}")
-    return Response(500 if failed else 200, ("\n".join(lines) + "\n").encode(), TEXT, SAFE)
+    return plain(500 if failed else 200, "\n".join(lines) + "\n")
 
 
 def _one(core: Core, kind: str, name: str, check: Check | None) -> Response | None:
     if check is None:
         return None
     if wrong := check(core):
-        return Response(500, f"internal server error: {kind}/{name}: {wrong}\n".encode(), TEXT, SAFE)
-    return Response(200, b"ok", TEXT, SAFE)
+        return plain(500, f"internal server error: {kind}/{name}: {wrong}\n")
+    return plain(200, "ok")
 
 
 def _line(name: str, wrong: str) -> str:

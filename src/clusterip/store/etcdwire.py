@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
+from clusterip.api.protobuf_wire import BYTES, FIXED32, FIXED64, VARINT, block, word
+
 EQUAL, MOD = 0, 2  # Compare.CompareResult, Compare.CompareTarget
 
 Field = tuple[int, int | bytes]
@@ -61,31 +62,21 @@ class Noticed:
 # --- writing ---------------------------------------------------------------------------------------------------------
 
 
-def varint(number: int) -> bytes:
-    number &= 0xFFFFFFFFFFFFFFFF
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
-
-
 def message(*fields: tuple[int, int | bytes | bool]) -> bytes:
     """Fields by their numbers; what is zero or empty is left out, as proto3 does, but for messages (see `inner`)."""
     parts = []
     for number, value in fields:
         if isinstance(value, bytes):
             if value:
-                parts += [varint(number << 3 | LENGTH), varint(len(value)), value]
+                parts.append(block(number, value))
         elif value:
-            parts += [varint(number << 3 | VARINT), varint(int(value))]
+            parts.append(word(number, int(value)))
     return b"".join(parts)
 
 
 def inner(number: int, content: bytes) -> bytes:
     """A message within another: there even when it is empty."""
-    return varint(number << 3 | LENGTH) + varint(len(content)) + content
+    return block(number, content)
 
 
 def range_request(
@@ -116,7 +107,7 @@ def delete_op(request: bytes) -> bytes:
 
 def unchanged_since(key: bytes, modified: int) -> bytes:
     """A comparison: the key was last modified at a revision; 0: it is not there."""
-    return message((2, MOD), (3, key)) + varint(6 << 3) + varint(modified)
+    return message((2, MOD), (3, key)) + word(6, modified)
 
 
 def transaction(compare: Iterable[bytes], success: Iterable[bytes], failure: Iterable[bytes] = ()) -> bytes:
@@ -150,7 +141,7 @@ def fields(content: bytes) -> Iterator[Field]:
             yield number, value
             continue
         size = {FIXED64: 8, FIXED32: 4}.get(kind)
-        if kind == LENGTH:
+        if kind == BYTES:
             size, position = _varint(content, position)
         if size is None or position + size > end:
             raise ValueError("not a message of etcd's")

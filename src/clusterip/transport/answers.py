@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from clusterip.transport.connection import taken
 
 UNCACHED = "no-cache, private"
+TEXT = "text/plain; charset=utf-8"
+SAFE = (("X-Content-Type-Options", "nosniff"),)
 
 
 @dataclass(slots=True)
@@ -24,6 +26,11 @@ class Response:
     content_type: str = "application/json"
     headers: Sequence[tuple[str, str]] = ()
     cache_control: str = UNCACHED
+
+
+def plain(status: int, text: str, headers: Sequence[tuple[str, str]] = ()) -> Response:
+    """A text that no browser takes for anything else."""
+    return Response(status, text.encode(), TEXT, (*headers, *SAFE))
 
 
 @dataclass(slots=True)
