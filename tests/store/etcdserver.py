@@ -81,6 +81,13 @@ class Etcd:
     def freeze(self, frozen: bool = True) -> None:
         assert self.process is not None
         self.process.send_signal(signal.SIGSTOP if frozen else signal.SIGCONT)
+        while frozen and not self._is_still():  # the signal is sent at once, the threads stop one by one
+            time.sleep(0.001)
+
+    def _is_still(self) -> bool:
+        assert self.process is not None
+        threads = Path(f"/proc/{self.process.pid}/task").iterdir()
+        return all((each / "stat").read_text().rpartition(")")[2].split()[0] == "T" for each in threads)
 
 
 @contextmanager

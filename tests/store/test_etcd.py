@@ -206,6 +206,21 @@ def test_a_frozen_etcd_costs_time_and_no_write_twice() -> None:
         go(body())
 
 
+def test_an_etcd_that_is_slow_to_greet_is_waited_for() -> None:
+    with etcd() as server:
+
+        async def body() -> None:
+            client = EtcdClient(server.endpoints())
+            server.freeze()
+            asked = asyncio.ensure_future(client.version())
+            await asyncio.sleep(0.5)
+            server.freeze(False)
+            assert await asked
+            await client.close()
+
+        go(body())
+
+
 def test_an_answer_that_is_lost_is_found(server: Etcd) -> None:
     class Forgetful(EtcdClient):
         forget = 0

@@ -21,6 +21,7 @@ from clusterip.store import etcdwire as wire
 from clusterip.store.contract import StoreError
 
 CALL_SECONDS = 5.0
+CONNECT_MS = 4_000  # gRPC's name for it is the least backoff, yet it is what one attempt to connect may take
 MOST_BYTES = 64 * 1024 * 1024
 EXTRA = "the store etcd needs gRPC: pip install 'clusterip[etcd]'"
 TARGETS = "one or more of http://HOST:PORT or https://HOST:PORT, with commas between them"
@@ -105,7 +106,7 @@ class EtcdClient:
             ("grpc.keepalive_timeout_ms", 5_000),
             ("grpc.http2.max_pings_without_data", 0),
             ("grpc.initial_reconnect_backoff_ms", 100),
-            ("grpc.min_reconnect_backoff_ms", 100),
+            ("grpc.min_reconnect_backoff_ms", CONNECT_MS),
             ("grpc.max_reconnect_backoff_ms", 2_000),
             ("grpc.enable_http_proxy", 0),
             ("grpc.lb_policy_name", "pick_first"),
