@@ -66,12 +66,14 @@ check: $(VENV)/.developing  ## format, lint, types, names in tests and benches, 
 	$(BIN)/mypy & types=$$!; $(BIN)/mypy --config-file tests/mypy.ini && wait $$types || { wait $$types; exit 1; }
 	$(BIN)/lint-imports
 
+# Whole clusters are tested although something else failed, so that one run tells everything.
 # Workers take whole files, since tests of one share what they start; xdist_group marks mean nothing to this pytest.
 test: $(VENV)/.developing $(NODE_CLIENT)/node_modules/.installed  ## everything that can run here: pure tests, kernel tests, packets, lessons
 	@$(MAKE) --no-print-directory system APT_EXTRA="$(APT_TEST)"
 	$(BIN)/clusterip image build
-	$(BIN)/pytest -n 3 --dist loadfile -m "not cluster"
-	$(BIN)/pytest -m cluster $$(grep -rl 'mark\.cluster' tests --include='test_*.py' | sort)
+	failed=; $(BIN)/pytest -n 3 --dist loadfile -m "not cluster" || failed=1; \
+	$(BIN)/pytest -m cluster $$(grep -rl 'mark\.cluster' tests --include='test_*.py' | sort) || failed=1; \
+	[ -z "$$failed" ]
 
 lessons: $(VENV)/.developing  ## the lessons' commands with a real kubectl, printed like documentation, and what became of each
 	@$(MAKE) --no-print-directory system APT_EXTRA="$(APT_TEST)"

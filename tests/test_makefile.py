@@ -58,3 +58,30 @@ def test_a_check_says_when_either_types_are_wrong(tmp_path: Path, wrong: str) ->
     command = ["make", "--no-print-directory", "check", f"VENV={tmp_path}"]
     made = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert (made.returncode == 0) == (not wrong), made.stderr
+
+
+PYTEST = """\
+#!/bin/sh
+printf '%s\\n' "$*" >>"$RAN"
+case "$*" in *"$WRONG"*) exit 1; esac
+"""
+
+
+@pytest.mark.parametrize("wrong", ["nothing", "-m not cluster", "-m cluster"])
+def test_one_run_tells_all_that_fails(tmp_path: Path, wrong: str) -> None:
+    (tmp_path / "bin").mkdir()
+    for program in ("clusterip", "pytest"):
+        stub = tmp_path / "bin" / program
+        stub.write_text(PYTEST)
+        stub.chmod(0o755)
+    (tmp_path / "node_modules").mkdir()
+    for name in ("package.json", "package-lock.json", ".installed", ".developing", "node_modules/.installed"):
+        (tmp_path / name).touch()
+    given = [f"VENV={tmp_path}", f"NODE_CLIENT={tmp_path}", "APT_RUN=", "APT_TEST="]
+    environment = {**os.environ, "RAN": str(tmp_path / "ran"), "WRONG": wrong}
+    command = ["make", "--no-print-directory", "test", *given]
+    made = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert (made.returncode == 0) == (wrong == "nothing"), made.stderr
+    _, first, second = (tmp_path / "ran").read_text().splitlines()
+    assert first.endswith("-m not cluster")
+    assert second.startswith("-m cluster tests/")
