@@ -34,7 +34,7 @@ def main(argv):
     if argv[0] == "sleep": time.sleep(60)
     return int(argv[-1]) if argv[-1].isdigit() else 0
 
-zygote.carry_out(zygote.serve(sys.argv[1]), main)
+zygote.carry_out(zygote.serve(zygote.open_door(sys.argv[1])), main)
 """
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from clusterip.kernel.uml import Guest, Vector, command_line
+from clusterip.kernel.uml import ALONE, Guest, Vector, command_line
 
 
 def test_command_line() -> None:
@@ -16,6 +16,7 @@ def test_command_line() -> None:
         words=("a", "b"),
     )
     assert command_line(guest) == (
+        *ALONE,
         "linux.uml",
         "rootfstype=hostfs",
         "ro",

@@ -15,12 +15,13 @@ from pathlib import Path
 import pytest
 
 import clusterip
+from clusterip.cluster.zygote import open_door
 from clusterip.kernel import netns, process
 from clusterip.kernel.zygote import Child, Spawn, ZygoteError, adopt, spawn
 
 # A zygote whose "main" does what the test says, without importing the whole of clusterip.
 SERVER = """
-import os, sys, time
+import os, socket, sys, time
 from clusterip.cluster import zygote
 from clusterip.failure import Failure
 
@@ -32,8 +33,16 @@ def main(argv):
     exec(argv[0], {"os": os, "sys": sys})
     return 0
 
-zygote.carry_out(zygote.serve(sys.argv[1]), main)
+door = sys.argv[1]
+serving = socket.socket(fileno=int(door)) if door.isdigit() else zygote.open_door(door)
+zygote.carry_out(zygote.serve(serving), main)
 """
+
+
+def start(door: str, *kept: int) -> subprocess.Popen[bytes]:
+    """A zygote; its door is a path, or the number of one that is open."""
+    environment = dict(os.environ, PYTHONPATH=str(Path(clusterip.__file__).parent.parent))
+    return subprocess.Popen([sys.executable, "-c", SERVER, door], env=environment, pass_fds=kept)
 
 
 class Server:
@@ -41,8 +50,7 @@ class Server:
 
     def __init__(self, folder: Path) -> None:
         self.path = str(folder / "z.sock")
-        environment = dict(os.environ, PYTHONPATH=str(Path(clusterip.__file__).parent.parent))
-        self.process = subprocess.Popen([sys.executable, "-c", SERVER, self.path], env=environment)
+        self.process = start(self.path)
         deadline = time.monotonic() + 60
         while not Path(self.path).exists() and time.monotonic() < deadline:
             time.sleep(0.005)
@@ -205,3 +213,24 @@ def test_forks_are_quick_and_no_zombie_stays(server: Server) -> None:
             child.close()
 
     asyncio.run(body())
+
+
+def test_what_is_asked_while_nobody_serves_waits_for_the_next(tmp_path: Path) -> None:
+    """As in a guest, whose first process keeps the door open."""
+    path = str(tmp_path / "z.sock")
+
+    async def scenario(door: int) -> None:
+        for _ in range(2):
+            asked = asyncio.create_task(spawn(path, Spawn(name="t", argv=("pass",))))
+            await asyncio.sleep(0)  # it is at the door
+            serving = start(str(door), door)
+            try:
+                child = await asked
+                assert await child.wait() == 0
+                child.close()
+            finally:
+                serving.kill()
+                serving.wait()
+
+    with open_door(path) as door:
+        asyncio.run(scenario(door.fileno()))

@@ -82,8 +82,18 @@ def run(
 
 
 def _boot(words: Sequence[str], output: int | None, console: int, seconds: float) -> str:
-    """Run the guest to its end, or end it; how it ended."""
-    process = uml.start(words, output, console)
+    """Run the guest to its end, or end it; how it ended.  Should this process be killed, the guest is too."""
+    ended, held = os.pipe()
+    process = subprocess.Popen(
+        ("setpriv", "--pdeathsig", "KILL", *words),
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=console,
+        env={"PATH": uml.PATH, "HOME": "/root"},
+        pass_fds=(held,),
+        start_new_session=True,
+    )
+    os.close(held)
     try:
         return f"ended with {process.wait(seconds)}"
     except subprocess.TimeoutExpired:
@@ -91,6 +101,8 @@ def _boot(words: Sequence[str], output: int | None, console: int, seconds: float
     finally:
         process.kill()
         process.wait()
+        os.read(ended, 1)  # returns when the last process of the guest is gone: each holds the other end
+        os.close(ended)
 
 
 def main() -> int:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -35,6 +40,32 @@ def test_one_that_hangs_is_ended_by_the_clock(tmp_path: Path) -> None:
     with pytest.raises(guest.GuestFailed, match="was ended after 6 s"):
         guest.run(["sleep", "1000"], tmp_path, seconds=6)
     assert of_guest(tmp_path) == []
+
+
+def test_it_ends_with_whoever_booted_it(tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+    program = f"""
+from pathlib import Path
+from uml import guest
+guest.run(["sh", "-c", "touch /run/host/begun; sleep 1000"], Path({str(tmp_path)!r}))
+"""
+    path = os.pathsep.join((str(guest.HERE.parent), str(guest.ROOT / "src")))
+    booting = subprocess.Popen([sys.executable, "-c", program], env=dict(os.environ, PYTHONPATH=path))
+    try:
+        within(60, begun.exists)
+        assert of_guest(tmp_path) != []
+    finally:
+        booting.kill()
+        booting.wait()
+    within(60, lambda: of_guest(tmp_path) == [])
+
+
+def within(seconds: float, holds: Callable[[], bool]) -> None:
+    """It comes true, sooner or later."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_what_is_missing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

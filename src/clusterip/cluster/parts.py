@@ -116,12 +116,10 @@ def resolver(folder: Folder, config: Config) -> Part:
 
 def guest(folder: Folder, machine: Machine) -> Part:
     """The kernel that is a node's network; its files are the node's."""
-    boot = command_line(umlnode.guest(machine))
     return Part(
         name=f"{machine.name}/guest",
         title="guest",
-        # first in a PID namespace: whatever the kernel starts ends with it, and it with this part
-        argv=("unshare", "--pid", "--fork", "--kill-child", *boot),
+        argv=command_line(umlnode.guest(machine)),
         machine=machine.name,
         own_files=True,
         cgroup=f"{folder.cgroup}/{machine.name}/guest",

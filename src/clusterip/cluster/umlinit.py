@@ -16,12 +16,14 @@ import os
 import pkgutil
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
@@ -34,7 +36,14 @@ PLAN = "/etc/clusterip/guest.json"
 UML_FOLDER = "/run/clusterip/uml"
 ZYGOTE_SOCKET = "/dev/shm/zygote.sock"
 MODULES = ("ipv6", "nf_conntrack", "iptable_nat", "iptable_filter", "iptable_mangle")
-PRELOADED = ("encodings.idna", "uvloop", "clusterip.main", "clusterip.cli.proxy", "clusterip.cluster.umlgate")
+PRELOADED = (
+    "encodings.idna",
+    "uvloop",
+    "clusterip.main",
+    "clusterip.cli.proxy",
+    "clusterip.cluster.umlgate",
+    "clusterip.cluster.zygote",
+)
 PRELOADED_PACKAGES = ("clusterip.proxy", "clusterip.proxy.backends")  # modes are imported when they are chosen
 AGAIN_SECONDS = 0.2
 
@@ -98,36 +107,36 @@ def become_node(plan: GuestPlan) -> None:
 # -- what runs --------------------------------------------------------------------------------------------------------
 
 
-def _zygote(_: GuestPlan) -> None:
+def _zygote(door: socket.socket) -> None:
     from clusterip.cluster import zygote
 
     main = importlib.import_module("clusterip.main").main  # by name: main is above this layer
     process.set_name("zygote")
-    Path(ZYGOTE_SOCKET).unlink(missing_ok=True)
-    zygote.carry_out(zygote.serve(ZYGOTE_SOCKET), main)
+    zygote.carry_out(zygote.serve(door), main)
 
 
-def _gate(plan: GuestPlan) -> None:
+def _gate(plan: GuestPlan, door: socket.socket) -> None:
     import asyncio
 
     import uvloop
 
     from clusterip.cluster.umlgate import GateServer
 
+    door.close()
     process.set_name("gate")
     gc.enable()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(GateServer(plan.token, ZYGOTE_SOCKET).serve(str(plan.wiring.node)))
 
 
-def _fork(body: Callable[[GuestPlan], None], plan: GuestPlan) -> int:
+def _fork(body: Callable[[], None]) -> int:
     if (pid := os.fork()) != 0:
         return pid
     code = 1
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.setsid()
-        body(plan)
+        body()
         code = 0
     except BaseException:
         traceback.print_exc()
@@ -137,17 +146,23 @@ def _fork(body: Callable[[GuestPlan], None], plan: GuestPlan) -> int:
 
 
 def keep(plan: GuestPlan) -> None:
-    """Keep zygote and gate; reap whatever is left to the first process."""
-    bodies = (_zygote, _gate)
-    running = {_fork(body, plan): body for body in bodies}
+    """Keep zygote and gate; reap whatever is left to the first process.
+
+    The zygote's door stays open all the time: what the gate asks while there is no zygote waits for the next one.
+    """
+    from clusterip.cluster import zygote
+
+    door = zygote.open_door(ZYGOTE_SOCKET)
+    bodies = {"zygote": partial(_zygote, door), "gate": partial(_gate, plan, door)}
+    running = {_fork(body): name for name, body in bodies.items()}
     while True:
         with contextlib.suppress(ChildProcessError):
             ended, _ = os.wait()
             if ended in running:
-                body = running.pop(ended)
-                say(f"{body.__name__.strip('_')} ended; starting another")
+                name = running.pop(ended)
+                say(f"{name} ended; starting another")
                 time.sleep(AGAIN_SECONDS)
-                running[_fork(body, plan)] = body
+                running[_fork(bodies[name])] = name
 
 
 def modules_of(packages: Iterable[str]) -> list[str]:
@@ -163,9 +178,8 @@ def main() -> None:
     """Be the guest's first process."""
     began = time.monotonic()
     mount_own()
-    shutil.rmtree(
-        UML_FOLDER, ignore_errors=True
-    )  # of this boot: one that is killed would leave it, in the next one's way
+    # of this boot: one that is killed would leave it, in the next one's way
+    shutil.rmtree(UML_FOLDER, ignore_errors=True)
     plan = GuestPlan.from_json(Path(PLAN).read_text())
     become_node(plan)
     say(f"network after {time.monotonic() - began:.2f} s")

@@ -262,9 +262,14 @@ def carry_out(order: Order, main: Callable[[Sequence[str]], int]) -> None:
         os._exit(code)
 
 
-def serve(path: str) -> Order:
-    """Listen and fork; returns in each child."""
-    zygote = Zygote(listen(path, socket.SOCK_SEQPACKET, BACKLOG))
+def open_door(path: str) -> socket.socket:
+    """Where requests come in; they wait there for whoever serves it."""
+    return listen(path, socket.SOCK_SEQPACKET, BACKLOG)
+
+
+def serve(door: socket.socket) -> Order:
+    """Fork what is asked for; returns in each child."""
+    zygote = Zygote(door)
     order = zygote.serve()
     zygote.forget()
     return order
@@ -281,7 +286,7 @@ def run(path: str) -> None:
     gc.collect()
     gc.disable()
     gc.freeze()
-    carry_out(serve(path), main)
+    carry_out(serve(open_door(path)), main)
 
 
 if __name__ == "__main__":

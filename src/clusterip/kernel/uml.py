@@ -1,6 +1,6 @@
 """User Mode Linux: a Linux kernel that runs as a process, on the host's own files, with modules that the host has not.
 
-Stage: kernel.  In: `Guest`.  Out: the command line that boots it, a process; what of it the machine lacks.
+Stage: kernel.  In: `Guest`.  Out: the command line that boots it; what of it the machine lacks.
 Rules: a guest's root is hostfs: the files of the mount namespace in which the program was started.  A guest's console
 lines are descriptors of that program.  It is the first process of a PID namespace: its kernel threads and its user
 space are processes of the host, and whoever kills the first kills all.
@@ -10,17 +10,14 @@ Truth: Documentation/virt/uml/user_mode_linux_howto_v2.rst; Debian's package use
 from __future__ import annotations
 
 import shutil
-import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from clusterip.kernel import process
-from clusterip.kernel.netns import in_thread
 
 PROGRAM = "linux.uml"
 PACKAGE = "user-mode-linux"
 MODULES = Path("/usr/lib/uml/modules")
+ALONE = ("unshare", "--pid", "--fork", "--kill-child")  # first in a PID namespace, and ended with this process
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -51,10 +48,11 @@ class Guest:
 
 
 def command_line(guest: Guest) -> tuple[str, ...]:
-    """What boots the guest."""
+    """What boots the guest; whoever ends this process ends all that the guest is."""
     vectors = (f"vec{n}:transport=raw,ifname={v.link},mac={v.mac},gro=1" for n, v in enumerate(guest.vectors))
     consoles = (f"con{n}={channel}" for n, channel in sorted(guest.consoles.items()))
     return (
+        *ALONE,
         PROGRAM,
         "rootfstype=hostfs",
         "rw" if guest.writable else "ro",
@@ -75,21 +73,3 @@ def missing() -> str | None:
     if shutil.which(PROGRAM, path=PATH) is None or not MODULES.is_dir():
         return f"no {PROGRAM} here; install it: apt-get install {PACKAGE}"
     return None
-
-
-def start(words: Sequence[str], stdout: int | None, stderr: int | None) -> subprocess.Popen[bytes]:
-    """Boot a guest; its end is that of every process it has on the host."""
-
-    def boot() -> subprocess.Popen[bytes]:
-        process.unshare(process.CLONE_NEWPID)  # of this thread's children, not its own
-        return subprocess.Popen(
-            words,
-            executable=shutil.which(words[0], path=PATH),
-            stdin=subprocess.DEVNULL,
-            stdout=stdout,
-            stderr=stderr,
-            env={"PATH": PATH, "HOME": "/root"},
-            start_new_session=True,
-        )
-
-    return in_thread(boot)
