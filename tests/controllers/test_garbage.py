@@ -71,7 +71,7 @@ def test_a_waiting_owner_goes_when_nobody_blocks_it():
 def test_an_orphaning_owner_goes_when_nobody_names_it():
     owner = item("a", finalizers=[ORPHAN], deleted=True, ref=CONFIG_MAPS)
     (write,) = look(owner, [item(owners=[("a", True)])])
-    assert (write.name, write.patch["metadata"]["ownerReferences"]) == ("x", None)
+    assert (write.name, write.patch["metadata"]["ownerReferences"], write.free) == ("x", None, True)
     (write,) = look(owner)
     assert (write.name, write.patch["metadata"]["finalizers"]) == ("a", None)
 

@@ -56,6 +56,16 @@ def test_the_cache_shows_what_was_written():
     committing(scenario)
 
 
+def test_patches_that_may_go_side_by_side():
+    async def scenario(world, maps):
+        await world.commit([Create(CONFIG_MAPS, tree(f"m{number}")) for number in range(20)])
+        label = {"metadata": {"labels": {"a": "b"}}}
+        await world.commit([Patch(CONFIG_MAPS, "default", f"m{number}", label, free=True) for number in range(20)])
+        assert all(maps.get("default", f"m{number}").metadata.labels == {"a": "b"} for number in range(20))
+
+    committing(scenario)
+
+
 def test_harmless_refusals():
     async def scenario(world, maps):
         await world.commit([Create(CONFIG_MAPS, tree("a"))])

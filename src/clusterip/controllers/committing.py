@@ -1,8 +1,8 @@
 """Writes of controllers, in order, until the caches show them.
 
 Stage: commit.  In: writes, as reconcilers asked for them.  Out: requests to the API, events.
-Rules: creates go side by side, and deletes; the first failure ends a commit.  What a level-triggered controller need
-not mind is no failure.
+Rules: creates go side by side, and deletes, and patches that say so; the first failure ends a commit.  What a
+level-triggered controller need not mind is no failure.
 Truth: resourceVersions are compared as numbers (KEP-5504).
 """
 
@@ -34,18 +34,18 @@ class Writer:
         self._client, self._caches, self._recorder = client, caches, recorder
 
     async def commit(self, writes: Sequence[Write]) -> None:
-        """Write in order (creates, and deletes, side by side) and wait until the caches show it."""
+        """Write in order, side by side what may, and wait until the caches show it."""
         failures: list[Exception] = []
-        for _, group in itertools.groupby(writes, type):
-            failures += await self._together(list(group))
+        for (_, is_free), group in itertools.groupby(writes, lambda write: (type(write), _is_free(write))):
+            failures += await self._together(list(group), is_free)
             if failures:
                 break
         if failures:
             raise failures[0]
 
-    async def _together(self, writes: list[Write]) -> list[Exception]:
-        if len(writes) == 1 or not isinstance(writes[0], (Create, Delete)):
-            results = [await self._guarded(write) for write in writes]  # the order of changes may matter
+    async def _together(self, writes: list[Write], is_free: bool) -> list[Exception]:
+        if len(writes) == 1 or not is_free:
+            results = [await self._guarded(write) for write in writes]
         else:
             limit = asyncio.Semaphore(PARALLEL_WRITES)
 
@@ -133,6 +133,11 @@ class Writer:
         for informer in self._caches.of(write.ref):
             if informer.has_synced:
                 await informer.until(partial(_shows_end, informer, write), CATCH_UP_SECONDS)
+
+
+def _is_free(write: Write) -> bool:
+    """Whether it may go beside others of its kind; the order of changes matters unless they say otherwise."""
+    return isinstance(write, (Create, Delete)) or (isinstance(write, Patch) and write.free)
 
 
 def _key(tree: Tree) -> Key:

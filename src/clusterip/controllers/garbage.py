@@ -12,7 +12,7 @@ Truth: Kubernetes documentation "Garbage Collection", kube-controller-manager's 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 
 from clusterip.api.meta import Tree
@@ -70,7 +70,7 @@ def _foreground(item: Item, dependents: Iterable[Item]) -> Iterable[Write]:
 def _orphan(item: Item, dependents: Iterable[Item]) -> Iterable[Write]:
     left = [dependent for dependent in dependents if not dependent.metadata.is_terminating]
     for dependent in left:
-        yield _disowned(dependent, {item.metadata.uid})
+        yield replace(_disowned(dependent, {item.metadata.uid}), free=True)
     if not left:
         yield _without(item, ORPHAN)  # only now: a dependent that still names it would follow it
 

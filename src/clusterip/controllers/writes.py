@@ -46,6 +46,7 @@ class Patch:
     subresource: str | None = None
     type: str = "merge"
     said: Said | None = None
+    free: bool = False  # may go beside others, in any order
 
 
 @dataclass(frozen=True, slots=True)
