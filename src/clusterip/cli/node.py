@@ -142,7 +142,8 @@ async def _serve(args: argparse.Namespace, settings: Settings, clock: Clock) -> 
             serving = None
             if context is not None:
                 address = f"{settings.node_ip}:{PORT}"
-                serving = group.create_task(NodeServer(agent, clock).run(address, context), name="server")
+                server = NodeServer(agent, clock, settings.log_root)
+                serving = group.create_task(server.run(address, context), name="server")
             await agent.run(stop)
             if serving is not None:
                 serving.cancel()

@@ -13,13 +13,14 @@ import json
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from urllib.parse import parse_qs
 
 from clusterip.api.errors import ApiError
 from clusterip.api.meta import Tree
 from clusterip.clock import Clock
 from clusterip.kernel.loopback import dial
-from clusterip.node import channelforward, channels, spdychannels
+from clusterip.node import channelforward, channels, logfiles, spdychannels
 from clusterip.node.attach import run_attach
 from clusterip.node.carriers import Carrier, Plain, Tunnel
 from clusterip.node.channelforward import ChannelForwarding, parse_ports
@@ -40,6 +41,7 @@ ADMINISTRATORS = "system:masters"
 TEXT = "text/plain; charset=utf-8"
 TRUE = ("true", "1")
 SPDY = "spdy/3.1"
+LOG_ROOT = Path("/var/log/pods")
 FORBIDDEN = "only the API server may ask a node"
 
 Session = Callable[[ContainerRef, StreamOptions, Client], Awaitable[None]]
@@ -48,8 +50,8 @@ Session = Callable[[ContainerRef, StreamOptions, Client], Awaitable[None]]
 class NodeServer:
     """The API of one node."""
 
-    def __init__(self, lookup: Lookup, clock: Clock) -> None:
-        self._lookup = lookup
+    def __init__(self, lookup: Lookup, clock: Clock, log_root: Path = LOG_ROOT) -> None:
+        self._lookup, self._log_root = lookup, log_root
         self._clock = clock
         self._shown: dict[
             str, int
@@ -59,6 +61,7 @@ class NodeServer:
             "pods": self._pods,
             "metrics": self._metrics,
             "containerLogs": self._logs,
+            "logs": self._log_files,
             "exec": self._session,
             "attach": self._session,
             "portForward": self._port_forward,
@@ -100,6 +103,9 @@ class NodeServer:
             "",
         )
         return Response(200, "\n".join(lines).encode(), "text/plain; version=0.0.4; charset=utf-8")
+
+    async def _log_files(self, request: Request, segments: list[str]) -> Answer:
+        return logfiles.answer(self._log_root, segments[1:], as_folder=request.target.partition("?")[0].endswith("/"))
 
     async def _logs(self, request: Request, segments: list[str]) -> Answer:
         if len(segments) != 4:
