@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime
 
+import virtualtime
 from apiserver.serving import serving
 from clusterip.apiserver.core import Settings
 from clusterip.client.lease import Election, Heartbeat, Seen, decide
@@ -75,3 +76,24 @@ def test_one_of_two_candidates():
             assert not await one.attempt()
 
     asyncio.run(go())
+
+
+class Silent:
+    """An API server that takes requests and answers none."""
+
+    async def get(self, *_):
+        await asyncio.Event().wait()
+
+
+class LoopClock(ManualClock):
+    def monotonic(self):
+        return asyncio.get_running_loop().time()
+
+
+def test_a_leader_whom_nobody_answers_steps_down_before_others_may_follow():
+    async def go():
+        election = Election(Silent(), "kube-system", "x", "one", duration_seconds=15, clock=LoopClock())
+        await election.keep()
+        return asyncio.get_running_loop().time()
+
+    assert virtualtime.run(go()) == 10

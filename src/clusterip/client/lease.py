@@ -130,15 +130,16 @@ class Election:
         self._seen: Seen | None = None
 
     async def keep(self) -> None:
-        """Stay leader; returns when leadership is lost."""
+        """Stay leader; returns when leadership is lost, or could not be renewed for so long that it soon may be."""
         renewed = self._clock.monotonic()
-        while self._clock.monotonic() - renewed < self._duration * 2 / 3:
-            await asyncio.sleep(self._retry)
+        while (left := renewed + self._duration * 2 / 3 - self._clock.monotonic()) > 0:
             try:
-                if not await self.attempt():
-                    return
+                async with asyncio.timeout(left):  # a server that is silent is waited for no longer either
+                    await asyncio.sleep(self._retry)
+                    if not await self.attempt():
+                        return
                 renewed = self._clock.monotonic()
-            except (ApiError, Unreachable) as error:
+            except (ApiError, Unreachable, TimeoutError) as error:
                 logger.debug("Cannot renew leadership", extra={"kv": {"lease": self._name, "err": error}})
 
     async def attempt(self) -> bool:
