@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from clusterip.clock import ManualClock
+
 T = TypeVar("T")
 
 
@@ -27,3 +29,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 def run(work: Coroutine[Any, Any, T]) -> T:
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         return runner.run(work)
+
+
+class LoopClock(ManualClock):
+    """A clock that agrees with the loop about how much time has passed."""
+
+    def monotonic(self) -> float:
+        return asyncio.get_running_loop().time()

@@ -85,14 +85,9 @@ class Silent:
         await asyncio.Event().wait()
 
 
-class LoopClock(ManualClock):
-    def monotonic(self):
-        return asyncio.get_running_loop().time()
-
-
 def test_a_leader_whom_nobody_answers_steps_down_before_others_may_follow():
     async def go():
-        election = Election(Silent(), "kube-system", "x", "one", duration_seconds=15, clock=LoopClock())
+        election = Election(Silent(), "kube-system", "x", "one", duration_seconds=15, clock=virtualtime.LoopClock())
         await election.keep()
         return asyncio.get_running_loop().time()
 

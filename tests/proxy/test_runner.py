@@ -8,8 +8,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+import virtualtime
 from clusterip.api.meta import ObjectKey
-from clusterip.clock import ManualClock, SystemClock
+from clusterip.clock import Clock, ManualClock, SystemClock
 from clusterip.diff import Changes, patched
 from clusterip.proxy.backends import Compiled, Refused
 from clusterip.proxy.model import Family, Node, Plan, ServicePlan, Traits
@@ -32,6 +33,7 @@ class Backend:
         self.wanted: Parts = {}
         self.reads = 0
         self.refuse = False
+        self.refused = "bad"  # this key
 
     def compile(self, plan: Plan) -> Compiled[str, int]:
         return Compiled(self.wanted, self.changed)
@@ -50,7 +52,7 @@ class Backend:
         return dict(self.kernel)
 
     async def commit(self, changes: Changes[str, int]) -> Changes[str, int]:
-        if self.refuse or "bad" in changes.put:
+        if self.refuse or self.refused in changes.put:
             raise Refused("full")
         others = {key for key in (*changes.put, *changes.remove) if not key.startswith("slow")}
         late = {k: v for k, v in changes.remove.items() if k.startswith("slow") and others and k not in changes.put}
@@ -76,8 +78,8 @@ class ByService(Backend):
         return await super().commit(changes)
 
 
-def runner(backend: Backend, **options: object) -> Runner[str, int]:
-    return Runner(backend, lambda: Plan(Node("n")), ManualClock(), **options)  # type: ignore[arg-type]
+def runner(backend: Backend, clock: Clock | None = None, **options: object) -> Runner[str, int]:
+    return Runner(backend, lambda: Plan(Node("n")), clock or ManualClock(), **options)  # type: ignore[arg-type]
 
 
 def test_reads_once_then_remembers() -> None:
@@ -245,6 +247,26 @@ def test_a_refused_part_is_tried_again_and_then_known_by_name_only() -> None:
         assert backend.kernel == {"a": 2}
 
     asyncio.run(play())
+
+
+@pytest.mark.parametrize("periods", [Periods(), Periods(sync_seconds=4.0)])
+def test_a_refused_part_gets_in_once_the_kernel_takes_it(periods: Periods) -> None:
+    """However often the runner looks around meanwhile, and however long the kernel refuses."""
+
+    async def play() -> None:
+        backend = Backend()
+        backend.wanted = {"p": {"a": 1}, "q": {"bad": 1}}
+        found = runner(backend, clock=virtualtime.LoopClock(), periods=periods)
+        task = asyncio.create_task(found.run())
+        found.wake()
+        await asyncio.sleep(300)
+        assert backend.kernel == {"a": 1}
+        backend.refused = ""
+        await asyncio.sleep(31)
+        assert backend.kernel == {"a": 1, "bad": 1}
+        task.cancel()
+
+    virtualtime.run(play())
 
 
 def test_a_kernel_that_takes_nothing_is_not_asked_for_every_part() -> None:

@@ -88,7 +88,7 @@ class Runner(Generic[K, V]):
         self._doubted = False
         self._failures = self._forgiven = 0
         self._wanted = asyncio.Event()
-        self._looked_at = self._read_at = clock.monotonic()
+        self._looked_at = self._read_at = self._refused_at = clock.monotonic()
 
     @property
     def is_awake(self) -> bool:
@@ -121,7 +121,7 @@ class Runner(Generic[K, V]):
         """One sync; an error brings another, later and later."""
         try:
             await self.sync()
-            self._failures = 0
+            self._failures, self._forgiven = 0, self._forgiven if self._refused else 0
         except Exception as error:
             delay = RETRY_SECONDS[min(self._failures, len(RETRY_SECONDS) - 1)]
             self._failures += 1
@@ -141,13 +141,12 @@ class Runner(Generic[K, V]):
                 await act()
 
     def _deadlines(self) -> Iterator[tuple[float, Callable[[], Awaitable[None]]]]:
-        now = self._clock.monotonic()
         yield self._looked_at + self._periods.sync_seconds, self._look
         yield self._read_at + self._periods.full_read_seconds, self._read_again
         if self._programmed and self._programmed.due:
-            yield now + DUE_SECONDS, self._come_back
+            yield self._clock.monotonic() + DUE_SECONDS, self._come_back
         if self._refused:
-            yield now + FORGIVE_SECONDS[min(self._forgiven, len(FORGIVE_SECONDS) - 1)], self._forgive
+            yield self._refused_at + FORGIVE_SECONDS[min(self._forgiven, len(FORGIVE_SECONDS) - 1)], self._forgive
 
     async def _look(self) -> None:
         self._looked_at = self._clock.monotonic()
@@ -240,7 +239,6 @@ class Runner(Generic[K, V]):
         """The names of parts that the kernel has refused and that are still the same."""
         if self._refused:
             self._refused = {name: part for name, part in self._refused.items() if parts.get(name) is part}
-            self._forgiven = self._forgiven if self._refused else 0
         return frozenset(self._refused)
 
     # -- what is refused -----------------------------------------------------------------------------------------------
@@ -254,7 +252,7 @@ class Runner(Generic[K, V]):
         await self._search(list(suspects.items()), state, search, guilty)
         if len(guilty) == len(parts):  # it is not a part's fault
             raise reason
-        self._refused = guilty
+        self._refused, self._refused_at = guilty, self._clock.monotonic()
         refused = frozenset(guilty)
         changes = diff(await self._backend.read(), flat(_without(parts, refused)))
         due: Changes[K, V] = await self._backend.commit(changes) if changes else Changes()
