@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 import pytest
 
 from clusterip.diff import Changes, flat
-from clusterip.kernel.nft import TABLE, Nft, TableSpec, set_key
+from clusterip.kernel.nft import TABLE, Key, Nft, Table, TableSpec, Value, set_key
 from clusterip.kernel.nft_fake import FakeNft
 from clusterip.policy.compile import Compiler
 from clusterip.policy.model import Picture
@@ -102,6 +102,29 @@ def test_a_table_of_somebody_else_is_replaced_whole() -> None:
         await nft.commit(runner.table, Changes({TABLE: TableSpec("not ours"), set_key(SELF): TableSpec("x")}))
         await runner.sync()
         assert await nft.read(runner.table) == flat(Compiler("ip").compile(found))
+
+    asyncio.run(body())
+
+
+def test_what_others_change_while_it_programs_is_repaired() -> None:
+    class Flushed(FakeNft):
+        """Somebody flushes the rules as soon as the first commit is made."""
+
+        async def commit(self, table: Table, changes: Changes[Key, Value]) -> None:
+            await super().commit(table, changes)
+            if len(self.commits) == 1:
+                self.tables.clear()
+                runner.doubt()
+
+    nft, found = Flushed(), picture(PODS, [policy("p", RULES)])
+    runner = Runner("ip", nft, lambda: found)
+
+    async def body() -> None:
+        runner.wake()
+        running = asyncio.ensure_future(runner.run())
+        after = flat(Compiler("ip").compile(found))
+        assert await eventually(lambda: nft.tables.get(runner.table) == after)
+        running.cancel()
 
     asyncio.run(body())
 

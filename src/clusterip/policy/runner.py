@@ -45,6 +45,7 @@ class Runner:
         self._nft, self._picture = nft, picture
         self._compiler = Compiler(family)
         self._known: Parts | None = None
+        self._doubted = False  # since the last sync began
         self._wanted = asyncio.Event()
         self.programmed = asyncio.Event()
         self._failures = 0
@@ -55,7 +56,7 @@ class Runner:
 
     def doubt(self) -> None:
         """Somebody else changed the table: read it, and repair."""
-        self._known = None
+        self._doubted = True
         self._wanted.set()
 
     async def run(self) -> NoReturn:
@@ -65,13 +66,13 @@ class Runner:
                 async with asyncio.timeout(READ_SECONDS):
                     await self._wanted.wait()
             except TimeoutError:
-                self._known = None
+                self._doubted = True
             await asyncio.sleep(0)  # what has arrived already comes along
             self._wanted.clear()
             await self._attempt()
 
     async def _attempt(self) -> None:
-        was_known, started = self._known is not None, self._clock.monotonic()
+        was_known, started = self._known is not None and not self._doubted, self._clock.monotonic()
         try:
             count = await self.sync()
         except NftError as error:
@@ -93,7 +94,8 @@ class Runner:
 
     async def sync(self) -> int:
         """Bring the kernel to the present picture; the number of changes."""
-        known, self._known = self._known, None  # until the kernel agrees, we know nothing
+        known = None if self._doubted else self._known
+        self._known, self._doubted = None, False  # until the kernel agrees, we know nothing
         parts = self._compiler.compile(self._picture())
         if known is None:
             changes = _repair(await self._nft.read(self.table), parts)
