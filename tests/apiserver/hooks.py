@@ -117,5 +117,5 @@ def patch(*operations: dict[str, Any]) -> dict[str, Any]:
 def configuration(ref: ResourceRef, client: dict[str, Any], name: str = "hooks", **fields: Any) -> dict[str, Any]:
     rules = [{"operations": ["*"], "apiGroups": ["*"], "apiVersions": ["*"], "resources": ["configmaps"]}]
     hook = {"name": "one.example.com", "clientConfig": client, "rules": rules, "sideEffects": "None"}
-    hook |= {"admissionReviewVersions": ["v1"], "failurePolicy": "Fail", "timeoutSeconds": 5, **fields}
+    hook |= {"admissionReviewVersions": ["v1"], "failurePolicy": "Fail", "timeoutSeconds": 30, **fields}
     return {"apiVersion": f"{GROUP}/v1", "kind": ref.kind, "metadata": {"name": name}, "webhooks": [hook]}
