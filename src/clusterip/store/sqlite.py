@@ -13,6 +13,7 @@ import asyncio
 import logging
 import queue
 import sqlite3
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
@@ -52,12 +53,14 @@ SELECT log.key, value, created, revision FROM (
 ) CROSS JOIN log ON revision = latest WHERE value IS NOT NULL LIMIT ?
 """
 # Each step of a statement lets other threads have Python; to get it back costs a turn of a busy loop. So a batch is few
-# statements, however many its writes are.
+# statements, however many its writes are, and whoever waits for Python does so for less time than a turn takes: a loop
+# that lets go of it between its turns, sooner than that, takes it again before a waiting thread has woken.
 NEWEST = """
 SELECT log.key, log.value, created, revision FROM json_each(CAST(? AS TEXT)) AS wanted CROSS JOIN log
 ON revision = (SELECT revision FROM log WHERE key = wanted.value ORDER BY revision DESC LIMIT 1)
 WHERE log.value IS NOT NULL
 """
+SHARE_SECONDS = 0.0001
 INSERT, ROW, ROWS = "INSERT INTO log VALUES ", "(?, ?, ?, ?, ?)", 64
 HISTORY = """
 SELECT log.revision, log.key, log.value, log.created, old.value, old.created, old.revision
@@ -74,11 +77,13 @@ class SqliteStore(Sole):
         """Open or make the file; a Failure says why it cannot be used."""
         self._file = StoreFile(path)
         self._revision, self._compacted = ends(self._reader)
+        self._written: int | None = self._revision  # the last row, for the writer thread; None: the file has to say
         self._volume = Volume()
         self._damage = ""
         self._followers: list[Follower] = []
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._checkpoints = Checkpoints(self._file, self._jobs.put)
+        sys.setswitchinterval(min(SHARE_SECONDS, sys.getswitchinterval()))
         self._thread = threading.Thread(target=self._work, name="store-writer", daemon=True)
         self._thread.start()
         self._checker = threading.Thread(target=self._look_for_damage, name="store-check", daemon=True)
@@ -113,7 +118,7 @@ class SqliteStore(Sole):
 
         def job() -> None:
             try:
-                events = _transact(self._file.writer(), writes)
+                events = self._transact(writes)
             except Exception as error:
                 loop.call_soon_threadsafe(_fail, done, error)
             else:
@@ -122,6 +127,16 @@ class SqliteStore(Sole):
 
         self._jobs.put(job)
         return await asyncio.shield(done)
+
+    def _transact(self, writes: Sequence[Write]) -> list[Event]:
+        """One batch, in the writer thread."""
+        connection, last = self._file.writer(), self._written
+        if not writes:
+            return []
+        self._written = None  # after a failure the file is asked
+        events = _transact(connection, writes, last)
+        self._written = events[-1].revision
+        return events
 
     def _publish(self, events: list[Event], done: asyncio.Future[int]) -> None:
         if events:
@@ -258,12 +273,17 @@ def _fail(done: asyncio.Future[int], error: Exception) -> None:
         done.set_exception(error)
 
 
-def _transact(connection: sqlite3.Connection, writes: Sequence[Write]) -> list[Event]:
-    """One batch as one transaction; its events, once they are on the disk."""
+def _transact(connection: sqlite3.Connection, writes: Sequence[Write], last: int | None) -> list[Event]:
+    """One batch after the last row as one transaction; its events, once they are on the disk."""
     try:
-        connection.execute("BEGIN IMMEDIATE")
-        events = _insert(connection, writes)
-        connection.execute("COMMIT")
+        events = _decided(connection, writes, ends(connection)[0] if last is None else last)
+        if len(events) <= ROWS:  # one statement is a transaction by itself
+            _insert(connection, events)
+        else:
+            connection.execute("BEGIN IMMEDIATE")
+            for first in range(0, len(events), ROWS):
+                _insert(connection, events[first : first + ROWS])
+            connection.execute("COMMIT")
     except BaseException as error:
         roll_back(connection)
         if isinstance(error, sqlite3.Error):
@@ -272,13 +292,11 @@ def _transact(connection: sqlite3.Connection, writes: Sequence[Write]) -> list[E
     return events
 
 
-def _insert(connection: sqlite3.Connection, writes: Sequence[Write]) -> list[Event]:
-    last, compacted = connection.execute(
-        "SELECT MAX(revision), (SELECT previous FROM log WHERE revision = 0) FROM log"
-    ).fetchone()
+def _decided(connection: sqlite3.Connection, writes: Sequence[Write], last: int) -> list[Event]:
+    """What the batch does to the newest rows, which nobody but this thread changes; or a Conflict."""
     newest = {row[0]: KeyValue(*row) for row in connection.execute(NEWEST, (orjson.dumps([w.key for w in writes]),))}
     events: list[Event] = []
-    for revision, write in enumerate(writes, max(last, compacted) + 1):
+    for revision, write in enumerate(writes, last + 1):
         old = newest.pop(write.key, None)
         found = old.revision if old else 0
         if found != write.expected or (write.value is None and old is None):
@@ -287,10 +305,12 @@ def _insert(connection: sqlite3.Connection, writes: Sequence[Write]) -> list[Eve
         if write.value is not None:
             newest[write.key] = KeyValue(write.key, write.value, created, revision)
         events.append(Event(revision, write.key, write.value, old, created))
-    for first in range(0, len(events), ROWS):
-        rows = [_row(event) for event in events[first : first + ROWS]]
-        connection.execute(INSERT + ", ".join([ROW] * len(rows)), tuple(chain.from_iterable(rows)))
     return events
+
+
+def _insert(connection: sqlite3.Connection, events: Sequence[Event]) -> None:
+    rows = map(_row, events)
+    connection.execute(INSERT + ", ".join([ROW] * len(events)), tuple(chain.from_iterable(rows)))
 
 
 def _row(event: Event) -> tuple[int, str, int, int, bytes | None]:
