@@ -60,7 +60,7 @@ def test_a_watch_tells_what_happens(client: Client) -> None:
     client.patch(ConfigMap, "seen", {"data": {"k": "w"}})
     client.delete(ConfigMap, "seen")
     told = []
-    for kind, found in client.watch(ConfigMap, resource_version=start, server_timeout=10):
+    for kind, found in client.watch(ConfigMap, resource_version=start, server_timeout=60):
         told.append((kind, found.metadata.name, found.data["k"]))
         if kind == "DELETED":
             break

@@ -275,7 +275,7 @@ def test_other_ports_of_an_address_are_refused_and_a_ping_too(lab: Lab) -> None:
 def pinged(address: str) -> tuple[int, int]:
     """The ICMP type and code that answer an echo request."""
     with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as sock:
-        sock.settimeout(3)
+        sock.settimeout(30)
         sock.sendto(bytes.fromhex("0800f7fe00010000"), (address, 0))
         while True:
             answer, (sender, _) = sock.recvfrom(200)
