@@ -31,6 +31,9 @@ from clusterip.api.cel import CelError
         "quantity('1').compareTo(quantity('2')) == -1 && quantity('3').sub(quantity('1')) == quantity('2')",
         "'abc123'.find('[0-9]+') == '123' && 'a1b2'.findAll('[0-9]') == ['1', '2']",
         "[1, 2, 3].isSorted() && ![2, 1].isSorted() && [1, 2].sum() == 3 && [1, 2].max() == 2 && [1, 2].min() == 1",
+        "'a1b2'.findAll('[0-9]', 1) == ['1'] && 'a1'.find('[[:digit:]]') == '1'",
+        "[1, [2, [3]]].flatten() == [1, 2, [3]] && [[[1]]].flatten(2) == [1] && [1, 1, 2].distinct() == [1, 2]",
+        "[1, 2, 3].slice(1, 2) == [2] && [2, 1].sort() == [1, 2] && lists.range(3) == [0, 1, 2]",
         "sets.contains([1, 2], [1]) && sets.equivalent([1, 2], [2, 1]) && !sets.intersects([1], [2])",
     ],
 )
@@ -38,7 +41,10 @@ def test_functions(text: str) -> None:
     assert cel.compiled(text, (), "BOOL").ask({}) is True
 
 
-@pytest.mark.parametrize("text", ["ip('x') == ''", "quantity('x') == ''", "cidr('10.0.0.0') == ''", "[].max() == 1"])
+@pytest.mark.parametrize(
+    "text",
+    ["ip('x') == ''", "quantity('x') == ''", "cidr('10.0.0.0') == ''", "[].max() == 1", "[1].slice(0, 2) == [1]"],
+)
 def test_failures(text: str) -> None:
     with pytest.raises(CelError):
         cel.compiled(text, (), "BOOL").ask({})

@@ -55,11 +55,14 @@ def test_no_way(ready: bool, name: str, port: int, text: str) -> None:
 
 def test_places() -> None:
     client = {"service": {"namespace": "ns", "name": "s", "path": "/a/b", "port": 443}}
-    place = place_of(client, registry(), random.Random(1))
-    assert place == Place("https://s.ns.svc:443/a/b", "https://10.244.0.5:9443/a/b", "s.ns.svc")
+    place = place_of(client, registry(), random.Random(1), 3)
+    query = "?timeout=3s"
+    assert place == Place(f"https://s.ns.svc:443/a/b{query}", f"https://10.244.0.5:9443/a/b{query}", "s.ns.svc")
+    with pytest.raises(CallError, match=r'Post "https://t.ns.svc:443/\?timeout=3s": service "t" not found'):
+        place_of({"service": {"namespace": "ns", "name": "t"}}, registry(), random.Random(1), 3)
     for url in ("https://h:1//a//b/", "https://h:1/a/x/../b"):  # the first is how envtest writes it
-        assert place_of({"url": url}, registry(), random.Random(1)).dialled == "https://h:1/a/b"
-    assert place_of({"url": "https://h:1"}, registry(), random.Random(1)).dialled == "https://h:1/"
+        assert place_of({"url": url}, registry(), random.Random(1), 3).dialled == f"https://h:1/a/b{query}"
+    assert place_of({"url": "https://h:1"}, registry(), random.Random(1), 3).dialled == f"https://h:1/{query}"
 
 
 def test_a_service_is_asked_by_its_name() -> None:

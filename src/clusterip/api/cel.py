@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from clusterip.api import cel_tree
+from clusterip.api import cel_formats, cel_tree
 from clusterip.api.cel_tree import Checked
 
 _TEXTS = re.compile(r"""r?("(\\.|[^"\\])*"|'(\\.|[^'\\])*')""")
@@ -105,7 +105,7 @@ def _told(text: str) -> str:
 def compiled(text: str, variables: tuple[tuple[str, str], ...], gives: str) -> Program:
     """An expression over typed variables that gives a `gives` (BOOL, STRING); CelError says why not."""
     try:
-        made = _environment(variables).compile(text)
+        made = _environment(variables).compile(cel_formats.written(text))
     except RuntimeError as error:
         raise CelError(f"compilation failed: {_trimmed(str(error))}") from None
     if gives != "DYN" and made.return_type().name() not in (gives, "DYN"):

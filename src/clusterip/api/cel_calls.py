@@ -18,6 +18,7 @@ Size: TypeAlias = "tuple[int, int]"
 UNKNOWN: Final[Size] = (0, MOST)
 TRAVERSAL, REGEX = 0.1, 0.25
 ADDRESS: Final = 16
+NAME_PATTERN: Final = 128
 Price: TypeAlias = "tuple[int, Size | None]"
 
 
@@ -177,6 +178,10 @@ def _ip(call: Asked) -> Price:
     return (1, None) if call.target is not None else _walk(0)(call)
 
 
+def _format(call: Asked) -> Price:
+    return factor(factor(call.size(0)[1], TRAVERSAL), NAME_PATTERN * REGEX), None
+
+
 def _one(call: Asked) -> Price:
     return 1, None
 
@@ -213,6 +218,8 @@ BY_FUNCTION: Final[dict[str, Callable[[Asked], Price]]] = {
     **dict.fromkeys(("find", "findAll"), _found),
     **dict.fromkeys(("sets.contains", "sets.intersects"), _sets(1)),
     **dict.fromkeys(("add", "sub", "sign", "masked", "prefixLength", "family"), _one),
+    "formatFaults": _format,
+    "optional.ofNonZeroValue": lambda call: (0, call.size(0)),
     "sets.equivalent": _sets(2),
     "replace": _replace,
     "split": _split,

@@ -3,7 +3,7 @@
 Stage: none; pure.  In: a compiled expression, the type of `self`.  Out: cost in CEL's units.
 Rules: each step costs 1, a text a tenth of its length each time it is gone through, a fold its step for each element;
        what has no limit costs infinitely much (MOST).
-Limits: CEL formats and comprehensions of two variables are not there, as elsewhere.
+Limits: comprehensions of two variables are not there, as elsewhere.
 Truth: cel-go's checker/cost.go, apiserver's pkg/cel/library/cost.go, whose figures decide which definitions are valid.
 """
 

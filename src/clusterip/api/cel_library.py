@@ -2,8 +2,9 @@
 
 Stage: none; pure.  In: plain values.  Out: plain values; a ValueError is the expression's failure.
 Rules: an address, a network, a URL and a quantity are their canonical texts here, so that equal ones are equal.
-Limits: `indexOf` of lists has another name here, which cel_paths.py puts in; CEL formats are not there.
-Truth: apiserver's pkg/cel/library: urls, ip, cidr, quantity, lists, regex.
+Limits: `indexOf` of lists has another name here, which cel_paths.py puts in; macros of two variables and `sortBy` are
+        not there.
+Truth: apiserver's pkg/cel/library: urls, ip, cidr, quantity, lists, regex; cel-go's ext/lists.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from itertools import pairwise
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
-from clusterip.api import cel_authorizer
+from clusterip.api import cel_authorizer, cel_formats, patterns
 from clusterip.api.errors import quoted
 
 Network = Any
@@ -84,6 +85,8 @@ def _integer(text: str) -> int:
 
 
 def _compare(left: str, right: str) -> int:
+    if cel_formats.is_version(left) and cel_formats.is_version(right):
+        return cel_formats.compared(left, right)
     a, b = _number(left), _number(right)
     return (a > b) - (a < b)
 
@@ -113,12 +116,13 @@ def _masked(text: str) -> str:
 
 
 def _find(text: str, pattern: str) -> str:
-    found = re.search(pattern, text)
+    found = patterns.compiled(pattern).search(text)
     return found[0] if found else ""
 
 
-def _find_all(text: str, pattern: str) -> list[str]:
-    return [found[0] for found in re.finditer(pattern, text)]
+def _find_all(text: str, pattern: str, limit: int = -1) -> list[str]:
+    found = [found[0] for found in patterns.compiled(pattern).finditer(text)]
+    return found if limit < 0 else found[:limit]
 
 
 def _is_sorted(values: list[Any]) -> bool:
@@ -157,6 +161,29 @@ def _last_place(values: list[Any], value: Any) -> int:
     return len(values) - 1 - values[::-1].index(value) if value in values else -1
 
 
+def _slice(values: list[Any], start: int, end: int) -> list[Any]:
+    if start < 0 or end < 0:
+        raise ValueError(f"cannot slice({start}, {end}), negative indexes not supported")
+    if start > end:
+        raise ValueError(f"cannot slice({start}, {end}), start index must be less than or equal to end index")
+    if end > len(values):
+        raise ValueError(f"cannot slice({start}, {end}), list is length {len(values)}")
+    return values[start:end]
+
+
+def _flat(values: list[Any], depth: int = 1) -> list[Any]:
+    if depth < 0:
+        raise ValueError("level must be non-negative")
+    found: list[Any] = []
+    for value in values:
+        found += _flat(value, depth - 1) if isinstance(value, list) and depth else [value]
+    return found
+
+
+def _distinct(values: list[Any]) -> list[Any]:
+    return [value for place, value in enumerate(values) if value not in values[:place]]
+
+
 def _host(text: str) -> str:
     return urlsplit(text).netloc.rpartition("@")[2]
 
@@ -174,6 +201,7 @@ GLOBAL: Final[tuple[tuple[str, tuple[str, ...], str, Callable[..., Any]], ...]] 
     ("cidr", (S,), S, _cidr),
     ("isQuantity", (S,), "BOOL", _is(_number)),
     ("quantity", (S,), S, lambda text: _plain(_number(text))),
+    ("lists.range", ("INT",), D, lambda end: list(range(end))),
     ("sets.contains", (L, L), "BOOL", _all_in),
     ("sets.equivalent", (L, L), "BOOL", _same),
     ("sets.intersects", (L, L), "BOOL", _meet),
@@ -212,6 +240,12 @@ MEMBERS: Final[tuple[tuple[str, tuple[str, ...], str, Callable[..., Any]], ...]]
     ("compareTo", (S, S), "INT", _compare),
     ("find", (S, S), S, _find),
     ("findAll", (S, S), D, _find_all),
+    ("findAll", (S, S, "INT"), D, _find_all),
+    ("slice", (L, "INT", "INT"), D, _slice),
+    ("flatten", (L,), D, _flat),
+    ("flatten", (L, "INT"), D, _flat),
+    ("distinct", (L,), D, _distinct),
+    ("sort", (L,), D, sorted),
     ("isSorted", (L,), "BOOL", _is_sorted),
     *(("listIndexOf", (L, kind), "INT", _first_place) for kind in PLAIN),
     *(("listLastIndexOf", (L, kind), "INT", _last_place) for kind in PLAIN),
@@ -226,11 +260,20 @@ def _is_global(address: IPv4Address | IPv6Address) -> bool:
     return not no and str(address) != "255.255.255.255"
 
 
+TABLES: Final = (
+    (False, GLOBAL),
+    (False, cel_formats.GLOBAL),
+    (True, MEMBERS),
+    (True, cel_formats.MEMBERS),
+    (True, cel_authorizer.MEMBERS),
+)
+
+
 def declarations(cel: Any) -> list[Any]:
     """The functions, as the library wants them: each name once."""
     overloads: dict[str, list[Any]] = {}
     types = {"LIST": cel.Type.List(cel.Type.DYN)}
-    for member, table in ((False, GLOBAL), (True, MEMBERS), (True, cel_authorizer.MEMBERS)):
+    for member, table in TABLES:
         for name, parameters, gives, act in table:
             given = [types.get(each) or getattr(cel.Type, each) for each in parameters]
             made = cel.Overload(

@@ -61,22 +61,24 @@ class Place:
     name: str
 
 
-def place_of(client: Tree, registry: Registry, random: Random) -> Place:
-    """Where a client configuration leads to now."""
+def place_of(client: Tree, registry: Registry, random: Random, seconds: float) -> Place:
+    """Where a client configuration leads to now, with the time that there is."""
+    limit = f"timeout={round(seconds)}s"
     if client.get("url"):
         parts = urlsplit(client["url"])
-        whole = urlunsplit(parts._replace(path=_clean(parts.path)))
+        query = f"{parts.query}&{limit}" if parts.query else limit
+        whole = urlunsplit(parts._replace(path=_clean(parts.path), query=query))
         return Place(whole, whole, parts.hostname or "")
     service = client.get("service") or {}
     namespace, name, port = service.get("namespace") or "", service.get("name") or "", service.get("port") or 443
     host = f"{name}.{namespace}.svc"
     path = _clean(service.get("path") or "")
-    shown = urlunsplit(("https", f"{host}:{port}", path, "", ""))
+    shown = urlunsplit(("https", f"{host}:{port}", path, limit, ""))
     try:
         address, number = endpoint(registry, namespace, name, port, random)
     except CallError as error:
         raise CallError(f"Post {quoted(shown)}: {error}") from None
-    return Place(shown, urlunsplit(("https", with_port(address, number), path, "", "")), host)
+    return Place(shown, urlunsplit(("https", with_port(address, number), path, limit, "")), host)
 
 
 def _clean(path: str) -> str:
@@ -127,16 +129,14 @@ class Caller:
 
     async def post(self, client: Tree, review: Tree, seconds: float) -> Tree:
         """The answer to a review."""
-        place = place_of(client, self._registry, self._random)
+        place = place_of(client, self._registry, self._random, seconds)
         if self._session is None:
             self._session = aiohttp.ClientSession(auto_decompress=True, cookie_jar=aiohttp.DummyCookieJar())
-        whole = f"{place.shown}{'&' if '?' in place.shown else '?'}timeout={round(seconds)}s"
-        query = f"{'&' if '?' in place.dialled else '?'}timeout={round(seconds)}s"
         try:
             async with (
                 asyncio.timeout(seconds),
                 self._session.post(
-                    place.dialled + query,
+                    place.dialled,
                     data=orjson.dumps(review),
                     headers={"Content-Type": "application/json", "Accept": "application/json", "Host": _host(place)},
                     ssl=self._context(client.get("caBundle") or ""),
@@ -147,9 +147,9 @@ class Caller:
                 raw = await response.content.read(ANSWER_LIMIT)
                 status = response.status
         except TimeoutError:
-            raise CallError(f"Post {quoted(whole)}: context deadline exceeded") from None
+            raise CallError(f"Post {quoted(place.shown)}: context deadline exceeded") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise CallError(f"Post {quoted(whole)}: {_why(error)}") from None
+            raise CallError(f"Post {quoted(place.shown)}: {_why(error)}") from None
         return _answer(status, raw)
 
     def _context(self, bundle: str) -> ssl.SSLContext:

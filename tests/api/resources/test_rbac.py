@@ -45,7 +45,7 @@ def test_defaults() -> None:
     assert tree["roleRef"]["apiGroup"] == GROUP
     assert tree["subjects"] == [
         {"kind": "User", "name": "u", "apiGroup": GROUP},
-        {"kind": "ServiceAccount", "name": "a", "namespace": "ns"},
+        {"kind": "ServiceAccount", "name": "a"},
     ]
 
 
@@ -80,4 +80,4 @@ def test_what_is_shown() -> None:
     ROLE_BINDING.default(tree)
     cells = [column.cell(tree, datetime(2026, 1, 1, tzinfo=UTC)) for column in ROLE_BINDING.columns]
     assert cells[1] == "Role/r"
-    assert cells[3:] == ["u, v", "", "ns/a"]
+    assert cells[3:] == ["u, v", "", "/a"]

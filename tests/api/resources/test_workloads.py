@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from clusterip.api.meta import copied
+from clusterip.api.resources.batch import JOB
 from clusterip.api.resources.cronjobs import CRON_JOB
 from clusterip.api.resources.statefulsets import STATEFUL_SET
 
@@ -98,3 +99,13 @@ def test_what_is_shown() -> None:
     tree["status"] = {"active": [{}], "lastScheduleTime": "2025-12-31T23:59:00Z"}
     cells = [column.cell(tree, NOW) for column in CRON_JOB.columns]
     assert cells[1:6] == ["* * * * *", "<none>", "False", 1, "60s"]
+
+
+@pytest.mark.parametrize(("own", "generated"), [(None, 5), ({"app": "j"}, 1)])
+def test_a_job_without_labels_has_those_of_its_pods_generated_ones_too(own: Any, generated: int) -> None:
+    template = {"metadata": {"labels": {"app": "w"}}, "spec": {**copied(POD), "restartPolicy": "Never"}}
+    tree = {"metadata": {"name": "j", "uid": "u", "labels": own}, "spec": {"template": template}}
+    JOB.default(tree)
+    JOB.prepare_create(tree)
+    assert len(tree["metadata"]["labels"]) == generated
+    assert len(tree["spec"]["template"]["metadata"]["labels"]) == 5

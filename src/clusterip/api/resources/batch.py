@@ -52,10 +52,10 @@ def _default(tree: Tree) -> None:
 
 
 def _label_like_template(tree: Tree) -> None:
-    """A Job without labels has those of its pods."""
+    """A Job without labels has those of its pods: the very same, so that it has those that are generated, too."""
     labels = labels_of(template_of(spec_of(tree)))
     if labels and not labels_of(tree):
-        tree["metadata"]["labels"] = dict(labels)
+        tree["metadata"]["labels"] = labels
 
 
 def _prepare_create(tree: Tree) -> None:

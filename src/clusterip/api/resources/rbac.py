@@ -91,10 +91,6 @@ def _default_binding(tree: Tree) -> None:
     for subject in tree.get("subjects") or ():
         if subject.get("kind") in ("User", "Group"):
             subject["apiGroup"] = subject.get("apiGroup") or GROUP
-        elif subject.get("kind") == "ServiceAccount":
-            subject["namespace"] = subject.get("namespace") or at(tree, "metadata", "namespace") or ""
-            if not subject["namespace"]:
-                del subject["namespace"]
 
 
 def _binding(tree: Tree, kinds: tuple[str, ...], *, namespaced: bool) -> list[FieldError]:
