@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -101,6 +102,16 @@ def test_a_silent_server_is_late() -> None:
     assert "context deadline exceeded" in said
 
 
+def test_a_port_that_takes_no_connection_is_late() -> None:
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(0)
+        port = deaf.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)):  # there is no room for another
+            said = ask({"tcpSocket": {"port": port}}, timeout=0.05)
+    assert said == (False, f"dial tcp 127.0.0.1:{port}: i/o timeout")
+
+
 def test_tcp_and_a_closed_port() -> None:
     assert against(b"", lambda port: {"tcpSocket": {"port": "web"}})[0]
     good, said = ask({"tcpSocket": {"port": 1}})
@@ -115,7 +126,8 @@ def test_exec_is_asked_in_the_container() -> None:
     assert ask({"exec": {"command": ["cat", "/x"]}}, handle=process) == (True, "fine\n")
     assert process.asked == ["cat", "/x"]
     assert ask({"exec": {"command": ["false"]}}, handle=Process(1, b"no")) == (False, "no")
-    assert "timed out after" in ask({"exec": {"command": ["sleep"]}}, handle=Process(None))[1]
+    late = ask({"exec": {"command": ["sleep", "9"]}}, handle=Process(None), timeout=2)
+    assert late == (False, 'command timed out: "sleep 9" timed out after 2s')
 
 
 def told_by(tree: dict[str, Any], kind: Any, codes: list[int], once: bool = False) -> list[bool | None]:

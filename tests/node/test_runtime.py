@@ -144,6 +144,25 @@ def test_a_command_that_does_not_exist_is_refused_in_the_runtimes_words(tmp_path
     asyncio.run(body())
 
 
+def test_a_command_ends_with_whoever_waits_for_it(tmp_path: Path) -> None:
+    """A hook of a pod that is gone, an agent that ends: nothing is left in the container."""
+
+    async def listed(handle: Monitored, wanted: bool) -> None:
+        async with asyncio.timeout(60):
+            while (b"888" in (await handle.execute(["busybox", "ps"], 30))[1]) is not wanted:  # noqa: ASYNC110 - it begins, it ends
+                await asyncio.sleep(0.02)
+
+    async def body() -> None:
+        async with benched(tmp_path) as bench:
+            handle, _ = await bench.start(["sleep", "1000"])
+            waiting = asyncio.ensure_future(handle.execute(["sleep", "888"], 1000))
+            await listed(handle, True)
+            waiting.cancel()
+            await listed(handle, False)
+
+    asyncio.run(body())
+
+
 def test_a_late_command_is_given_up() -> None:
     code, _ = asyncio.run(runtime.run(["sleep", "10"], 0.05))
     assert code is None

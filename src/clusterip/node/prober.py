@@ -8,7 +8,6 @@ Truth: pkg/probe, pkg/kubelet/prober: 200 to 399 is success; the words of failur
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import ssl
 from collections.abc import Callable
@@ -34,10 +33,10 @@ class Target:
 
 async def ask(target: Target, action: Action, timeout: float) -> Result:
     """Whether it went well, and what was said."""
+    if action.exec_command is not None:
+        return await _ask_exec(target, action.exec_command, timeout)  # it ends what is late
     try:
         async with asyncio.timeout(timeout):
-            if action.exec_command is not None:
-                return await _ask_exec(target, action.exec_command, timeout)
             if action.http is not None:
                 return await _ask_http(target, action.http)
             if action.tcp is not None:
@@ -45,39 +44,44 @@ async def ask(target: Target, action: Action, timeout: float) -> Result:
             await asyncio.sleep(action.sleep_seconds or 0)
             return True, ""
     except TimeoutError:
-        return (
-            False,
-            f"{_name_of(target, action)} context deadline exceeded (Client.Timeout exceeded while awaiting headers)",
-        )
+        return False, _late(target, action)
     except ValueError as error:
         return False, str(error)
 
 
-def _name_of(target: Target, action: Action) -> str:
+def _late(target: Target, action: Action) -> str:
+    """What is said of one that did not answer in time."""
     if action.http is not None:
-        with contextlib.suppress(ValueError):
-            return f'Get "{url_of(target, action.http)}":'
-    return "command timed out:" if action.exec_command is not None else "dial tcp: i/o timeout:"
+        why = "context deadline exceeded (Client.Timeout exceeded while awaiting headers)"
+        return f'Get "{url_of(target, action.http)}": {why}'
+    if action.tcp is not None:
+        host, port = _place(target, action.tcp)
+        return f"dial tcp {host}:{port}: i/o timeout"
+    return "the hook slept for longer than its grace period"
 
 
 def url_of(target: Target, http: Any) -> str:
     """The address as it is written in messages."""
     scheme = str(http.get("scheme") or "HTTP").lower()
     path = str(http.get("path") or "/")
-    host = http.get("host") or target.address
-    return f"{scheme}://{host}:{target.container.port(http['port'])}{path if path.startswith('/') else '/' + path}"
+    host, port = _place(target, http)
+    return f"{scheme}://{host}:{port}{path if path.startswith('/') else '/' + path}"
+
+
+def _place(target: Target, asked: Any) -> tuple[str, int]:
+    """Host and port that an httpGet or tcpSocket names; ValueError when the container has no such port."""
+    return str(asked.get("host") or target.address), target.container.port(asked["port"])
 
 
 async def _ask_exec(target: Target, command: tuple[str, ...], timeout: float) -> Result:
-    code, output = await target.handle.execute(command, timeout + 1)
-    text = output.decode(errors="replace")
+    code, output = await target.handle.execute(command, timeout)
     if code is None:
-        return False, f"command timed out: {' '.join(command)!r} timed out after {timeout:g}s"
-    return code == 0, text
+        return False, f'command timed out: "{" ".join(command)}" timed out after {timeout:g}s'
+    return code == 0, output.decode(errors="replace")
 
 
 async def _ask_tcp(target: Target, tcp: Any) -> Result:
-    host, port = tcp.get("host") or target.address, target.container.port(tcp["port"])
+    host, port = _place(target, tcp)
     try:
         _, writer = await target.handle.connect(host, port)
     except OSError as error:
@@ -88,7 +92,7 @@ async def _ask_tcp(target: Target, tcp: Any) -> Result:
 
 async def _ask_http(target: Target, http: Any) -> Result:
     url = url_of(target, http)
-    host, port = str(http.get("host") or target.address), target.container.port(http["port"])
+    host, port = _place(target, http)
     try:
         reader, writer = await _connected(target, host, port, tls=url.startswith("https"))
     except OSError as error:

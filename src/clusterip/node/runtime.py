@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from clusterip.kernel import process
 CREATE_SECONDS = 60.0
 START_SECONDS = 10.0
 DELETE_SECONDS = 20.0
+PID_LOOKS, PID_LOOK_SECONDS = 40, 0.05
 OUTPUT_LIMIT = 10 * 1024
 MESSAGE = re.compile(r'msg="((?:[^"\\]|\\.)*)"')
 NULL = asyncio.subprocess.DEVNULL
@@ -157,18 +158,34 @@ class Runtime:
         """Run a command in the container: exit code (None: too late) and what it printed."""
         with tempfile.TemporaryDirectory(prefix="exec-", dir=self.state.parent) as folder:
             file = Path(folder, "pid")
-            code, output = await run([*self.command, "exec", "--pid-file", str(file), id, *argv], timeout)
-            if code is None:
-                _kill_of_file(file)
-        return code, output
+            command = [*self.command, "exec", "--pid-file", str(file), id, *argv]
+            return await run(command, timeout, lambda: _end_inside(file))
 
 
-def _kill_of_file(path: Path) -> None:
-    """End a command that is late: the runtime that was killed has left it behind in its container."""
-    with contextlib.suppress(OSError, ValueError):
-        late = process.of_pid(int(path.read_text()))
-        if late is not None:
-            late.kill()
+async def _end_inside(file: Path) -> None:
+    """End a command before the runtime that runs it, which would leave it behind in its container.
+
+    The file appears a moment after the command has begun.
+    """
+    for _ in range(PID_LOOKS):
+        if _killed(file):
+            return
+        await asyncio.sleep(PID_LOOK_SECONDS)
+
+
+def _killed(file: Path) -> bool:
+    """Whether the file says whom to kill; that is done."""
+    try:
+        late = process.of_pid(int(file.read_text()))
+    except (OSError, ValueError):
+        return False
+    if late is not None:
+        late.kill()
+    return True
+
+
+async def _nothing() -> None:
+    return
 
 
 def exit_code(bundle: Path, id: str) -> int | None:
@@ -186,8 +203,13 @@ def words_of(text: str) -> str:
     return " ".join(raw.replace("\\n", " ").split())
 
 
-async def run(argv: Sequence[str], timeout: float) -> tuple[int | None, bytes]:
-    """Run a program to its end: exit code (None: it was killed, being late) and the beginning of its output."""
+async def run(
+    argv: Sequence[str], timeout: float, before_kill: Callable[[], Awaitable[None]] = _nothing
+) -> tuple[int | None, bytes]:
+    """Run a program to its end: exit code (None: it was killed, being late) and the beginning of its output.
+
+    Whoever waits no longer, being cancelled, ends the program too.
+    """
     try:
         child = await asyncio.create_subprocess_exec(
             *argv, stdin=NULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
@@ -198,10 +220,13 @@ async def run(argv: Sequence[str], timeout: float) -> tuple[int | None, bytes]:
         async with asyncio.timeout(timeout):
             output, _ = await child.communicate()
     except TimeoutError:
-        with contextlib.suppress(ProcessLookupError):
-            child.kill()
-        await child.wait()
         return None, b""
+    finally:
+        if child.returncode is None:
+            await before_kill()
+            with contextlib.suppress(ProcessLookupError):
+                child.kill()
+            await child.wait()
     return child.returncode, output[:OUTPUT_LIMIT]
 
 
