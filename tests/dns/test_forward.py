@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable, Coroutine
 from typing import Any, ClassVar
 
+import dns.flags
 import dns.message
 import dns.rrset
 import pytest
@@ -153,6 +154,30 @@ def test_an_answer_is_kept_and_the_same_question_asked_once_at_a_time() -> None:
         brief = forwarder(speaks.server, cache=0, seconds=30.0)
         await brief.ask(question(), stream=False)
         assert brief.kept(question()) is None
+
+    run(work)
+
+
+@pytest.mark.parametrize("prefer_udp", [False, True])
+def test_who_asks_by_tcp_gets_what_a_datagram_cannot_hold(prefer_udp: bool) -> None:
+    """Whatever others ask by UDP meanwhile."""
+
+    class Full(Upstream):
+        """Cuts its answers short by UDP."""
+
+        def datagram_received(self, data: bytes, addr: Any) -> None:
+            reply = dns.message.make_response(dns.message.from_wire(data))
+            reply.flags |= dns.flags.TC
+            self._udp.sendto(reply.to_wire(), addr)
+
+    async def work() -> None:
+        full = await Full(lambda asked: [good(asked)]).start()
+        asks = forwarder(full.server, seconds=30.0, prefer_udp=prefer_udp)
+        short, whole = await asyncio.gather(asks.ask(question(), stream=False), asks.ask(question(), stream=True))
+        assert short is not None
+        assert short.truncated
+        assert address(whole) == "192.0.2.7"
+        assert asks.kept(question()) is not None
 
     run(work)
 

@@ -62,7 +62,7 @@ class Forwarder:
     asked: int = 0  # under way
     turn: int = 0
     _kept: dict[Key, Kept] = field(default_factory=dict)
-    _under_way: dict[Key, asyncio.Task[Relayed | None]] = field(default_factory=dict)
+    _under_way: dict[tuple[Key, bool], asyncio.Task[Relayed | None]] = field(default_factory=dict)  # by stream or not
     _shunned: dict[Server, float] = field(default_factory=dict)
 
     def kept(self, query: Query) -> tuple[Relayed, int] | None:
@@ -75,7 +75,7 @@ class Forwarder:
 
     async def ask(self, query: Query, *, stream: bool) -> Relayed | None:
         """The answer of the first server that gives one; who asks the same meanwhile waits for the same answer."""
-        key = _key(query)
+        key = _key(query), stream
         under_way = self._under_way.get(key)
         if under_way is None:
             if self.settings.most and self.asked >= self.settings.most:
@@ -85,7 +85,7 @@ class Forwarder:
             under_way.add_done_callback(lambda task: self._answered(key, task))
         return await asyncio.shield(under_way)
 
-    def _answered(self, key: Key, task: asyncio.Task[Relayed | None]) -> None:
+    def _answered(self, key: tuple[Key, bool], task: asyncio.Task[Relayed | None]) -> None:
         self._under_way.pop(key, None)
         found = None if task.cancelled() or task.exception() else task.result()
         seconds = found.lifetime(self.cache_seconds) if found and found.rcode in (0, 3) and not found.truncated else 0
@@ -94,7 +94,7 @@ class Forwarder:
         if len(self._kept) >= MOST_KEPT:
             self._kept.pop(next(iter(self._kept)))
         now = self.clock.monotonic()
-        self._kept[key] = Kept(found, now, now + seconds)
+        self._kept[key[0]] = Kept(found, now, now + seconds)
 
     async def _ask(self, query: Query, *, stream: bool) -> Relayed | None:
         by_tcp = self.settings.force_tcp or (stream and not self.settings.prefer_udp)
@@ -104,6 +104,8 @@ class Forwarder:
             async with asyncio.timeout(WHOLE_SECONDS):
                 for server in self._order():
                     found = await self._one(way, server, query)
+                    if found is not None and found.truncated and stream and not by_tcp:
+                        found = await self._one(_by_tcp, server, query) or found
                     if found is not None:
                         return found
         except TimeoutError:
