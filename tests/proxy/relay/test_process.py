@@ -18,8 +18,9 @@ from clusterip.proxy.relay.process import ProcessRelay, Relay, RelayError
 from clusterip.proxy.relay.table import Listener, Place
 from proxy.relay.inside import HERE, endpoint
 
-WEB = Listener("web", "tcp", HERE, (Place(HERE, 9),))
-DNS = Listener("dns", "udp", HERE, (Place(HERE, 9),), 10)
+ALONE = "127.16.0.1"  # where no other test's connection has the port that a relay takes again
+WEB = Listener("web", "tcp", ALONE, (Place(HERE, 9),))
+DNS = Listener("dns", "udp", ALONE, (Place(HERE, 9),), 10)
 
 
 @asynccontextmanager
@@ -49,7 +50,7 @@ def test_listeners_come_and_go(make: Callable[[], Relay]) -> None:
             assert await relay.read() == {"web": WEB, "dns": DNS}
             assert relay.ports.keys() == {"web", "dns"}
             port = relay.ports["web"]
-            other = Listener("web", "tcp", HERE)
+            other = Listener("web", "tcp", ALONE)
             await relay.put({"web": other})
             assert relay.ports["web"] == port
             await relay.remove(["dns"])
@@ -99,7 +100,7 @@ def test_it_relays_over_several_loops_and_for_a_while_alone() -> None:
     with endpoint() as (server, place):
         server.setblocking(True)
         asyncio.run(relay.put({"web": Listener("web", "tcp", HERE, (place,))}))  # type: ignore[arg-type]
-        with socket.create_connection((HERE, relay.ports["web"]), 5) as client:
+        with socket.create_connection((HERE, relay.ports["web"]), 30) as client:
             answering = server.accept()[0]
             with answering:
                 answering.sendall(b"hello")
