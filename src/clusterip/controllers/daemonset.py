@@ -18,14 +18,13 @@ from clusterip.api.meta import Tree, copied
 from clusterip.api.selectors import from_label_selector
 from clusterip.client.names import CONTROLLER_REVISIONS, DAEMON_SETS, NODES, PODS
 from clusterip.controllers import placement
-from clusterip.controllers.deployment import template_hash
 from clusterip.controllers.harness import Loop, World
 from clusterip.controllers.keys import candidates, of_owned
 from clusterip.controllers.model import Node, Pod, PodSpec
 from clusterip.controllers.model_workloads import ControllerRevision, DaemonSet
 from clusterip.controllers.ownership import claim
 from clusterip.controllers.pods import availability, is_available, new_pod, parse_time, seconds_until_available
-from clusterip.controllers.revisions import history
+from clusterip.controllers.revisions import HASH_LABEL, History, history
 from clusterip.controllers.rollout import share
 from clusterip.controllers.writes import (
     NOTHING,
@@ -43,7 +42,6 @@ from clusterip.controllers.writes import (
     warning,
 )
 
-HASH_LABEL = "controller-revision-hash"
 GENERATION_LABEL = "pod-template-generation"
 REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 
@@ -81,19 +79,19 @@ def reconcile(
     """The pods that are missing or too many, one step of a rollout, and the status."""
     meta, spec = daemon.metadata, daemon.spec
     claimed = claim(DAEMON_SETS, meta, from_label_selector(spec.selector), PODS, pods)
-    hash = template_hash(spec.template)
-    template = with_tolerations(spec.template)
+    kept = history(daemon, revisions, {pod.metadata.labels.get(HASH_LABEL) for pod in claimed.mine})
+    hash, template = kept.hash, with_tolerations(spec.template)
     places = _places(template, nodes, claimed.mine)
     draft = Draft()
     draft.extend(claimed.patches)
     if not meta.is_terminating:
-        draft.extend(history(daemon, hash, revisions, {pod.metadata.labels.get(HASH_LABEL) for pod in claimed.mine}))
+        draft.extend(kept.writes)
         draft.extend(_fill(daemon, template, hash, places, now))
         draft.look_again(_next_failure(places, now))
         if not any(isinstance(write, Create | Delete) for write in draft.writes):
             draft.extend(_roll(daemon, template, hash, places, now))
     draft.look_again(seconds_until_available(claimed.mine, spec.min_ready_seconds, now))
-    if patch := status_patch(daemon.status, _status(daemon, hash, places, now)):
+    if patch := status_patch(daemon.status, _status(daemon, kept, places, now)):
         draft.add(Patch(DAEMON_SETS, meta.namespace, meta.name, patch, "status"))
     return draft.outcome()
 
@@ -274,12 +272,13 @@ def _has_available(daemon: DaemonSet, place: Place, now: datetime) -> bool:
 # -- status -----------------------------------------------------------------------------------------------------------
 
 
-def _status(daemon: DaemonSet, hash: str, places: Sequence[Place], now: datetime) -> Tree:
+def _status(daemon: DaemonSet, kept: History, places: Sequence[Place], now: datetime) -> Tree:
     wanted = [place for place in places if place.wanted]
     oldest = [place.pods[0] for place in wanted if place.pods]
     ready, available = availability(oldest, daemon.spec.min_ready_seconds, now)
-    updated = sum(any(_is_current(pod, hash) for pod in place.pods) for place in wanted)
+    updated = sum(any(_is_current(pod, kept.hash) for pod in place.pods) for place in wanted)
     return {
+        "collisionCount": kept.collisions or None,
         "currentNumberScheduled": len(oldest),
         "desiredNumberScheduled": len(wanted),
         "numberMisscheduled": sum(bool(place.pods) and not place.kept for place in places),

@@ -14,6 +14,7 @@ from clusterip.api.meta import Tree
 from clusterip.client.names import CONTROLLER_REVISIONS, STATEFUL_SETS
 from clusterip.controllers.deployment import bare, template_hash
 from clusterip.controllers.model_workloads import ControllerRevision, StatefulSet
+from clusterip.controllers.revisions import restoring, template_of
 from clusterip.controllers.writes import Create, Delete, Patch, Write, owned_by
 
 HASH_LABEL = "controller.kubernetes.io/hash"
@@ -53,12 +54,6 @@ def found(stateful: StatefulSet, revisions: Iterable[ControllerRevision], live: 
     return Revisions(current_name, name, template, collisions, tuple(writes))
 
 
-def template_of(revision: ControllerRevision) -> Tree:
-    """The template that a revision restores."""
-    template: Tree = (revision.data.get("spec") or {}).get("template") or {}
-    return {field: value for field, value in template.items() if field != "$patch"}
-
-
 def _free_name(stateful: StatefulSet, known: Sequence[ControllerRevision], collisions: int) -> tuple[str, int]:
     """A name that no other template has."""
     taken = {revision.metadata.name for revision in known}
@@ -80,7 +75,7 @@ def _create(stateful: StatefulSet, name: str, number: int) -> Create:
             "annotations": dict(meta.annotations),
             "ownerReferences": [owned_by(STATEFUL_SETS, meta)],
         },
-        "data": {"spec": {"template": {**template, "$patch": "replace"}}},
+        "data": restoring(template),
         "revision": number,
     }
     return Create(CONTROLLER_REVISIONS, tree, exists_ok=True)
