@@ -30,6 +30,26 @@ def test_lists_come_in_pages_of_one_revision() -> None:
     served(body)
 
 
+def test_a_list_whose_revision_is_gone_goes_on_with_what_is_there() -> None:
+    async def body(wire: Wire) -> None:
+        for n in range(5):
+            await wire.ok("POST", CONFIGMAPS, config_map(f"c{n}"))
+        first = await wire.ok("GET", f"{CONFIGMAPS}?limit=2")
+        other = await wire.ok("POST", SERVICES, service("s"))
+        store = wire.api.server.core.store
+        await store.compact(store.revision)
+        code, status = await wire("GET", f"{CONFIGMAPS}?limit=2&continue={first['metadata']['continue']}")
+        assert (code, status["reason"]) == (410, "Expired")
+        second = await wire.ok("GET", f"{CONFIGMAPS}?limit=2&continue={status['metadata']['continue']}")
+        assert [item["metadata"]["name"] for item in second["items"]] == ["c2", "c3"]
+        assert second["metadata"]["remainingItemCount"] == 1
+        assert int(second["metadata"]["resourceVersion"]) >= int(other["metadata"]["resourceVersion"])
+        third = await wire.ok("GET", f"{CONFIGMAPS}?limit=2&continue={second['metadata']['continue']}")
+        assert [item["metadata"]["name"] for item in third["items"]] == ["c4"]
+
+    served(body)
+
+
 def test_pods_go_gracefully_and_services_at_once() -> None:
     async def body(wire: Wire) -> None:
         await account(wire)

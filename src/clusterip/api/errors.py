@@ -149,12 +149,15 @@ def aggregate(errors: Sequence[FieldError] | Sequence[str]) -> str:
 class ApiError(Exception):
     """A Status of failure: what a server answers, and what a client raises."""
 
-    def __init__(self, code: int, reason: str, message: str, details: Tree | None = None) -> None:
+    def __init__(
+        self, code: int, reason: str, message: str, details: Tree | None = None, metadata: Tree | None = None
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.reason = reason
         self.message = message
         self.details = details
+        self.metadata = metadata or {}
 
     def __repr__(self) -> str:
         return f"ApiError({self.code}, {self.reason!r}, {self.message!r})"
@@ -163,7 +166,7 @@ class ApiError(Exception):
         tree: Tree = {
             "kind": "Status",
             "apiVersion": "v1",
-            "metadata": {},
+            "metadata": self.metadata,
             "status": "Failure",
             "message": self.message,
         }
@@ -258,8 +261,9 @@ class ApiError(Exception):
         return cls(415, "UnsupportedMediaType", text)
 
     @classmethod
-    def expired(cls, text: str) -> ApiError:
-        return cls(410, "Expired", text)
+    def expired(cls, text: str, resume: str = "") -> ApiError:
+        """With the token by which a list goes on, as things are now."""
+        return cls(410, "Expired", text, metadata={"continue": resume} if resume else None)
 
     @classmethod
     def too_old_resource_version(cls, asked: int, oldest: int) -> ApiError:

@@ -25,9 +25,12 @@ from clusterip.store.contract import Compacted, FutureRevision
 from clusterip.transport.answers import Response
 
 EXPIRED_CONTINUE = (
-    "The provided continue parameter is too old to display a consistent list result. "
-    "You can start a new list without the continue parameter."
+    "The provided continue parameter is too old to display a consistent list result. You can start a new list without "
+    "the continue parameter, or use the continue token in this response to retrieve the remainder of the results. "
+    "Continuing with the provided token results in an inconsistent list - objects that were created, modified, or "
+    "deleted between the time the first chunk was returned and now may show up in the list."
 )
+NOW = -1  # the revision of a token that goes on with what is there when it is used
 NOT_BASE64 = re.compile(r"[^A-Za-z0-9_-]")
 
 
@@ -95,7 +98,8 @@ def _know(call: Call, entries: list[Entry]) -> None:
 def _entries(core: Core, call: Call, chosen: Selection, page: Page) -> Iterator[Entry]:
     """All that is in the place, whether it is selected or not."""
     collection = call.served.collection
-    if not page.exact or collection.changed <= page.revision:
+    unchanged = collection.changed <= page.revision and page.revision >= core.store.compacted
+    if not page.exact or unchanged:
         return iter(collection.select(chosen.namespace, page.after))
     prefix = collection.prefix + chosen.prefix
     after = collection.prefix + page.after if page.after else ""
@@ -103,7 +107,7 @@ def _entries(core: Core, call: Call, chosen: Selection, page: Page) -> Iterator[
         items = core.store.range(prefix, revision=page.revision, after=after)
     except Compacted:
         if page.after:
-            raise ApiError.expired(EXPIRED_CONTINUE) from None
+            raise ApiError.expired(EXPIRED_CONTINUE, _continue_token(NOW, page.after)) from None
         text = f"The resourceVersion for the provided list is too old: {page.revision}"
         raise ApiError.expired(text) from None
     except FutureRevision:
@@ -123,7 +127,7 @@ def parse_page(core: Core, call: Call) -> Page:
         if version not in ("", "0"):
             raise ApiError.bad_request("specifying resource version is not allowed when using continue")
         revision, after = _parse_continue(token)
-        return Page(revision, True, after, size)
+        return Page(0, False, after, size) if revision == NOW else Page(revision, True, after, size)
     revision = parse_version(version)
     exact = match == "Exact" or (bool(size) and revision > 0 and not match)
     if revision > core.store.revision:
