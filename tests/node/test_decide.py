@@ -180,3 +180,8 @@ def test_a_container_that_wants_to_begin_anew_is_ended() -> None:
     assert steps(pod({**one.app_containers[0].tree, "resources": sized("1", "2Mi")}), seen(c=running_with("1"))) == [
         Resize("c")
     ]
+
+
+def test_an_evicted_pod_has_a_second() -> None:
+    over = PodSeen(prepared=True, sandbox=True, containers={"c": RUNNING}, failure="Evicted")
+    assert steps(pod(), over) == [Kill("c", 1)]

@@ -63,6 +63,10 @@ class Fail:
     message: str
 
 
+EVICTED = "Evicted"
+EVICTION_GRACE = 1
+"""Seconds that the containers of a pod get that must go at once."""
+
 Step = Prepare | Start | Kill | Resize | Drain | RemoveSandbox | Finish | Fail
 
 
@@ -189,7 +193,8 @@ def _end(pod: Pod, seen: PodSeen, last: Step | None) -> Decision:
     if running:
         if not seen.drained and last is not None:
             return Decision((Drain(),))
-        return Decision([Kill(c.name, pod.grace) for c in running if not seen.of(c.name).killing])
+        grace = EVICTION_GRACE if seen.failure == EVICTED else pod.grace
+        return Decision([Kill(c.name, grace) for c in running if not seen.of(c.name).killing])
     if seen.sandbox:
         return Decision((RemoveSandbox(),))
     return Decision((last,)) if last is not None else Decision()

@@ -75,8 +75,11 @@ class PodFolder:
     def volume(self, name: str) -> Path:
         return self.path / "volumes" / name
 
+    def container(self, name: str) -> Path:
+        return self.path / "containers" / name
+
     def attempt(self, container: str, attempt: int) -> Path:
-        return self.path / "containers" / container / str(attempt)
+        return self.container(container) / str(attempt)
 
     def logs(self, namespace: str, name: str, uid: str) -> Path:
         return self.log_root / f"{namespace}_{name}_{uid}"

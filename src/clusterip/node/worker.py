@@ -21,7 +21,7 @@ from clusterip.client.events import NORMAL, WARNING, Involved
 from clusterip.client.rest import Unreachable
 from clusterip.clock import rfc3339
 from clusterip.node import decide as steps
-from clusterip.node import stop
+from clusterip.node import stop, storage
 from clusterip.node.admission import Refusal
 from clusterip.node.environment import Missing
 from clusterip.node.handle import wait_at_most
@@ -106,6 +106,13 @@ class PodWorker:
         self._failure, self._refused = (why.reason, f"Pod was rejected: {why.message}"), True
         self._say(WARNING, why.reason, why.message)
 
+    def evict(self, why: str) -> None:
+        """The pod uses more of the node than it may."""
+        if not (self._failure[0] or self.is_over):
+            self._failure = (steps.EVICTED, why)
+            self._say(WARNING, steps.EVICTED, why)
+            self._wake.set()
+
     def look_again(self) -> None:
         """What the pod was not granted may be there now."""
         self._wake.set()
@@ -138,6 +145,11 @@ class PodWorker:
         return self.wishes.pod
 
     @property
+    def is_over(self) -> bool:
+        """Whether nothing is started any more."""
+        return self.vanished or self.pod.is_terminating or self.pod.is_finished or self._refused
+
+    @property
     def is_here(self) -> bool:
         """Whether the pod takes room on the node."""
         over = self.pod.is_finished or bool(self._failure[0]) or (self.pod.is_terminating and self.record.released)
@@ -157,13 +169,16 @@ class PodWorker:
         """Keep the pod until it is forgotten."""
         try:
             async with asyncio.TaskGroup() as group:
-                publishing = group.create_task(self._publisher.run(), name="status")
-                refreshing = group.create_task(self._preparation.run(), name="volumes")
+                beside = [group.create_task(self._publisher.run(), name="status")]
+                beside.append(group.create_task(self._preparation.run(), name="volumes"))
+                if storage.is_limited(self.pod):
+                    looking = storage.watch(lambda: self.pod, self.folder, self.evict)
+                    beside.append(group.create_task(looking, name="storage"))
                 self._group = group
                 self._begin(group)
                 while not self.finished.is_set():
                     await self._turn(group)
-                for task in (publishing, refreshing):
+                for task in beside:
                     task.cancel()
                 for keeper in self.keepers.values():
                     keeper.stop_following()
@@ -215,7 +230,7 @@ class PodWorker:
 
     def _weigh(self) -> None:
         """What the pod wishes beyond what it has is granted, if there is room."""
-        if self.vanished or self.pod.is_terminating or self.pod.is_finished or self._refused:
+        if self.is_over:
             return
         if self.wishes.weigh(self._house.judge, self._say):
             self._save()
