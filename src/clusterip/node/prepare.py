@@ -34,7 +34,7 @@ from clusterip.node.sources import Tokens
 logger = logging.getLogger(__name__)
 
 SERVICES_SECONDS = 10.0
-TOKEN_RETRY_SECONDS = 10.0
+RETRY_SECONDS = 10.0
 
 
 class VolumesPending(Exception):
@@ -189,26 +189,33 @@ class Preparation:
     async def run(self) -> NoReturn:
         """Follow sources and renew tokens for as long as the pod is here."""
         while True:
-            due = self._tokens.refresh_at if self._tokens and self._kept else 0.0
-            if due:
-                left = due - self._tools.clock.monotonic()
-                if not await wait_at_most(self._arrival, left):
-                    self._is_stale = True
-            else:
-                await self._arrival.wait()
-            self._arrival.clear()
-            if self._is_stale and self._kept is not None:
-                self._is_stale = False
-                await self._refresh(*self._kept)
+            pod, address = await self._until_stale()
+            if not await self._refresh(pod, address):
+                self._is_stale = True
+                await wait_at_most(self._arrival, RETRY_SECONDS)
 
-    async def _refresh(self, pod: Pod, address: str) -> None:
+    async def _until_stale(self) -> tuple[Pod, str]:
+        """Whose volumes are to be written again: a source has changed, or a token has grown old."""
+        while not self._is_stale or self._kept is None:
+            due = self._tokens.refresh_at if self._tokens and self._kept else 0.0
+            if not due:
+                await self._arrival.wait()
+            elif not await wait_at_most(self._arrival, due - self._tools.clock.monotonic()):
+                self._is_stale = True
+            self._arrival.clear()
+        self._is_stale = False
+        return self._kept
+
+    async def _refresh(self, pod: Pod, address: str) -> bool:
+        """Whether the volumes are what they should be."""
         try:
             if self._tokens is not None:
                 await self._tokens.fetch(token_requests(pod.spec))
             await asyncio.to_thread(self.write, pod, address)
         except (Missing, volumes.VolumeError, OSError, ApiError, Unreachable) as error:
             logger.warning("Cannot refresh volumes", extra={"kv": {"pod": pod.name, "err": error}})
-            await asyncio.sleep(TOKEN_RETRY_SECONDS)
+            return False
+        return True
 
 
 def _text(path: Path) -> str:
