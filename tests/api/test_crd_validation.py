@@ -101,6 +101,24 @@ def test_versions(versions: list[Any], fields: list[str]) -> None:
     assert [error.field for error in errors(definition(versions=versions))] == fields
 
 
+def webhook(**client: Any) -> dict[str, Any]:
+    asked = {"clientConfig": client, "conversionReviewVersions": ["v1"]}
+    return definition(conversion={"strategy": "Webhook", "webhook": asked})
+
+
+def test_who_converts() -> None:
+    where = f"{CONVERSION}.webhookClientConfig"
+    assert [error.field for error in errors(webhook(url="http://h"))] == [f"{where}.url"]
+    assert [error.field for error in errors(webhook(service={"name": "s"}))] == [f"{where}.service.namespace"]
+    assert errors(webhook(url="https://h", caBundle="eHg=")) == []  # it is never established
+
+    old, established = webhook(url="https://h"), {"type": "Established", "status": "True"}
+    assert update_errors(webhook(url="https://h", caBundle="eHg="), old) == []
+    old["status"] = {"conditions": [established]}
+    found = update_errors(webhook(url="https://h", caBundle="eHg="), old)
+    assert [error.field for error in found] == [f"{where}.caBundle"]
+
+
 def test_what_cannot_change() -> None:
     old = definition()
     old["status"] = {"conditions": [{"type": "Established", "status": "True"}], "storedVersions": ["v0", "v1"]}

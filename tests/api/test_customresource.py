@@ -51,6 +51,19 @@ def test_conditions_keep_their_time() -> None:
     assert settled(crd, [], "2027-01-01T00:00:00Z") == crd["status"]
 
 
+def test_a_kind_whose_webhook_nobody_can_believe_waits() -> None:
+    crd = definition()
+    client = {"url": "https://h", "caBundle": "eHg="}
+    crd["spec"]["conversion"] = {"strategy": "Webhook", "webhook": {"clientConfig": client}}
+    found = settled(crd, [], NOW)
+    assert [(c["status"], c["reason"]) for c in found["conditions"]] == [
+        ("True", "NoConflicts"),
+        ("False", "InvalidCABundle"),
+    ]
+    del client["caBundle"]
+    assert [c["status"] for c in settled({**crd, "status": found}, [], NOW)["conditions"]] == ["True", "True"]
+
+
 def test_an_established_kind_stays_when_its_new_name_is_taken() -> None:
     crd = definition()
     crd["status"] = settled(crd, [], NOW)
@@ -81,3 +94,9 @@ def test_generations(has_status: bool) -> None:
     resource.prepare_update(new, old)
     assert new["metadata"]["generation"] == (1 if has_status else 2)
     assert new["status"] == ({"s": 1} if has_status else {"s": 2})
+
+
+def test_the_version_that_is_kept() -> None:
+    crd = definition()
+    crd["spec"]["versions"].append({**crd["spec"]["versions"][0], "name": "v2", "storage": False})
+    assert {each.stored_version for each in resources_of(crd)} == {f"{crd['spec']['group']}/v1"}

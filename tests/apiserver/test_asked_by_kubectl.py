@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from apiserver.wire import Wire, served
 from clusterip.apiserver.discovery import AGGREGATED
 
@@ -52,6 +54,25 @@ def test_bindings_are_told_whichever_way_one_asks() -> None:
         }
         listed = await wire.ok("GET", "/api/v1")
         assert listed["resources"][0]["name"] == "bindings"
+
+    served(body)
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "digest"),
+    [
+        ("/api/v1", "pods", "xPOwRZ+Yhw8="),
+        ("/api/v1", "bindings", None),
+        ("/api/v1", "componentstatuses", None),
+        ("/apis/events.k8s.io/v1", "events", "r2yiGXH7wu8="),
+        ("/apis/autoscaling/v1", "horizontalpodautoscalers", "qwQve8ut294="),
+        ("/apis/admissionregistration.k8s.io/v1", "mutatingadmissionpolicies", "LYmCf+UMVdg="),
+    ],
+)
+def test_the_version_that_is_kept_is_told_by_its_hash(path: str, name: str, digest: str | None) -> None:
+    async def body(wire: Wire) -> None:
+        resources = (await wire.ok("GET", path))["resources"]
+        assert next(each.get("storageVersionHash") for each in resources if each["name"] == name) == digest
 
     served(body)
 

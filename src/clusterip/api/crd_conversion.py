@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from clusterip.api import webhook_clients
 from clusterip.api.errors import FieldError, forbidden, invalid, not_supported, required
 from clusterip.api.meta import Tree
 
@@ -17,7 +18,8 @@ NOT_ASKED: Final = "should not be set when strategy is not set to Webhook"
 REVIEW_VERSIONS: Final = ("v1", "v1beta1")
 
 
-def errors(conversion: Tree) -> list[FieldError]:
+def errors(conversion: Tree, *, needs_bundle: bool = False) -> list[FieldError]:
+    """`needs_bundle`: the definition is established, and its authorities were good."""
     path, strategy = "spec.conversion", conversion.get("strategy") or ""
     if not strategy:
         return [required(f"{path}.strategy")]
@@ -27,16 +29,17 @@ def errors(conversion: Tree) -> list[FieldError]:
     if strategy == "None":
         names = {"clientConfig": "webhookClientConfig", "conversionReviewVersions": "conversionReviewVersions"}
         return [forbidden(f"{path}.{name}", NOT_ASKED) for field, name in names.items() if webhook.get(field)]
-    return _webhook(path, webhook)
+    return _webhook(path, webhook, needs_bundle=needs_bundle)
 
 
-def _webhook(path: str, webhook: Tree) -> list[FieldError]:
+def _webhook(path: str, webhook: Tree, *, needs_bundle: bool) -> list[FieldError]:
     client, versions = webhook.get("clientConfig"), webhook.get("conversionReviewVersions") or []
     found: list[FieldError] = []
     if client is None:
         found.append(required(f"{path}.webhookClientConfig", "required when strategy is set to Webhook"))
-    elif (client.get("url") is None) == (client.get("service") is None):
-        found.append(required(f"{path}.webhookClientConfig", "exactly one of url or service is required"))
+    else:
+        found += webhook_clients.errors(f"{path}.webhookClientConfig", client)
+        found += webhook_clients.bundle_errors(f"{path}.webhookClientConfig", client) if needs_bundle else []
     if not versions:
         found.append(required(f"{path}.conversionReviewVersions"))
     elif not set(versions) & set(REVIEW_VERSIONS):
@@ -46,3 +49,9 @@ def _webhook(path: str, webhook: Tree) -> list[FieldError]:
         if version in versions[:index]:
             found.append(invalid(f"{path}.conversionReviewVersions[{index}]", version, "duplicate version"))
     return found
+
+
+def has_bundle(tree: Tree) -> bool:
+    """Whether the authorities of a definition's webhook can be read; nobody can be asked by it otherwise."""
+    client = ((tree.get("spec") or {}).get("conversion") or {}).get("webhook") or {}
+    return webhook_clients.is_bundle((client.get("clientConfig") or {}).get("caBundle") or "")

@@ -27,7 +27,7 @@ def errors(tree: Tree) -> list[FieldError]:
     return named + _errors(tree, ()) + crd_names.approval_errors(tree)
 
 
-def _errors(tree: Tree, unchanged: Collection[str]) -> list[FieldError]:
+def _errors(tree: Tree, unchanged: Collection[str], *, needs_bundle: bool = False) -> list[FieldError]:
     """The same, where the schemas of some versions were there before."""
     spec = tree.get("spec") or {}
     found = crd_names.group_errors(spec.get("group") or "")
@@ -43,7 +43,7 @@ def _errors(tree: Tree, unchanged: Collection[str]) -> list[FieldError]:
         wrong = sorted(crd_structure.errors(schema, path, "root"), key=lambda error: error.field)
         is_unchanged = version.get("name") in unchanged
         found += wrong or list(cel_rules.faults(schema, path, is_unchanged=is_unchanged))
-    return found + crd_conversion.errors(spec.get("conversion") or {})
+    return found + crd_conversion.errors(spec.get("conversion") or {}, needs_bundle=needs_bundle)
 
 
 def _unchanged(spec: Tree, before: Tree) -> set[str]:
@@ -71,7 +71,8 @@ def _unknown_formats(tree: Tree) -> list[str]:
 def update_errors(new: Tree, old: Tree) -> list[FieldError]:
     """What is wrong with a changed definition; what the storage goes by cannot change."""
     spec, before = new.get("spec") or {}, old.get("spec") or {}
-    found = _errors(new, _unchanged(spec, before))
+    needs_bundle = is_established(old) and crd_conversion.has_bundle(old)
+    found = _errors(new, _unchanged(spec, before), needs_bundle=needs_bundle)
     names_now, names_before = spec.get("names") or {}, before.get("names") or {}
     if is_established(old):
         found += immutable("spec.scope", spec.get("scope"), before.get("scope"))

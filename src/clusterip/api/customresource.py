@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import orjson
 
-from clusterip.api import cel_rules, crd_names, scales, structural, structural_validation
+from clusterip.api import cel_rules, crd_conversion, crd_names, scales, structural, structural_validation
 from clusterip.api import schema as schemas
 from clusterip.api.crd_validation import is_established
 from clusterip.api.crd_versions import schema_of
@@ -41,7 +41,7 @@ _VERSION = re.compile(r"v(\d+)(?:(alpha|beta)(\d+))?")
 def resources_of(crd: Tree) -> list[Resource]:
     """The records of every version that is served, the most stable first."""
     versions = sorted(crd["spec"]["versions"], key=lambda version: version_rank(version["name"]))
-    stored = next((schema_of(version) or KEEPS_ALL for version in versions if version.get("storage")), KEEPS_ALL)
+    stored: Tree = next((version for version in versions if version.get("storage")), {})
     return [_resource(crd, version, stored) for version in versions if version.get("served")]
 
 
@@ -54,10 +54,10 @@ def version_rank(name: str) -> tuple[Any, ...]:
     return (0, stage, -int(found[1]), -int(found[3] or 0))
 
 
-def _resource(crd: Tree, version: Tree, stored: Tree) -> Resource:
-    """One version; `stored` is the schema of the one that is kept."""
+def _resource(crd: Tree, version: Tree, kept: Tree) -> Resource:
+    """One version; `kept` is the one that is kept."""
     spec, names = crd["spec"], crd["status"].get("acceptedNames") or crd["spec"]["names"]
-    schema = schema_of(version) or KEEPS_ALL
+    schema, stored = schema_of(version) or KEEPS_ALL, schema_of(kept) or KEEPS_ALL
     metadata = metadata_of(crd)
     structure = f"custom/{metadata.get('uid')}/{metadata.get('generation')}/{version['name']}"
     schemas.define(structural.definitions(schema, structure))
@@ -88,6 +88,7 @@ def _resource(crd: Tree, version: Tree, stored: Tree) -> Resource:
         validate_update=_update_check(schema, scale),
         validate_status=_status_check(schema, scale),
         decode=lambda tree: decoded(tree, schema),
+        stored_version=f"{spec['group']}/{kept.get('name', '')}",
         from_storage=_read_with(stored, schema),
         to_storage=None if stored == schema else _without_unknown(stored),
         fields=_fields(version.get("selectableFields") or ()),
@@ -304,6 +305,9 @@ def _field(path: Path) -> Callable[[Tree], str]:
 
 # --- the definition's status -----------------------------------------------------------------------------------------
 
+ESTABLISHED: Final = ("True", "InitialNamesAccepted", "the initial names have been accepted")
+NO_BUNDLE: Final = ("False", "InvalidCABundle", "The conversion webhook CABundle is invalid")
+
 
 def settled(crd: Tree, others: Iterable[Tree], now: str) -> Tree:
     """The status that a definition shall have, given the other definitions of its group."""
@@ -321,7 +325,8 @@ def settled(crd: Tree, others: Iterable[Tree], now: str) -> Tree:
             _set(conditions, "Established", "False", "NotAccepted", "not all names are accepted", now)
     else:
         _set(conditions, "NamesAccepted", "True", "NoConflicts", "no conflicts found", now)
-        _set(conditions, "Established", "True", "InitialNamesAccepted", "the initial names have been accepted", now)
+        good = was or crd_conversion.has_bundle(crd)
+        _set(conditions, "Established", *(ESTABLISHED if good else NO_BUNDLE), now)
     return {**status, "conditions": conditions, "acceptedNames": names}
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from clusterip.api.meta import GroupVersion, Tree
@@ -146,6 +147,8 @@ class Resource:
     """What a selector of another field is told, by a kind that has fields of its own."""
     storage: str = ""
     """Where objects are kept: `group/plural` of the kind that owns the storage; empty: its own."""
+    stored_version: str = ""
+    """The `group/version` that discovery calls the kept one; empty: its own."""
     from_storage: Callable[[Tree], Tree] | None = None
     """This version's form of a kept object; None: kept as it is."""
     to_storage: Callable[[Tree], Tree] | None = None
@@ -176,7 +179,7 @@ class Resource:
     def is_custom(self) -> bool:
         return self.custom_schema is not None
 
-    @property
+    @cached_property
     def api_version(self) -> str:
         return str(GroupVersion(self.group, self.version))
 
@@ -190,7 +193,7 @@ class Resource:
         """`group/plural` (`/plural` for the core group) of what is kept."""
         return self.storage or f"{self.group}/{self.plural}"
 
-    @property
+    @cached_property
     def qualified(self) -> str:
         """`plural.group`, as texts name a resource."""
         return f"{self.plural}.{self.group}" if self.group else self.plural

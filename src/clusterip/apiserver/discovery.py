@@ -6,6 +6,8 @@ Truth: kubernetes.io/docs/concepts/overview/kubernetes-api (discovery, aggregate
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from functools import lru_cache
 
 from clusterip.api.meta import GroupVersion, Tree
@@ -134,8 +136,17 @@ def _entries(resource: Resource) -> list[Tree]:
         "kind": resource.kind,
         "verbs": list(resource.verbs) if resource.is_custom else sorted(resource.verbs),
         **_names(resource),
+        **_kept_as(resource),
     }
     return [main, *(_subentry(resource, name) for name in resource.subresources)]
+
+
+def _kept_as(resource: Resource) -> Tree:
+    """A hash of the version that is kept: it tells when objects are to be migrated. What keeps nothing has none."""
+    if not set(resource.verbs) & {"create", "update"}:
+        return {}
+    said = f"{resource.stored_version or f'{resource.group}/{resource.version}'}/{resource.kind}"
+    return {"storageVersionHash": base64.b64encode(hashlib.sha256(said.encode()).digest()[:8]).decode()}
 
 
 def _names(resource: Resource) -> Tree:

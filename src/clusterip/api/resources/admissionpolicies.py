@@ -14,6 +14,7 @@ from clusterip.api.errors import FieldError, duplicate, forbidden, invalid, not_
 from clusterip.api.meta import Tree
 from clusterip.api.resource import Column, Resource, Subresource
 from clusterip.api.resources.webhookconfigurations import (
+    GROUP,
     admission,
     choice_errors,
     condition_errors,
@@ -309,6 +310,7 @@ MUTATING_POLICY = _record(
     "MutatingAdmissionPolicy",
     "mutatingadmissionpolicies",
     _validate_mutating,
+    stored_version=f"{GROUP}/v1beta1",
     default=_default,
     columns=(
         NAME,
@@ -323,6 +325,7 @@ MUTATING_BINDING = _record(
     "MutatingAdmissionPolicyBinding",
     "mutatingadmissionpolicybindings",
     _binding,
+    stored_version=f"{GROUP}/v1beta1",
     default=_default_binding,
     columns=BINDING_COLUMNS,
 )

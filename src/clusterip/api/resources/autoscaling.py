@@ -394,6 +394,7 @@ OLD_AUTOSCALER = _autoscaler(
     validate=_validate_old,
     validate_update=lambda new, old: _validate_old(new),
     storage="autoscaling/horizontalpodautoscalers",
+    stored_version="autoscaling/v2",
     from_storage=from_new,
     to_storage=to_new,
 )

@@ -239,6 +239,7 @@ NEW_EVENT = Resource(
     name_rule=name_is_subdomain,
     fields=_fields(to_core, "regarding", "reportingController"),
     storage="/events",
+    stored_version="/v1",
     from_storage=from_core,
     to_storage=to_core,
     create_on_update=True,

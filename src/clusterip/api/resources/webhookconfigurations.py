@@ -7,9 +7,8 @@ Truth: kube-apiserver's apis/admissionregistration defaults, strategy, validatio
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import urlsplit
 
-from clusterip.api import cel, cel_policies, names
+from clusterip.api import cel, cel_policies, names, webhook_clients
 from clusterip.api.checks import each, label_selector, reasons
 from clusterip.api.errors import FieldError, duplicate, invalid, not_supported, required
 from clusterip.api.meta import Tree, metadata_of
@@ -206,7 +205,7 @@ def _hook(path: str, hook: Tree) -> list[FieldError]:
     for field in ("namespaceSelector", "objectSelector"):
         found += label_selector(f"{path}.{field}", hook.get(field))
     found += choice_errors(path, hook, "reinvocationPolicy")
-    found += _client(f"{path}.clientConfig", hook.get("clientConfig") or {})
+    found += webhook_clients.errors(f"{path}.clientConfig", hook.get("clientConfig") or {})
     return found + condition_errors(f"{path}.matchConditions", hook.get("matchConditions") or [])
 
 
@@ -217,55 +216,6 @@ def _full_name(path: str, name: str) -> list[FieldError]:
         return wrong
     few = "should be a domain with at least three segments separated by dots"
     return [] if name.count(".") >= 2 else [invalid(path, name, few)]
-
-
-def _client(path: str, client: Tree) -> list[FieldError]:
-    url, service = client.get("url"), client.get("service")
-    if (url is None) == (service is None):
-        return [required(path, "exactly one of url or service is required")]
-    return _url(f"{path}.url", url) if url is not None else _service(f"{path}.service", service or {})
-
-
-def _url(path: str, url: str) -> list[FieldError]:
-    form = "desired format: https://host[/path]"
-    try:
-        parts = urlsplit(url)
-    except ValueError as wrong:
-        return [required(path, f"url must be a valid URL: {wrong}; {form}")]
-    found: list[FieldError] = []
-    if parts.scheme != "https":
-        found.append(invalid(path, parts.scheme, f"'https' is the only allowed URL scheme; {form}"))
-    if not parts.netloc:
-        found.append(invalid(path, parts.netloc, f"host must be specified; {form}"))
-    if "@" in parts.netloc:
-        user = parts.netloc.rpartition("@")[0]
-        found.append(invalid(path, user, "user information is not permitted in the URL"))
-    if parts.fragment:
-        found.append(invalid(path, parts.fragment, "fragments are not permitted in the URL"))
-    if parts.query:
-        found.append(invalid(path, parts.query, "query parameters are not permitted in the URL"))
-    return found
-
-
-def _service(path: str, service: Tree) -> list[FieldError]:
-    port, where = service.get("port"), service.get("path")
-    found = [required(f"{path}.{field}") for field in ("name", "namespace") if not service.get(field)]
-    if port is not None and names.port_number(port):
-        found.append(invalid(f"{path}.port", port, "port is not valid: " + ", ".join(names.port_number(port))))
-    return found + (_service_path(f"{path}.path", where) if where else [])
-
-
-def _service_path(path: str, where: str) -> list[FieldError]:
-    if not where.startswith("/"):
-        return [invalid(path, where, "must start with a '/'")]
-    steps = where[1:].removesuffix("/").split("/") if where != "/" else []
-    found = []
-    for number, step in enumerate(steps):
-        if not step:
-            found.append(invalid(path, where, f"segment[{number}] may not be empty"))
-        else:
-            found += [invalid(path, where, f"segment[{number}]: {why}") for why in names.subdomain(step)]
-    return found
 
 
 def _reviews(path: str, versions: list[str]) -> list[FieldError]:
