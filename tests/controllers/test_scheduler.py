@@ -70,6 +70,23 @@ def test_room_that_a_deleted_pod_leaves():
     running(scenario, nodes=1)
 
 
+def test_a_less_important_pod_makes_room():
+    async def scenario(c):
+        big = [{"name": "c", "image": "i", "resources": {"requests": {"cpu": "3"}}}]
+        await c.create(pod("a", containers=big))
+        await c.until(lambda: node_of(c, "a"))
+        await c.create(pod("b", containers=big, priorityClassName="system-cluster-critical"))
+        await c.until(lambda: node_of(c, "b"))
+        assert c.one(PODS, "a") is None
+        await c.until(lambda: c.said("Preempted"))
+        assert c.one(PODS, "b")["status"]["nominatedNodeName"] == "node-1"
+        await c.create(pod("c", containers=big, priorityClassName="system-cluster-critical"))
+        await c.until(lambda: len(c.said("FailedScheduling")) > 1)
+        assert node_of(c, "c") is None
+
+    running(scenario, nodes=1)
+
+
 def test_another_scheduler_is_left_alone():
     async def scenario(c):
         await c.create(pod("a", schedulerName="mine"))

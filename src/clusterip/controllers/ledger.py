@@ -52,8 +52,7 @@ class Ledger:
     def put(self, pod: Pod, node: str) -> None:
         """Count the pod on the node, and nowhere else."""
         self.remove(pod.metadata.uid)
-        entry = Entry(node, tuple(requests_of(pod.spec).items()), owner_of(pod), tuple(host_ports(pod.spec)))
-        self._entries[pod.metadata.uid] = entry
+        self._entries[pod.metadata.uid] = entry = _entry(pod, node)
         self._count(entry, 1)
 
     def remove(self, uid: str) -> None:
@@ -63,15 +62,32 @@ class Ledger:
 
     def _count(self, entry: Entry, sign: int) -> None:
         load = self._loads.setdefault(entry.node, Load())
-        load.pods += sign
-        for name, amount in entry.requests:
-            load.requested[name] += sign * amount
-        for port in entry.ports:
-            load.ports[port] += sign
-        if entry.owner:
-            load.owners[entry.owner] += sign
+        _add(load, entry, sign)
         if not load.pods:
             del self._loads[entry.node]
+
+
+def adjusted(load: Load, added: Iterable[Pod] = (), removed: Iterable[Pod] = ()) -> Load:
+    """The load as it would be with some pods more, or less."""
+    found = Load(Counter(load.requested), load.pods, Counter(load.owners), Counter(load.ports))
+    for sign, pods in ((1, added), (-1, removed)):
+        for pod in pods:
+            _add(found, _entry(pod, pod.spec.node_name), sign)
+    return found
+
+
+def _entry(pod: Pod, node: str) -> Entry:
+    return Entry(node, tuple(requests_of(pod.spec).items()), owner_of(pod), tuple(host_ports(pod.spec)))
+
+
+def _add(load: Load, entry: Entry, sign: int) -> None:
+    load.pods += sign
+    for name, amount in entry.requests:
+        load.requested[name] += sign * amount
+    for port in entry.ports:
+        load.ports[port] += sign
+    if entry.owner:
+        load.owners[entry.owner] += sign
 
 
 def owner_of(pod: Pod) -> str:

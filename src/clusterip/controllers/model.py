@@ -124,6 +124,7 @@ class PodSpec(Frozen, frozen=True):
     host_network: bool = False
     scheduler_name: str = "default-scheduler"
     priority: int = 0
+    preemption_policy: str = ""
     scheduling_gates: tuple[Tree, ...] = ()
 
 
@@ -150,6 +151,7 @@ class PodIP(Frozen, frozen=True):
 class PodStatus(Frozen, frozen=True):
     phase: str = ""
     reason: str = ""
+    nominated_node_name: str = ""
     conditions: tuple[Condition, ...] = ()
     pod_ip: str = field(default="", name="podIP")
     pod_ips: tuple[PodIP, ...] = field(default=(), name="podIPs")

@@ -1,7 +1,8 @@
 """The scheduler: pods without a node get one; those that fit nowhere wait for a change.
 
 Stage: shell.  In: pods and nodes.  Out: bindings, events, the condition PodScheduled.
-Rules: choices are scheduling.py's; a waiting pod is looked at again when a node or the room on one changes.
+Rules: choices are scheduling.py's, and preemption.py's where there is no room; a waiting pod is looked at again when a
+node or the room on one changes, more important ones first.  Room that a pod was promised is not given to lesser ones.
 Truth: core/v1 Binding, kube-scheduler's events and conditions.
 """
 
@@ -12,12 +13,15 @@ from datetime import datetime
 
 from clusterip.api.meta import Tree
 from clusterip.client.events import NORMAL, WARNING
-from clusterip.client.names import NODES, PODS
+from clusterip.client.names import NODES, POD_DISRUPTION_BUDGETS, PODS
 from clusterip.clock import rfc3339
+from clusterip.controllers import preemption
 from clusterip.controllers.harness import Loop, World
-from clusterip.controllers.ledger import Ledger
+from clusterip.controllers.ledger import Ledger, Load, adjusted
 from clusterip.controllers.model import Node, Pod
-from clusterip.controllers.scheduling import decide
+from clusterip.controllers.model_workloads import Budget
+from clusterip.controllers.preemption import Place
+from clusterip.controllers.scheduling import Decision, decide, fits
 from clusterip.controllers.writes import NOTHING, Bind, Key, Outcome, Patch, Said, Say, about
 
 NAME = "default-scheduler"
@@ -76,9 +80,12 @@ class Scheduler:
         self._world = world
         self._ledger = Ledger()
         self._waiting: set[Key] = set()  # pods that fit nowhere now
+        self._promised: dict[str, tuple[str, Pod]] = {}  # uid -> node where others make room for the pod
         self._placed: dict[str, str] = {}  # uid -> node, chosen here and not yet seen bound
         self._pods = world.follow(PODS, Pod)
+        self._pods.index("node", lambda pod: (pod.spec.node_name,))
         self._nodes = world.follow(NODES, Node)
+        self._budgets = world.follow(POD_DISRUPTION_BUDGETS, Budget)
         self.loop = Loop("scheduler", world, self._reconcile, workers=8)
         self.loop.follow(self._pods, self._pod_changed)
         self.loop.follow(self._nodes, self._node_changed)
@@ -95,27 +102,64 @@ class Scheduler:
             self._placed.pop(uid, None)
             self._ledger.remove(uid)
             if old is not None and old.spec.node_name:
-                yield from tuple(self._waiting)  # there is room now
+                yield from self._in_turn()  # there is room now
         if new is None or not is_waiting(new):
             self._waiting.discard(key)
+            if self._promised.pop(uid, None) is not None and (new is None or not new.spec.node_name):
+                yield from self._in_turn()  # what was kept for it is free
         elif old is None or not is_waiting(old):
             yield key
 
     def _node_changed(self, key: Key, old: Node | None, new: Node | None) -> Iterable[Key]:
-        return tuple(self._waiting) if room_changed(old, new) else ()
+        return self._in_turn() if room_changed(old, new) else ()
+
+    def _in_turn(self) -> tuple[Key, ...]:
+        """Those who wait, the more important ones first."""
+        pods = [(key, self._pods.get(*key)) for key in self._waiting]
+        return tuple(key for key, pod in sorted(pods, key=lambda pair: -pair[1].spec.priority if pair[1] else 0))
 
     def _reconcile(self, key: Key) -> Outcome:
         pod = self._pods.get(*key)
         self._waiting.discard(key)
         if pod is None or not is_waiting(pod) or pod.metadata.uid in self._placed:
             return NOTHING
-        decision = decide(pod, self._nodes.items().values(), self._ledger.load)
+        decision = decide(pod, self._nodes.items().values(), lambda node: self._load(node, pod))
         if decision.node is None:
             self._waiting.add(key)
-            return refused(pod, decision.message, self._world.clock.now())
+            return self._unplaced(pod, decision)
         self._placed[pod.metadata.uid] = decision.node
         self._ledger.put(pod, decision.node)
         return placed(pod, decision.node)
+
+    def _load(self, node: str, pod: Pod) -> Load:
+        """What the node carries, and what others were promised there who are no less important."""
+        load, uid = self._ledger.load(node), pod.metadata.uid
+        promised = [
+            other
+            for other_uid, (at, other) in self._promised.items()
+            if at == node and other_uid != uid and other.spec.priority >= pod.spec.priority
+        ]
+        return adjusted(load, added=promised) if promised else load
+
+    def _unplaced(self, pod: Pod, decision: Decision) -> Outcome:
+        """The pod waits, and others may have to go."""
+        now, uid = self._world.clock.now(), pod.metadata.uid
+        before = self._promised[uid][0] if uid in self._promised else pod.status.nominated_node_name
+        if preemption.is_waited_for(pod, before, self._there(before)):
+            return refused(pod, decision.reasons, now)
+        places = [Place(one.node, one.load, self._there(one.node.metadata.name)) for one in decision.hopeful]
+        chosen = preemption.plan(
+            pod, places, list(self._budgets.items().values()), lambda node, load: fits(pod, node, load)
+        )
+        if chosen is None:
+            self._promised.pop(uid, None)
+            taken_back = (preemption.nominated(pod, None),) if before else ()
+            return Outcome((*refused(pod, decision.message, now).writes, *taken_back))
+        self._promised[uid] = (chosen.node, pod)
+        return Outcome((*refused(pod, decision.reasons, now).writes, *preemption.executed(pod, chosen, now)))
+
+    def _there(self, node: str) -> list[Pod]:
+        return [pod for pod in self._pods.by_index("node", node) if not pod.is_finished] if node else []
 
     def _not_bound(self, key: Key, error: Exception) -> None:
         pod = self._pods.get(*key)

@@ -36,6 +36,10 @@ class Candidate:
 class Decision:
     node: str | None
     message: str = ""
+    hopeful: tuple[Candidate, ...] = ()
+    """Nodes that would take the pod if others left them."""
+    reasons: str = ""
+    """The message without a word about others that could leave."""
 
 
 Filter = Callable[[Pod, Amounts, Candidate], Refusal | None]
@@ -49,15 +53,23 @@ def decide(pod: Pod, nodes: Iterable[Node], load: Callable[[str], Load]) -> Deci
     asked = requests_of(pod.spec)
     fitting: list[Candidate] = []
     refusals: list[Refusal] = []
+    hopeful: list[Candidate] = []
     for candidate in candidates:
         refusal = _refusal(pod, asked, candidate)
         if refusal is None:
             fitting.append(candidate)
         else:
             refusals.append(refusal)
+            if refusal.resolvable:
+                hopeful.append(candidate)
     if not fitting:
-        return Decision(None, sentence(refusals))
+        return Decision(None, sentence(refusals), tuple(hopeful), f"{_why(refusals)}.")
     return Decision(min(fitting, key=lambda candidate: _rank(pod, asked, candidate)).node.metadata.name)
+
+
+def fits(pod: Pod, node: Node, load: Load) -> bool:
+    """Whether the node would take the pod beside this load."""
+    return _refusal(pod, requests_of(pod.spec), Candidate(node, load)) is None
 
 
 def _refusal(pod: Pod, asked: Amounts, candidate: Candidate) -> Refusal | None:
@@ -142,16 +154,21 @@ def _use(asked: Amounts, candidate: Candidate) -> float:
 
 def sentence(refusals: Sequence[Refusal]) -> str:
     """kube-scheduler's summary: how many nodes, and each reason with its count."""
-    total = len(refusals)
-    reasons = Counter(reason for refusal in refusals for reason in refusal.reasons)
     helps = Counter(
         "No preemption victims found for incoming pod"
         if refusal.resolvable
         else "Preemption is not helpful for scheduling"
         for refusal in refusals
     )
-    head = f"0/{total} nodes are available: "
-    return f"{head}{_listed(reasons)}. no new claims to deallocate, preemption: {head}{_listed(helps)}."
+    return f"{_why(refusals)}. no new claims to deallocate, preemption: {_head(refusals)}{_listed(helps)}."
+
+
+def _why(refusals: Sequence[Refusal]) -> str:
+    return _head(refusals) + _listed(Counter(reason for refusal in refusals for reason in refusal.reasons))
+
+
+def _head(refusals: Sequence[Refusal]) -> str:
+    return f"0/{len(refusals)} nodes are available: "
 
 
 def _listed(counts: Mapping[str, int]) -> str:
