@@ -73,7 +73,7 @@ HELD_BY = {
         "cli/apiserver cli/controllers cli/down cli/ingress cli/kubeconfig cli/kubectl cli/loadbalancer cli/node "
         "cli/speaker cli/status cli/up main"
     ),
-    "cli/test_backup.py": "cli/restore",
+    "cli/test_backup.py": "cli/restore cli/stores",
     "cli/test_doctor.py": "explain/gather explain/visit",
     # the real kernel, real containers, a real cluster
     "kernel/test_link.py": "kernel/rtnetlink",

@@ -6,7 +6,6 @@ import argparse
 import asyncio
 import gc
 import json
-import signal
 import socket
 import sys
 from ipaddress import ip_address, ip_network
@@ -14,14 +13,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from clusterip.cli import operation
-from clusterip.failure import Failure, told
+from clusterip.cli import foreground, operation, stores
+from clusterip.failure import Failure
 
 if TYPE_CHECKING:
     from clusterip.api.allocation import Ranges
+    from clusterip.apiserver.server import Identity
     from clusterip.store.opening import EtcdOptions
 
 DESCRIPTION = "Serve the Kubernetes API over TLS. When it is ready, one line says where and how to reach it."
+PREFIX = "/clusterip"  # in etcd
 COLLECTION = (20_000, 10, 10)
 """A request makes and frees thousands of small objects, hardly any of them in a circle: looked for rarely."""
 
@@ -38,10 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--store", default="sqlite", metavar="KIND", help="sqlite, memory, or etcd=URL[,URL...] (default: sqlite)"
     )
-    parser.add_argument("--etcd-cafile", metavar="FILE", type=Path, help="whom to believe that it is etcd")
-    parser.add_argument("--etcd-certfile", metavar="FILE", type=Path, help="certificate to show to etcd")
-    parser.add_argument("--etcd-keyfile", metavar="FILE", type=Path, help="the key of that certificate")
-    parser.add_argument("--etcd-prefix", metavar="PATH", default="/clusterip", help="where in etcd (%(default)s)")
+    stores.add_arguments(parser, PREFIX)
     parser.add_argument("--etcd-relay", metavar="SOCKET", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--service-cluster-ip-range", metavar="CIDR", default="10.96.0.0/12")
     parser.add_argument("--node-port-range", "--service-node-port-range", metavar="FROM-TO", default="30000-32767")
@@ -75,58 +73,66 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace, state: Path) -> int:
-    import uvloop
-
     try:
         state.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise Failure(f"cannot make the state folder {state}: {error.strerror}") from error
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        try:
-            return runner.run(_serve(args, state))
-        except BaseExceptionGroup as group:
-            if (failure := told(group)) is None:
-                raise
-            raise failure from None
-        except OSError as error:
-            raise Failure(f"cannot use the state folder {state}: {error}") from error
+    try:
+        return foreground.complete(_serve(args, state))
+    except OSError as error:
+        raise Failure(f"cannot use the state folder {state}: {error}") from error
 
 
 async def _serve(args: argparse.Namespace, state: Path) -> int:
     from clusterip.apiserver.core import Settings
     from clusterip.apiserver.server import ApiServer, Identity
     from clusterip.store.opening import opened
-    from clusterip.transport.kubeconfig import kubeconfig
-    from clusterip.transport.listening import bind, inherited, split_address, url_of
+    from clusterip.transport.listening import split_address, url_of
 
-    addresses = args.listen if args.listen is not None or args.listen_fd else ["127.0.0.1:0"]
     ranges = _ranges(args.service_cluster_ip_range, args.node_port_range)
-    sockets = [inherited(name) for name in args.listen_fd or ()] + [bind(address) for address in addresses or ()]
+    sockets = _listeners(args)
     url = args.kubeconfig_server or url_of(sockets[0])
     advertise = split_address(args.advertise_address or url.removeprefix("https://"))
-    hosts = _hosts(sockets, advertise[0], ranges, args.external_host)
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    foreground.on_signals(stop.set)
     operation.follow_parent(args, stop.set)
-    identity = Identity.kept(state / "pki", hosts)
+    identity = Identity.kept(state / "pki", _hosts(sockets, advertise[0], ranges, args.external_host))
     run_as = operation.operation_of(args)
     async with opened(args.store, state, _etcd_options(args)) as store:
         settings = Settings(ranges=ranges, advertise=advertise, admission=_admission(args))
         server = ApiServer(store, identity, settings, operation=run_as)
         async with server.running(sockets):
-            gc.freeze()  # what the start made lives as long as the process
-            gc.enable()
-            gc.set_threshold(*COLLECTION)
-            path = state / "kubeconfig"
-            if not args.listen_fd or not path.exists():  # inside a cluster the file is the cluster's
-                _write(path, kubeconfig(url, identity.authority.certificate, token=identity.token))
-            _announce(args.output, url, identity.token, state / "pki" / "ca.crt", path)
+            _keep_what_is_there()
+            _tell(args, state, url, identity)
             await stop.wait()
     if run_as.log is not None:
         run_as.log.close()
     return 0
+
+
+def _listeners(args: argparse.Namespace) -> list[socket.socket]:
+    """Those that were inherited, and those of this process; one on loopback when none is asked for."""
+    from clusterip.transport.listening import bind, inherited
+
+    addresses = args.listen if args.listen is not None or args.listen_fd else ["127.0.0.1:0"]
+    return [inherited(name) for name in args.listen_fd or ()] + [bind(address) for address in addresses or ()]
+
+
+def _keep_what_is_there() -> None:
+    """What the start made lives as long as the process; only what comes after it is looked through."""
+    gc.freeze()
+    gc.enable()
+    gc.set_threshold(*COLLECTION)
+
+
+def _tell(args: argparse.Namespace, state: Path, url: str, identity: Identity) -> None:
+    """The way in: a kubeconfig, and a line on standard output."""
+    from clusterip.transport.kubeconfig import kubeconfig
+
+    path = state / "kubeconfig"
+    if not args.listen_fd or not path.exists():  # inside a cluster the file is the cluster's
+        _write(path, kubeconfig(url, identity.authority.certificate, token=identity.token))
+    _announce(args.output, url, identity.token, state / "pki" / "ca.crt", path)
 
 
 def _admission(args: argparse.Namespace) -> frozenset[str]:
@@ -162,7 +168,7 @@ def _etcd_options(args: argparse.Namespace) -> EtcdOptions:
         authority=args.etcd_cafile,
         certificate=args.etcd_certfile,
         key=args.etcd_keyfile,
-        prefix=args.etcd_prefix,
+        prefix=args.etcd_prefix or PREFIX,
         relay=args.etcd_relay,
     )
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from clusterip.cli import stores
 from clusterip.cluster.config import parse_name
 from clusterip.cluster.folder import Folder
 from clusterip.cluster.state import default_name
@@ -40,10 +41,7 @@ def add_place(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--store", metavar="KIND", help="etcd=URL[,URL...], for a cluster that is down or another server"
     )
-    parser.add_argument("--etcd-cafile", metavar="FILE", type=Path)
-    parser.add_argument("--etcd-certfile", metavar="FILE", type=Path)
-    parser.add_argument("--etcd-keyfile", metavar="FILE", type=Path)
-    parser.add_argument("--etcd-prefix", metavar="PATH", help="where in etcd (default: /clusterip/NAME)")
+    stores.add_arguments(parser, "/clusterip/NAME")
 
 
 def place_of(args: argparse.Namespace) -> Place:

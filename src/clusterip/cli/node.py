@@ -7,13 +7,12 @@ import asyncio
 import logging
 import os
 import shutil
-import signal
 import ssl
-from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Address, IPv6Network, NetmaskValueError
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
+from typing import TypedDict
 
-import uvloop
-
+from clusterip.cli import foreground
 from clusterip.client.config import from_kubeconfig
 from clusterip.client.rest import Client
 from clusterip.clock import Clock, SystemClock
@@ -68,37 +67,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     log.set_up(args.verbosity)
-    settings = _settings(args)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_serve(args, settings, SystemClock()))
+    return foreground.complete(_serve(args, _settings(args), SystemClock()))
 
 
 def _settings(args: argparse.Namespace) -> Settings:
-    (first_cidr, _, second_cidr), (first_ip, _, second_ip) = args.pod_cidr.partition(","), args.node_ip.partition(",")
-    try:
-        network, address = IPv4Network(first_cidr), IPv4Address(first_ip)
-        network_6 = IPv6Network(second_cidr) if second_cidr else None
-        address_6 = str(IPv6Address(second_ip)) if second_ip else ""
-    except (AddressValueError, NetmaskValueError, ValueError) as error:
-        raise Failure(f"--pod-cidr {args.pod_cidr}, --node-ip {args.node_ip}: {error}") from error
-    if (network_6 is None) != (not address_6):
-        raise Failure("--pod-cidr and --node-ip: give both of them IPv6, or neither")
-    try:
-        inside = tuple(IPv4Network(text) for text in args.inside.split(",") if text)
-    except ValueError as error:
-        raise Failure(f"--inside {args.inside}: {error}; give IPv4 networks like 10.244.0.0/16") from error
+    places = _places(args.pod_cidr, args.node_ip)
+    inside = _networks(args.inside)
     try:
         args.root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise Failure(
-            f"cannot make {args.root}: {error.strerror}; give a folder that can be written with --root"
-        ) from error
+        why = f"cannot make {args.root}: {error.strerror}"
+        raise Failure(f"{why}; give a folder that can be written with --root") from error
     return Settings(
         name=args.name,
-        node_ip=str(address),
-        pod_cidr=network,
-        node_ip_6=address_6,
-        pod_cidr_6=network_6,
+        **places,
         inside=inside,
         root=args.root,
         run=args.run_dir,
@@ -116,6 +98,37 @@ def _settings(args: argparse.Namespace) -> Settings:
     )
 
 
+class Places(TypedDict):
+    """The node's address and its pods' range, of each family."""
+
+    node_ip: str
+    pod_cidr: IPv4Network
+    node_ip_6: str
+    pod_cidr_6: IPv6Network | None
+
+
+def _places(cidrs: str, ips: str) -> Places:
+    (cidr, _, cidr_6), (ip, _, ip_6) = cidrs.partition(","), ips.partition(",")
+    if bool(cidr_6) != bool(ip_6):
+        raise Failure("--pod-cidr and --node-ip: give both of them IPv6, or neither")
+    try:
+        return {
+            "node_ip": str(IPv4Address(ip)),
+            "pod_cidr": IPv4Network(cidr),
+            "node_ip_6": str(IPv6Address(ip_6)) if ip_6 else "",
+            "pod_cidr_6": IPv6Network(cidr_6) if cidr_6 else None,
+        }
+    except ValueError as error:
+        raise Failure(f"--pod-cidr {cidrs}, --node-ip {ips}: {error}") from error
+
+
+def _networks(text: str) -> tuple[IPv4Network, ...]:
+    try:
+        return tuple(IPv4Network(each) for each in text.split(",") if each)
+    except ValueError as error:
+        raise Failure(f"--inside {text}: {error}; give IPv4 networks like 10.244.0.0/16") from error
+
+
 def _gate(address: str, token: Path | None) -> Gate | None:
     """How to reach the node's guest."""
     if not address:
@@ -130,9 +143,7 @@ def _gate(address: str, token: Path | None) -> Gate | None:
 
 async def _serve(args: argparse.Namespace, settings: Settings, clock: Clock) -> int:
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    foreground.on_signals(stop.set)
     context = _tls(args.pki or args.root / "pki")
     async with Client(
         from_kubeconfig(args.kubeconfig), user_agent="kubelet/v1.36.2", field_manager="kubelet"

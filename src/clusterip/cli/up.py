@@ -7,7 +7,9 @@ import contextlib
 import os
 import sys
 import time
+from pathlib import Path
 
+from clusterip.cli import stores
 from clusterip.cluster import config as choices
 from clusterip.cluster.config import Config
 from clusterip.cluster.folder import Folder, locked
@@ -28,13 +30,21 @@ NEXT = """
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", default=default_name(), help="the cluster (default: %(default)s)")
+    _add_nodes(parser)
+    _add_services(parser)
+    parser.add_argument(
+        "--store",
+        default="sqlite",
+        metavar="KIND",
+        help="sqlite, memory, or etcd=URL[,URL...] as this machine reaches it (default: sqlite)",
+    )
+    stores.add_arguments(parser, "/clusterip/NAME")
+    parser.add_argument("--supervise", action="store_true", help=argparse.SUPPRESS)
+
+
+def _add_nodes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--nodes", type=int, metavar="N", help="how many nodes (default: 3)")
     parser.add_argument("--node-names", metavar="A,B,...", help="the nodes' names (default: node-1,node-2,...)")
-    parser.add_argument(
-        "--proxy-mode",
-        metavar="MODE",
-        help="nftables, iptables, ipvs or userspace (default: nftables; uml nodes: ipvs)",
-    )
     parser.add_argument(
         "--node-kind",
         default="namespace",
@@ -42,14 +52,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="namespace, or uml: each node's network is a User Mode Linux guest, which has IPVS (default: namespace)",
     )
     parser.add_argument(
-        "--strict-drain",
-        action="store_true",
-        help="a pod gets SIGTERM only after every node's proxy has heard that it leaves: a rollout loses no request",
-    )
-    parser.add_argument(
         "--dual-stack",
         action="store_true",
         help="IPv6 beside IPv4: nodes and pods have both, Services may ask for both",
+    )
+
+
+def _add_services(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--proxy-mode",
+        metavar="MODE",
+        help="nftables, iptables, ipvs or userspace (default: nftables; uml nodes: ipvs)",
+    )
+    parser.add_argument(
+        "--strict-drain",
+        action="store_true",
+        help="a pod gets SIGTERM only after every node's proxy has heard that it leaves: a rollout loses no request",
     )
     parser.add_argument(
         "--network-policy",
@@ -57,22 +75,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="NetworkPolicies are enforced: an agent on every node, and no pod speaks before it is known there",
     )
     parser.add_argument(
-        "--store",
-        default="sqlite",
-        metavar="KIND",
-        help="sqlite, memory, or etcd=URL[,URL...] as this machine reaches it (default: sqlite)",
-    )
-    parser.add_argument("--etcd-cafile", metavar="FILE", help="whom to believe that it is etcd")
-    parser.add_argument("--etcd-certfile", metavar="FILE", help="certificate to show to etcd")
-    parser.add_argument("--etcd-keyfile", metavar="FILE", help="the key of that certificate")
-    parser.add_argument("--etcd-prefix", metavar="PATH", help="where in etcd (default: /clusterip/NAME)")
-    parser.add_argument(
         "--resolver",
         default=os.environ.get("CLUSTERIP_RESOLVER", choices.ASK_HOST),
         metavar="WHO",
         help="who is asked about names beyond the cluster: host (its own servers), none, or addresses (default: host)",
     )
-    parser.add_argument("--supervise", action="store_true", help=argparse.SUPPRESS)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -99,9 +106,9 @@ def run(args: argparse.Namespace) -> int:
     return _up(folder, config)
 
 
-def _absolute(name: str | None) -> str:
-    """A file as the API server, which runs elsewhere, finds it."""
-    return os.path.abspath(name) if name else ""
+def _absolute(file: Path | None) -> str:
+    """As the API server, which runs elsewhere, finds it."""
+    return os.path.abspath(file) if file else ""
 
 
 def _up(folder: Folder, config: Config) -> int:
