@@ -68,7 +68,7 @@ def test_transcripts(path: Path, guests: Cluster, tmp_path: Path) -> None:
 
 def answers(cluster: Cluster) -> bool:
     """Whether node-1's proxy leads to the API server's Service, asked on the node itself."""
-    return "gitVersion" in cluster.on("node-1", "curl", "-sk", "-m", "10", "https://10.96.0.1/version", check=False)
+    return "gitVersion" in cluster.on("node-1", "curl", "-sk", "-m", "30", "https://10.96.0.1/version", check=False)
 
 
 def test_a_guest_that_was_killed_comes_back_with_its_proxy(guests: Cluster) -> None:
