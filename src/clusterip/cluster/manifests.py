@@ -7,9 +7,11 @@ Truth: kubeadm's add-ons kube-proxy and coredns; KubeProxyConfiguration v1alpha1
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from clusterip.api.meta import Tree
+from clusterip.cluster.addon_files import COREFILE, KUBE_PROXY_CONFIG, KUBE_PROXY_KUBECONFIG
 from clusterip.cluster.config import Config
 from clusterip.cluster.topology import API_PORT, CONTROL_ADDRESS, INSIDE_URL
 
@@ -19,120 +21,10 @@ IMAGE = "clusterip"
 DEFAULT_MODE = "nftables"
 DNS_PORTS = (("dns", "UDP", 53), ("dns-tcp", "TCP", 53), ("metrics", "TCP", 9153))
 ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
-
-KUBE_PROXY_CONFIG = """\
-apiVersion: kubeproxy.config.k8s.io/v1alpha1
-bindAddress: 0.0.0.0
-bindAddressHardFail: false
-clientConnection:
-  acceptContentTypes: ""
-  burst: 0
-  contentType: ""
-  kubeconfig: /var/lib/kube-proxy/kubeconfig.conf
-  qps: 0
-clusterCIDR: {pod_cidr}
-configSyncPeriod: 0s
-conntrack:
-  maxPerCore: null
-  min: null
-  tcpBeLiberal: false
-  tcpCloseWaitTimeout: null
-  tcpEstablishedTimeout: null
-  udpStreamTimeout: 0s
-  udpTimeout: 0s
-detectLocal:
-  bridgeInterface: ""
-  interfaceNamePrefix: ""
-detectLocalMode: ""
-enableProfiling: false
-healthzBindAddress: ""
-hostnameOverride: ""
-iptables:
-  localhostNodePorts: null
-  masqueradeAll: false
-  masqueradeBit: null
-  minSyncPeriod: 0s
-  syncPeriod: 0s
-ipvs:
-  excludeCIDRs: null
-  minSyncPeriod: 0s
-  scheduler: ""
-  strictARP: false
-  syncPeriod: 0s
-  tcpFinTimeout: 0s
-  tcpTimeout: 0s
-  udpTimeout: 0s
-kind: KubeProxyConfiguration
-logging:
-  flushFrequency: 0
-  options:
-    json:
-      infoBufferSize: "0"
-    text:
-      infoBufferSize: "0"
-  verbosity: 0
-metricsBindAddress: ""
-mode: {mode}
-nftables:
-  masqueradeAll: false
-  masqueradeBit: null
-  minSyncPeriod: 0s
-  syncPeriod: 0s
-nodePortAddresses: null
-oomScoreAdj: null
-portRange: ""
-showHiddenMetricsForVersion: ""
-winkernel:
-  enableDSR: false
-  forwardHealthCheckVip: false
-  networkName: ""
-  rootHnsEndpointName: ""
-  sourceVip: ""
-"""
-
-KUBE_PROXY_KUBECONFIG = """\
-apiVersion: v1
-kind: Config
-clusters:
-- name: default
-  cluster:
-    certificate-authority: {account}/ca.crt
-    server: {url}
-contexts:
-- name: default
-  context:
-    cluster: default
-    namespace: default
-    user: default
-current-context: default
-users:
-- name: default
-  user:
-    tokenFile: {account}/token
-"""
-
-COREFILE = """\
-.:53 {{
-    errors
-    health {{
-       lameduck 5s
-    }}
-    ready
-    kubernetes {domain} in-addr.arpa ip6.arpa {{
-       pods insecure
-       fallthrough in-addr.arpa ip6.arpa
-       ttl 30
-    }}
-    prometheus :9153
-    forward . /etc/resolv.conf {{
-       max_concurrent 1000
-    }}
-    cache 30
-    loop
-    reload
-    loadbalance
-}}
-"""
+# The API server by its own address: these parts must not need what they help to bring about.
+API = {"KUBERNETES_SERVICE_HOST": str(CONTROL_ADDRESS.ip), "KUBERNETES_SERVICE_PORT": str(API_PORT)}
+API_ENV = [{"name": name, "value": value} for name, value in API.items()]
+NODE_NAME = {"name": "NODE_NAME", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "spec.nodeName"}}}
 
 
 def _meta(name: str, **labels: str) -> Tree:
@@ -161,45 +53,54 @@ def kube_proxy_config(config: Config) -> Tree:
     return _config_map("kube-proxy", files, app="kube-proxy")
 
 
-def kube_proxy(config: Config) -> Tree:
-    """One on every node, in the node's own network."""
-    container: dict[str, Any] = {
-        "name": "kube-proxy",
+def _container(name: str, command: Sequence[str], **more: Any) -> Tree:
+    """A part of clusterip, as a container."""
+    return {
+        "name": name,
         "image": IMAGE,
         "imagePullPolicy": "IfNotPresent",
-        "command": [
-            "clusterip",
-            "proxy",
-            "--config=/var/lib/kube-proxy/config.conf",
-            "--hostname-override=$(NODE_NAME)",
-            f"--service-cluster-ip-range={config.service_cidrs}",
-        ],
-        "env": [{"name": "NODE_NAME", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "spec.nodeName"}}}],
-        "securityContext": {"privileged": True},
-        "readinessProbe": _probe("/healthz", 10256, periodSeconds=2, failureThreshold=3),
-        "livenessProbe": _probe("/livez", 10256, initialDelaySeconds=10, periodSeconds=10, failureThreshold=18),
-        "volumeMounts": [{"name": "kube-proxy", "mountPath": "/var/lib/kube-proxy"}],
+        "command": ["clusterip", *command],
+        **more,
     }
+
+
+def _daemon_set(name: str, container: Tree, **more: Any) -> Tree:
+    """One on every node, in the node's own network."""
     pod = {
         "containers": [container],
         "hostNetwork": True,
         "nodeSelector": {"kubernetes.io/os": "linux"},
         "priorityClassName": "system-node-critical",
-        "serviceAccountName": "kube-proxy",
+        "serviceAccountName": name,
         "tolerations": [{"operator": "Exists"}],
-        "volumes": [{"name": "kube-proxy", "configMap": {"name": "kube-proxy"}}],
+        **more,
     }
-    labels = {"k8s-app": "kube-proxy"}
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "DaemonSet",
-        "metadata": _meta("kube-proxy", **labels),
-        "spec": {
-            "selector": {"matchLabels": labels},
-            "template": {"metadata": {"labels": labels}, "spec": pod},
-            "updateStrategy": {"type": "RollingUpdate"},
-        },
+    labels = {"k8s-app": name}
+    spec = {
+        "selector": {"matchLabels": labels},
+        "template": {"metadata": {"labels": labels}, "spec": pod},
+        "updateStrategy": {"type": "RollingUpdate"},
     }
+    return {"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": _meta(name, **labels), "spec": spec}
+
+
+def kube_proxy(config: Config) -> Tree:
+    command = (
+        "proxy",
+        "--config=/var/lib/kube-proxy/config.conf",
+        "--hostname-override=$(NODE_NAME)",
+        f"--service-cluster-ip-range={config.service_cidrs}",
+    )
+    container = _container(
+        "kube-proxy",
+        command,
+        env=[NODE_NAME],
+        securityContext={"privileged": True},
+        readinessProbe=_probe("/healthz", 10256, periodSeconds=2, failureThreshold=3),
+        livenessProbe=_probe("/livez", 10256, initialDelaySeconds=10, periodSeconds=10, failureThreshold=18),
+        volumeMounts=[{"name": "kube-proxy", "mountPath": "/var/lib/kube-proxy"}],
+    )
+    return _daemon_set("kube-proxy", container, volumes=[{"name": "kube-proxy", "configMap": {"name": "kube-proxy"}}])
 
 
 def _bound(kind: str, meta: Tree, role: tuple[str, str], subject: Tree) -> Tree:
@@ -229,20 +130,17 @@ def rights() -> list[Tree]:
     return found
 
 
-def coredns(config: Config) -> Tree:
-    """Cluster DNS.  It speaks to the API server by its own address: it must not need what it helps to bring about."""
-    api = {"KUBERNETES_SERVICE_HOST": str(CONTROL_ADDRESS.ip), "KUBERNETES_SERVICE_PORT": str(API_PORT)}
-    container: dict[str, Any] = {
-        "name": "coredns",
-        "image": IMAGE,
-        "imagePullPolicy": "IfNotPresent",
-        "command": ["clusterip", "dns", "-conf", "/etc/coredns/Corefile"],
-        "env": [{"name": name, "value": value} for name, value in api.items()],
-        "ports": [{"name": name, "containerPort": port, "protocol": protocol} for name, protocol, port in DNS_PORTS],
-        "readinessProbe": _probe("/ready", 8181, periodSeconds=2, failureThreshold=3),
-        "livenessProbe": _probe("/health", 8080, initialDelaySeconds=60, timeoutSeconds=5, failureThreshold=5),
-        "volumeMounts": [{"name": "config-volume", "mountPath": "/etc/coredns", "readOnly": True}],
-    }
+def coredns() -> Tree:
+    """Cluster DNS."""
+    container = _container(
+        "coredns",
+        ("dns", "-conf", "/etc/coredns/Corefile"),
+        env=API_ENV,
+        ports=[{"name": name, "containerPort": port, "protocol": protocol} for name, protocol, port in DNS_PORTS],
+        readinessProbe=_probe("/ready", 8181, periodSeconds=2, failureThreshold=3),
+        livenessProbe=_probe("/health", 8080, initialDelaySeconds=60, timeoutSeconds=5, failureThreshold=5),
+        volumeMounts=[{"name": "config-volume", "mountPath": "/etc/coredns", "readOnly": True}],
+    )
     corefile = {"name": "coredns", "items": [{"key": "Corefile", "path": "Corefile"}]}
     pod = {
         "containers": [container],
@@ -254,17 +152,13 @@ def coredns(config: Config) -> Tree:
         "tolerations": [{"key": "CriticalAddonsOnly", "operator": "Exists"}],
     }
     labels = {"k8s-app": "kube-dns"}
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": _meta("coredns", **labels),
-        "spec": {
-            "replicas": 2,
-            "selector": {"matchLabels": labels},
-            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1}},
-            "template": {"metadata": {"labels": labels}, "spec": pod},
-        },
+    spec = {
+        "replicas": 2,
+        "selector": {"matchLabels": labels},
+        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1}},
+        "template": {"metadata": {"labels": labels}, "spec": pod},
     }
+    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": _meta("coredns", **labels), "spec": spec}
 
 
 def kube_dns(config: Config) -> Tree:
@@ -280,33 +174,8 @@ def kube_dns(config: Config) -> Tree:
 
 
 def network_policies() -> list[Tree]:
-    """The policy agent: one on every node, in the node's own network, as kube-proxy is."""
-    name, labels = "network-policies", {"k8s-app": "network-policies"}
-    api = {"KUBERNETES_SERVICE_HOST": str(CONTROL_ADDRESS.ip), "KUBERNETES_SERVICE_PORT": str(API_PORT)}
-    env: list[Tree] = [{"name": each, "value": value} for each, value in api.items()]
-    env.append({"name": "NODE_NAME", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "spec.nodeName"}}})
-    pod = {
-        "containers": [
-            {
-                "name": name,
-                "image": IMAGE,
-                "imagePullPolicy": "IfNotPresent",
-                "command": ["clusterip", "policy"],
-                "env": env,
-                "securityContext": {"privileged": True},
-            }
-        ],
-        "hostNetwork": True,
-        "nodeSelector": {"kubernetes.io/os": "linux"},
-        "priorityClassName": "system-node-critical",
-        "serviceAccountName": name,
-        "tolerations": [{"operator": "Exists"}],
-    }
-    spec = {
-        "selector": {"matchLabels": labels},
-        "template": {"metadata": {"labels": labels}, "spec": pod},
-        "updateStrategy": {"type": "RollingUpdate"},
-    }
+    """The policy agent, its account and what it may ask."""
+    name = "network-policies"
     reads = ["get", "list", "watch"]
     rules = [
         {"apiGroups": [""], "resources": ["nodes", "pods", "namespaces"], "verbs": reads},
@@ -315,11 +184,12 @@ def network_policies() -> list[Tree]:
     ]
     role = f"clusterip:{name}"
     subject = {"kind": "ServiceAccount", "name": name, "namespace": NAMESPACE}
+    agent = _container(name, ("policy",), env=[*API_ENV, NODE_NAME], securityContext={"privileged": True})
     return [
         _account(name),
         {"apiVersion": f"{RBAC}/v1", "kind": "ClusterRole", "metadata": {"name": role}, "rules": rules},
         _bound("ClusterRoleBinding", {"name": role}, ("ClusterRole", role), subject),
-        {"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": _meta(name, **labels), "spec": spec},
+        _daemon_set(name, agent),
     ]
 
 
@@ -348,5 +218,5 @@ def manifests(config: Config) -> list[Tree]:
         kube_dns(config),
         *(network_policies() if config.network_policy else ()),
         kube_proxy(config),
-        coredns(config),
+        coredns(),
     ]

@@ -19,6 +19,24 @@ from clusterip.controllers.model import Meta, Namespace
 from clusterip.controllers.writes import DeleteAll, Outcome, Patch, Update, Write
 
 FINALIZER = "kubernetes"
+# conditions: type, whether it holds, reason, and words where they are always the same
+WELL = (
+    ("NamespaceDeletionDiscoveryFailure", False, "ResourcesDiscovered", "All resources successfully discovered"),
+    (
+        "NamespaceDeletionGroupVersionParsingFailure",
+        False,
+        "ParsedGroupVersions",
+        "All legacy kube types successfully parsed",
+    ),
+    (
+        "NamespaceDeletionContentFailure",
+        False,
+        "ContentDeleted",
+        "All content successfully deleted, may be waiting on finalization",
+    ),
+)
+REMAINING = ("NamespaceContentRemaining", True, "SomeResourcesRemain")
+HELD = ("NamespaceFinalizersRemaining", True, "SomeFinalizersRemain")
 
 Content = Mapping[ResourceRef, Sequence[Meta]]
 
@@ -46,35 +64,12 @@ def _told(found: Namespace, content: Content, now: datetime) -> list[Write]:
     finalizers = Counter(name for metas in content.values() for meta in metas for name in meta.finalizers)
     if not any(meta.is_terminating and meta.finalizers for metas in content.values() for meta in metas):
         return []
-    remaining = ", ".join(
-        sorted(f"{_dotted(ref)} has {len(metas)} resource instances" for ref, metas in content.items())
-    )
-    held = ", ".join(f"{name} in {count} resource instances" for name, count in sorted(finalizers.items()))
+    remaining = sorted(f"{_dotted(ref)} has {len(metas)} resource instances" for ref, metas in content.items())
+    held = sorted(f"{name} in {count} resource instances" for name, count in finalizers.items())
     wanted = [
-        _condition(
-            "NamespaceDeletionDiscoveryFailure", False, "ResourcesDiscovered", "All resources successfully discovered"
-        ),
-        _condition(
-            "NamespaceDeletionGroupVersionParsingFailure",
-            False,
-            "ParsedGroupVersions",
-            "All legacy kube types successfully parsed",
-        ),
-        _condition(
-            "NamespaceDeletionContentFailure",
-            False,
-            "ContentDeleted",
-            "All content successfully deleted, may be waiting on finalization",
-        ),
-        _condition(
-            "NamespaceContentRemaining", True, "SomeResourcesRemain", f"Some resources are remaining: {remaining}"
-        ),
-        _condition(
-            "NamespaceFinalizersRemaining",
-            True,
-            "SomeFinalizersRemain",
-            f"Some content in the namespace has finalizers remaining: {held}",
-        ),
+        *(_condition(*each) for each in WELL),
+        _condition(*REMAINING, f"Some resources are remaining: {', '.join(remaining)}"),
+        _condition(*HELD, f"Some content in the namespace has finalizers remaining: {', '.join(held)}"),
     ]
     conditions = [_since(found, condition, now) for condition in wanted]
     if list(found.status.conditions) == conditions:
