@@ -52,12 +52,12 @@ guest.run(["sh", "-c", "touch /run/host/begun; sleep 1000"], Path({str(tmp_path)
     path = os.pathsep.join((str(guest.HERE.parent), str(guest.ROOT / "src")))
     booting = subprocess.Popen([sys.executable, "-c", program], env=dict(os.environ, PYTHONPATH=path))
     try:
-        within(60, begun.exists)
+        within(120, begun.exists)
         assert of_guest(tmp_path) != []
     finally:
         booting.kill()
         booting.wait()
-    within(60, lambda: of_guest(tmp_path) == [])
+    within(120, lambda: of_guest(tmp_path) == [])
 
 
 def within(seconds: float, holds: Callable[[], bool]) -> None:
