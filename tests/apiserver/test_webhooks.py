@@ -173,7 +173,7 @@ def test_nobody_there_too_slow_and_not_believed() -> None:
                 (
                     {"service": {"namespace": "default", "name": "none"}},
                     30,
-                    '"https://none.default.svc:443/": service "none" not',
+                    '"https://none.default.svc:443/?timeout=30s": service "none" not',
                 ),
             ]
             for where, seconds, text in cases:
