@@ -85,7 +85,7 @@ HELD_BY = {
     "transport/test_http.py": "transport/answers transport/request",
     "cluster/test_whole.py": (
         "cluster/launch cluster/report cluster/start cluster/stop cluster/supervisor "
-        "node/agent node/binds node/forking node/keeper node/launch node/order node/prober node/publish "
+        "node/agent node/binds node/forking node/ground node/keeper node/launch node/order node/prober node/publish "
         "node/registration node/sources "
         "node/settings node/stop node/traces node/worker"
     ),

@@ -16,30 +16,24 @@ from typing import Protocol
 
 import msgspec
 
-from clusterip.api.errors import ApiError
 from clusterip.client.events import NORMAL, WARNING, Involved
-from clusterip.client.rest import Unreachable
 from clusterip.clock import rfc3339
 from clusterip.node import decide as steps
 from clusterip.node import stop, storage
 from clusterip.node.admission import Refusal
-from clusterip.node.environment import Missing
+from clusterip.node.ground import Ground
 from clusterip.node.handle import wait_at_most
 from clusterip.node.keeper import Keeper, Place
 from clusterip.node.leaving import Leaving
 from clusterip.node.model import Pod, PodSeen
-from clusterip.node.prepare import Preparation, VolumesPending
 from clusterip.node.publish import Publisher, delete
 from clusterip.node.record import PodFolder, PodRecord
 from clusterip.node.settings import Tools
 from clusterip.node.status import Facts, pod_status
-from clusterip.node.volumes import VolumeError
 from clusterip.node.wishes import Wishes
 
 logger = logging.getLogger(__name__)
 
-FIRST_RETRY = 0.5
-LONGEST_RETRY = 60.0
 FAULT_SECONDS = 5.0
 VANISHED_GRACE = 2
 
@@ -79,13 +73,10 @@ class PodWorker:
         self.keepers: dict[str, Keeper] = {}
         self._house = house
         self._wake = asyncio.Event()
-        self._prepared = False
-        self._leaving = Leaving(tools, lambda: self.pod, self._say)
-        self._retry_at, self._retry_delay = 0.0, FIRST_RETRY
+        self._leaving = Leaving(tools, lambda: self.pod, self.say)
         self._failure, self._refused = ("", ""), False
         self._publisher = Publisher(tools.client, dict(pod.status))
-        self._preparation = Preparation(tools, self.folder, self.sources_changed)
-        self._group: asyncio.TaskGroup | None = None
+        self._ground = Ground(tools, self.folder, self, house.take_address, self.sources_changed)
         self._place: Place | None = None
 
     # -- news ---------------------------------------------------------------------------------------------------------
@@ -95,8 +86,8 @@ class PodWorker:
         former = self.pod
         self.wishes.hear(pod)
         self._keep_new()
-        if self._prepared and not pod.is_terminating and _words_about(former) != _words_about(pod):
-            self._preparation.refresh_soon(pod, self.address)
+        if not pod.is_terminating and _words_about(former) != _words_about(pod):
+            self._ground.refresh()
         if former.is_terminating and pod.grace < former.grace:
             self._hasten(pod.grace)
         self._wake.set()
@@ -104,13 +95,13 @@ class PodWorker:
     def refuse(self, why: Refusal) -> None:
         """The node does not take the pod."""
         self._failure, self._refused = (why.reason, f"Pod was rejected: {why.message}"), True
-        self._say(WARNING, why.reason, why.message)
+        self.say(WARNING, why.reason, why.message)
 
     def evict(self, why: str) -> None:
         """The pod uses more of the node than it may."""
         if not (self._failure[0] or self.is_over):
             self._failure = (steps.EVICTED, why)
-            self._say(WARNING, steps.EVICTED, why)
+            self.say(WARNING, steps.EVICTED, why)
             self._wake.set()
 
     def look_again(self) -> None:
@@ -127,16 +118,15 @@ class PodWorker:
         """Those who are being stopped get no more time than this."""
         self._leaving.hurry.set()
         for keeper in self.keepers.values():
-            if keeper.live.killing and self._group is not None:
-                self._group.create_task(stop.hasten(keeper, grace), name=f"end of {keeper.name}")
+            if keeper.live.killing and self._place is not None:
+                self._place.group.create_task(stop.hasten(keeper, grace), name=f"end of {keeper.name}")
 
     def sources_changed(self) -> None:
         """A configMap or secret of the pod changed."""
-        self._retry_at = 0.0
+        self._ground.retry_now()
         for keeper in self.keepers.values():
             keeper.retry_now()
-        if self._prepared:
-            self._preparation.refresh_soon(self.pod, self.address)
+        self._ground.refresh()
         self._wake.set()
 
     @property
@@ -170,11 +160,10 @@ class PodWorker:
         try:
             async with asyncio.TaskGroup() as group:
                 beside = [group.create_task(self._publisher.run(), name="status")]
-                beside.append(group.create_task(self._preparation.run(), name="volumes"))
+                beside.append(group.create_task(self._ground.run(), name="volumes"))
                 if storage.is_limited(self.pod):
                     looking = storage.watch(lambda: self.pod, self.folder, self.evict)
                     beside.append(group.create_task(looking, name="storage"))
-                self._group = group
                 self._begin(group)
                 while not self.finished.is_set():
                     await self._turn(group)
@@ -183,17 +172,16 @@ class PodWorker:
                 for keeper in self.keepers.values():
                     keeper.stop_following()
         finally:
-            self._group = None
+            self._place = None
             self.tools.sources.release(self.pod)
 
     def _begin(self, group: asyncio.TaskGroup) -> None:
-        place = Place(
-            self.tools, group, lambda: self.pod, lambda: self.address, self.folder, self._save, self._wake.set
+        """Containers are taken over as they are on record; those of a run that failed are followed by nobody."""
+        self._place = Place(
+            self.tools, group, lambda: self.pod, lambda: self.address, self.folder, self.save, self._wake.set
         )
-        if self.record.sandbox and not self._preparation.sandbox_stands(self.pod):
-            self.record = msgspec.structs.replace(self.record, sandbox=False)
-        self._place = place
-        self._open_ports()
+        self._ground.look()
+        self.keepers.clear()
         self._keep_new()
 
     def _keep_new(self) -> None:
@@ -215,7 +203,7 @@ class PodWorker:
             decision = steps.decide(self.pod, self.seen(), now, wall)
             for step in decision.steps:
                 await self._take(step, group)
-            self.wishes.look(self.seen(), self._say)
+            self.wishes.look(self.seen(), self.say)
             self._tell()
         except Exception:  # a fault of ours in one pod must not end the node
             logger.exception("A pod's worker failed", extra={"kv": {"pod": self.title}})
@@ -232,18 +220,17 @@ class PodWorker:
         """What the pod wishes beyond what it has is granted, if there is room."""
         if self.is_over:
             return
-        if self.wishes.weigh(self._house.judge, self._say):
-            self._save()
-            if self._prepared:
-                self._preparation.refresh_soon(self.pod, self.address)
+        if self.wishes.weigh(self._house.judge, self.say):
+            self.save()
+            self._ground.refresh()
             self._house.freed()
 
     def seen(self) -> PodSeen:
         return PodSeen(
-            prepared=self._prepared,
+            prepared=self._ground.is_ready,
             sandbox=self.record.sandbox,
             ip=self.address if self.record.sandbox or self.record.ip else "",
-            retry_at=self._retry_at,
+            retry_at=self._ground.retry_at,
             containers={name: keeper.seen() for name, keeper in self.keepers.items()},
             vanished=self.vanished,
             drained=self._leaving.is_over,
@@ -271,7 +258,8 @@ class PodWorker:
         )
         self._publisher.publish(self.pod, pod_status(self.pod, seen, self._publisher.status, facts))
 
-    def _save(self) -> None:
+    def save(self) -> None:
+        """Keep the record; a disk that takes nothing is told of."""
         self.record = msgspec.structs.replace(
             self.record,
             tree=self.wishes.wanted.tree,
@@ -282,17 +270,16 @@ class PodWorker:
         try:
             self.folder.save(self.record)
         except OSError as error:
-            self._say(WARNING, "FailedRecord", f"cannot write {self.folder.record_path}: {error.strerror}")
+            self.say(WARNING, "FailedRecord", f"cannot write {self.folder.record_path}: {error.strerror}")
 
     # -- steps --------------------------------------------------------------------------------------------------------
 
     async def _take(self, step: steps.Step, group: asyncio.TaskGroup) -> None:
         match step:
             case steps.Prepare():
-                await self._prepare()
+                await self._ground.prepare()
             case steps.Start(name, attempt):
-                around = self._preparation.surroundings(self.pod, self.address)
-                await self.keepers[name].start(attempt, around, self._beside(name))
+                await self.keepers[name].start(attempt, self._ground.surroundings(), self._beside(name))
             case steps.Kill(name, grace, why):
                 self._kill(group, name, VANISHED_GRACE if self.vanished else grace, why)
             case steps.Resize(name):
@@ -306,38 +293,6 @@ class PodWorker:
             case steps.Finish():
                 await self._finish()
 
-    async def _prepare(self) -> None:
-        """Sandbox and volumes at the same time; what is missing is told, and tried again."""
-        try:
-            if not self.pod.host_network and (self.record.released or not self.record.ip):
-                self.record = msgspec.structs.replace(
-                    self.record, ip=self._house.take_address(self.pod.uid), released=False
-                )
-            making = asyncio.to_thread(self._preparation.make_sandbox, self.pod, self.record)
-            fetching = self._preparation.fetch(self.pod)
-            outcomes = await asyncio.gather(making, fetching, return_exceptions=True)
-            if not isinstance(outcomes[0], BaseException):
-                self.record = outcomes[0]
-                self._save()
-                self._open_ports()
-            for outcome in outcomes:
-                if isinstance(outcome, BaseException):
-                    raise outcome
-            await asyncio.to_thread(self._preparation.write, self.pod, self.address)
-            self._prepared, self._retry_delay = True, FIRST_RETRY
-            self._preparation.keep(self.pod, self.address)
-        except (Missing, VolumeError, VolumesPending) as error:
-            self._say(WARNING, "FailedMount", str(error))
-            self._retry_later()
-        except (OSError, TimeoutError, ApiError, Unreachable, ValueError) as error:
-            self._say(WARNING, "FailedCreatePodSandBox", f"Failed to create pod sandbox: {_words(error)}")
-            self._retry_later()
-
-    def _open_ports(self) -> None:
-        """The pod's ports on the node lead to it from now on."""
-        if self.tools.host_ports is not None:
-            self.tools.host_ports.put(self.pod, self.address if self.record.sandbox else "")
-
     def _beside(self, name: str) -> int:
         """The first process of the container that an ephemeral one is to look at."""
         container = self.pod.container(name)
@@ -345,14 +300,10 @@ class PodWorker:
         newest = target.newest if target is not None else None
         return newest.pid if newest is not None and not newest.ended else 0
 
-    def _retry_later(self) -> None:
-        self._retry_at = self.tools.clock.monotonic() + self._retry_delay
-        self._retry_delay = min(self._retry_delay * 2, LONGEST_RETRY)
-
     def _kill(self, group: asyncio.TaskGroup, name: str, grace: int, why: str) -> None:
         keeper = self.keepers[name]
         keeper.live.killing = True
-        self._say(NORMAL, "Killing", why or f"Stopping container {name}", keeper.field_path)
+        self.say(NORMAL, "Killing", why or f"Stopping container {name}", keeper.field_path)
         group.create_task(
             stop.stop(keeper, self.address, self._leaving.left(grace), self.tools.clock), name=f"stop of {name}"
         )
@@ -365,11 +316,7 @@ class PodWorker:
         for keeper in self.keepers.values():
             if keeper.newest is not None:
                 await keeper.traces.release(keeper.newest)
-        await asyncio.to_thread(self._preparation.remove_sandbox, self.record)
-        self.record = msgspec.structs.replace(self.record, sandbox=False, released=True)
-        self._open_ports()
-        self._prepared = False
-        self._save()
+        await self._ground.remove()
         self._house.freed()
 
     async def _finish(self) -> None:
@@ -378,10 +325,11 @@ class PodWorker:
         if not self.vanished:
             await self._publisher.flush()
             await delete(self.tools.client, self.pod)
-        await asyncio.to_thread(self._preparation.forget, self.pod)
+        await self._ground.forget()
         self.finished.set()
 
-    def _say(self, type: str, reason: str, message: str, path: str = "") -> None:
+    def say(self, type: str, reason: str, message: str, path: str = "") -> None:
+        """An event about the pod, or about a place in it."""
         with contextlib.suppress(KeyError):
             self.tools.events.event(Involved.of(self.pod.tree, path), type, reason, message)
 
@@ -390,11 +338,3 @@ def _words_about(pod: Pod) -> tuple[object, object]:
     """What volumes of kind downwardAPI may show of a pod, and may change."""
     metadata = pod.tree.get("metadata") or {}
     return metadata.get("labels"), metadata.get("annotations")
-
-
-def _words(error: BaseException) -> str:
-    if isinstance(error, TimeoutError):
-        return "timed out"
-    if isinstance(error, ApiError):
-        return error.message
-    return str(error)
