@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Protocol
 
 
@@ -53,7 +54,14 @@ class ManualClock:
 
 def rfc3339(moment: datetime) -> str:
     """metav1.Time: seconds, UTC, a Z."""
-    return moment.astimezone(UTC).isoformat(timespec="seconds").removesuffix("+00:00") + "Z"
+    if moment.tzinfo is not UTC:
+        moment = moment.astimezone(UTC)
+    return f"{_minute(moment.year, moment.month, moment.day, moment.hour, moment.minute)}{moment.second:02d}Z"
+
+
+@lru_cache(maxsize=64)
+def _minute(year: int, month: int, day: int, hour: int, minute: int) -> str:
+    return f"{year:04d}-{month:02d}-{day:02d}T{hour:02d}:{minute:02d}:"
 
 
 def rfc3339_micro(moment: datetime) -> str:

@@ -167,7 +167,7 @@ def _fill_addresses(new: Tree, first: int, pool: _Addresses, allocation: Allocat
     for index, family in enumerate(families[first:], first):
         spec["clusterIPs"] = ips
         ips[index] = pool.take(ips[index], family)
-        allocation.take_addresses |= _addresses(ips[index : index + 1])
+        allocation.take_addresses |= _addresses([ips[index]])
     if ips and not first:
         spec["clusterIP"] = ips[0]
 

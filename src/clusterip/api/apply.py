@@ -31,7 +31,7 @@ from clusterip.api.managedfields import (
     structure_of,
     update_managed,
 )
-from clusterip.api.meta import Tree, metadata_of
+from clusterip.api.meta import Tree, copied, metadata_of
 from clusterip.api.schema import Definition, Node
 
 BEFORE_FIRST_APPLY: Final = "before-first-apply"
@@ -125,7 +125,7 @@ def _apply(live: Tree | None, config: Tree, applier: Applier, known: str | Defin
     node = Node(type="ref", ref=structure.name) if structure else None
     _check(config, node)
     before = _entries(live, applier, structure)
-    old = comparable(live or {}, structure)
+    old = copied(comparable(live or {}, structure))
     said = without_subtrees(typed.fields_of(config, node), reset_fields(config, applier.subresource))
     last = before.get(applier.key)
     entries = {**before, applier.key: Entry(said, last.time if last else "", applier.api_version)}

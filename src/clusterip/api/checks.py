@@ -24,7 +24,8 @@ def each(path: str, values: Iterable[T] | None) -> list[tuple[str, T]]:
 
 def reasons(path: str, value: T, check: Callable[[T], list[str]]) -> list[FieldError]:
     """The reasons of a check as errors of a field."""
-    return [invalid(path, value, reason) for reason in check(value)]
+    found = check(value)
+    return [invalid(path, value, reason) for reason in found] if found else []
 
 
 def supported(path: str, value: Any, allowed: Sequence[str]) -> list[FieldError]:
@@ -57,8 +58,8 @@ def label_map(path: str, labels: Tree) -> list[FieldError]:
     """Keys and values of labels, all told at the map's own path."""
     found = []
     for key, value in labels.items():
-        found += reasons(path, key, names.qualified_name)
-        found += reasons(path, value, names.label_value)
+        found += [invalid(path, key, reason) for reason in names.qualified_name(key)]
+        found += [invalid(path, value, reason) for reason in names.label_value(value)]
     return found
 
 

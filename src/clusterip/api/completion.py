@@ -1,6 +1,6 @@
 """Complete a tree with what Go writes even when it is empty.
 
-Stage: none; pure.  In: a decoded and defaulted tree (it is changed in place) and its definition's name.
+Stage: none; pure.  In: a decoded and defaulted tree and its definition's name.
 Out: the tree as kube-apiserver answers it: "resources": {}, "lastProbeTime": null, "divisor": "0", "status": {}.
 Rules: nothing that is there is changed, but for empty lists of required fields, which are null after storage.
 Truth: Go's encoding/json over upstream's types (gotypes.txt); every recorded object is complete already.
@@ -15,7 +15,8 @@ from typing import Any, Final, TypeAlias
 from clusterip.api.meta import Tree
 from clusterip.api.schema import Definition, Node, definition, is_known
 
-Completer: TypeAlias = Callable[[Any], None]
+Completer: TypeAlias = Callable[[Any], Any]
+"""Gives a completed copy, whose parts that hold no structure are the very same."""
 
 ZEROS: Final[dict[str, Any]] = {
     "string": "",
@@ -33,10 +34,9 @@ NULL_AFTER_STORAGE: Final = frozenset({"list", "map"})
 def complete(tree: Tree, name: str, but: Collection[str] = ()) -> Tree:
     """The tree itself, completed; `but` are fields that are complete already."""
     if not but:
-        structure(name)(tree)
+        tree.update(structure(name)(tree))
         return tree
-    others = {key: None if key in but else value for key, value in tree.items()}
-    structure(name)(others)
+    others = structure(name)({key: None if key in but else value for key, value in tree.items()})
     tree.update({key: value for key, value in others.items() if key not in but})
     return tree
 
@@ -65,21 +65,23 @@ def of_definition(known: Definition) -> Completer:
     for key in structures:
         del absent[key]
 
-    def complete_structure(tree: Any) -> None:
+    def complete_structure(tree: Any) -> Any:
         if tree.__class__ is not dict:
-            return
+            return tree
+        out = dict(tree)
         for key, zero in absent.items():
-            if key not in tree:
-                tree[key] = zero
+            if key not in out:
+                out[key] = zero
         for key in structures:
-            if key not in tree:
-                tree[key] = {}
+            if key not in out:
+                out[key] = {}
         for key in nullable:
-            if not tree[key]:
-                tree[key] = None
-        for key, value in tree.items():
+            if not out[key]:
+                out[key] = None
+        for key, value in out.items():
             if value.__class__ in CONTAINERS and (child := inner.get(key)):
-                child(value)
+                out[key] = child(value)
+        return out
 
     return complete_structure
 
@@ -122,16 +124,8 @@ _being_made: Final[set[str]] = set()
 
 
 def _each_item(element: Completer) -> Completer:
-    def complete_items(value: Any) -> None:
-        for item in value:
-            element(item)
-
-    return complete_items
+    return lambda value: [element(item) for item in value] if value.__class__ is list else value
 
 
 def _each_value(element: Completer) -> Completer:
-    def complete_values(value: Any) -> None:
-        for item in value.values():
-            element(item)
-
-    return complete_values
+    return lambda value: {key: element(item) for key, item in value.items()} if value.__class__ is dict else value

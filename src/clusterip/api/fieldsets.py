@@ -145,6 +145,32 @@ def compare(old: Tree, new: Tree, known: Definition | None) -> Comparison:
     return Comparison(added or {}, modified or {}, removed or {})
 
 
+def gained(old: Tree, new: Tree, known: Definition | None) -> Fields:
+    """What new adds or changes."""
+    return _gained(_members(old, new, known)) or {}
+
+
+def _gained(children: Iterator[Child]) -> Fields | None:
+    out: Fields = {}
+    for element, left, right, node in children:
+        if left is ABSENT:
+            out[element] = whole(right, node)
+        elif right is not ABSENT and left is not right and left != right:
+            more = _gain(left, right, node)
+            if more is not None:
+                out[element] = more
+    return out or None
+
+
+def _gain(old: Any, new: Any, node: Node | None) -> Fields | None:
+    if _is_leaf(old, new, node):
+        return {}
+    if not old and (found := whole(new, node)):
+        return {element: inner for element, inner in found.items() if element != SELF} or None
+    children = _children(old, new, node)
+    return _gained(children) if children is not None else {}
+
+
 Difference: TypeAlias = "tuple[Fields | None, Fields | None, Fields | None]"
 """Added, modified, removed: None when empty, {} when the place itself."""
 Child: TypeAlias = "tuple[str, Any, Any, Node | None]"

@@ -13,8 +13,8 @@ from typing import Any, Final, NamedTuple
 
 from clusterip.api import completion, schema
 from clusterip.api.errors import quoted
-from clusterip.api.fieldsets import Comparison, Fields, compare, difference, ordered, union, without_subtrees
-from clusterip.api.meta import Tree, copied, gvk_of, metadata_of
+from clusterip.api.fieldsets import Comparison, Fields, compare, difference, gained, ordered, union, without_subtrees
+from clusterip.api.meta import Tree, gvk_of, metadata_of
 from clusterip.api.schema import Definition
 
 MOST_UPDATERS: Final = 10
@@ -114,9 +114,10 @@ def _encoded(manager: Manager, entry: Entry) -> Tree:
         "time": entry.time,
         "fieldsType": "FieldsV1",
         "fieldsV1": entry.fields if entry.is_ordered else ordered(entry.fields),
-        "subresource": manager.subresource,
     }
-    return {key: value for key, value in tree.items() if value not in ("",)}
+    if manager.subresource:
+        tree["subresource"] = manager.subresource
+    return tree if all(tree.values()) else {key: value for key, value in tree.items() if value != ""}
 
 
 def update_managed(
@@ -135,14 +136,14 @@ def update_managed(
     not.  Neither tree is changed.
     """
     structure = structure_of(new, known)
+    reset = reset_fields(new, subresource)
+    if live is None and not metadata_of(new).get("managedFields"):
+        return _born(_first(new, structure, reset), manager, operation, api_version, subresource, now)
     before = _former(live, new, ignore_request=bool(subresource))
     if live is not None and not before:
         return []  # an object whose fields nobody managed is left so
-    reset = reset_fields(new, subresource)
     if live is None and not before:
-        first = _first(new, structure, reset)
-        writer = Manager(manager or "unknown", operation, api_version, subresource)
-        return encoded({writer: Entry(first, now, is_ordered=True)} if first else {})
+        return _born(_first(new, structure, reset), manager, operation, api_version, subresource, now)
     changes = _changes(live, new, structure, reset)
     entries = taken(before, changes)
     gained = difference(union(changes.modified, changes.added), NEVER_MANAGED)
@@ -156,21 +157,29 @@ def update_managed(
 NOTHING: Final = Entry({}, "", is_ordered=True)
 
 
+def _born(first: Fields, manager: str, operation: str, api_version: str, subresource: str, now: str) -> list[Tree]:
+    """The one entry of a new object."""
+    if not first:
+        return []
+    return [_encoded(Manager(manager or "unknown", operation, api_version, subresource), Entry(first, now, "", True))]
+
+
 def _first(new: Tree, structure: Definition | None, reset: tuple[tuple[str, ...], ...]) -> Fields:
     """What is owned of a new object by whoever made it."""
-    made = comparable(_manageable(new), structure)
-    found = compare(_blank(structure), made, structure)
-    return without_subtrees(union(found.added, found.modified), reset)
+    made = _manageable(new)
+    if structure is not None:
+        made = completion.of_known(structure)(made)
+    return without_subtrees(gained(_blank(structure), made, structure), reset)
 
 
 def _manageable(tree: Tree) -> Tree:
     """A tree without what is never managed."""
     out = {key: value for key, value in tree.items() if key not in ENVELOPE}
-    metadata = metadata_of(tree)
-    out["metadata"] = {key: value for key, value in metadata.items() if f"f:{key}" not in NEVER_MANAGED["f:metadata"]}
+    out["metadata"] = {key: value for key, value in metadata_of(tree).items() if key not in UNMANAGED}
     return out
 
 
+UNMANAGED: Final = frozenset(key.removeprefix("f:") for key in NEVER_MANAGED["f:metadata"])
 ENVELOPE: Final = frozenset({"apiVersion", "kind"})
 
 
@@ -214,10 +223,13 @@ def structure_of(tree: Tree, known: str | Definition | None) -> Definition | Non
 
 
 def comparable(tree: Tree, structure: Definition | None, but: Collection[str] = ()) -> Tree:
-    """A tree as Go would see it, without its managedFields: what is always written is there."""
-    out: Tree = copied(_without_entries(tree, but))
+    """A tree as Go would see it, without its managedFields: what is always written is there.
+
+    Its parts may be the tree's own.
+    """
+    out = _without_entries(tree, but)
     if structure is not None:
-        completion.of_known(structure)(out)
+        out = completion.of_known(structure)(out)
     for key in but:  # what is always written was added
         out.pop(key, None)
     return out

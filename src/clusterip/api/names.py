@@ -261,6 +261,11 @@ _NO_ADDRESS = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
 NO_NETWORK = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"
 
 
+_OCTET = "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+_IPV4_RE = re.compile(rf"{_OCTET}\.{_OCTET}\.{_OCTET}\.{_OCTET}")
+_ZERO_RE = re.compile(r"(^|[.])0\d")
+
+
 def _without_leading_zeros(value: str) -> str:
     """`010.0.0.1` as the sloppy readers of old took it."""
     return re.sub(r"(^|(?<=[.]))0+(?=\d)", "", value) if re.fullmatch(r"[\d.]+", value) else value
@@ -273,6 +278,8 @@ def parse_address(value: str) -> IPv4Address | IPv6Address | None:
 
 @lru_cache(maxsize=8192)
 def _remembered_address(value: str) -> IPv4Address | IPv6Address | None:
+    if plain := _IPV4_RE.fullmatch(value):  # most are, as it is written nowadays
+        return IPv4Address(bytes(map(int, plain.groups())))
     if "%" in value:
         return None
     try:
@@ -286,7 +293,7 @@ def address(value: str) -> list[str]:
     """A valid address by the strict rules of 1.36."""
     if parse_address(value) is None:
         return [_NO_ADDRESS]
-    if "0" in value and _without_leading_zeros(value) != value:
+    if "0" in value and _ZERO_RE.search(value) and _without_leading_zeros(value) != value:
         return ["must not have leading 0s"]
     return ["must not be an IPv4-mapped IPv6 address"] if ":" in value and _is_mapped(value) else []
 

@@ -21,6 +21,8 @@ from clusterip.api.resources.core import finalizer_errors
 ANNOTATIONS_LIMIT = 256 * 1024
 NO_NAME = "name or generateName is required"
 BOTH_FINALIZERS = "finalizer orphan and foregroundDeletion cannot be both set"
+MORE_METADATA = frozenset({"generation", "labels", "annotations", "ownerReferences", "finalizers"})
+"""What is judged beside the names, and rarely there."""
 IMMUTABLE_METADATA = (
     "name",
     "namespace",
@@ -61,9 +63,11 @@ def _judged_twice(resource: Resource, new: Tree, old: Tree) -> list[FieldError]:
 
 def metadata_errors(resource: Resource, tree: Tree) -> list[FieldError]:
     meta = metadata_of(tree)
+    named = [*_names(resource, meta), *_namespace(resource, meta)]
+    if MORE_METADATA.isdisjoint(meta):
+        return named
     return [
-        *_names(resource, meta),
-        *_namespace(resource, meta),
+        *named,
         *not_negative("metadata.generation", meta.get("generation")),
         *_shared(meta),
         *_qualified_finalizers(tree),
@@ -104,10 +108,11 @@ def _namespace(resource: Resource, meta: Tree) -> list[FieldError]:
 
 def _shared(meta: Tree) -> list[FieldError]:
     """What is checked at creation and at every update."""
+    labels, annotations, owners = meta.get("labels"), meta.get("annotations"), meta.get("ownerReferences")
     return [
-        *label_map("metadata.labels", meta.get("labels") or {}),
-        *_annotations(meta.get("annotations") or {}),
-        *_owners(meta.get("ownerReferences") or []),
+        *(label_map("metadata.labels", labels) if labels else ()),
+        *(_annotations(annotations) if annotations else ()),
+        *(_owners(owners) if owners else ()),
     ]
 
 
@@ -159,7 +164,9 @@ def _owner(path: str, owner: Tree) -> list[FieldError]:
 
 
 def _qualified_finalizers(tree: Tree) -> list[FieldError]:
-    finalizers = metadata_of(tree).get("finalizers") or []
+    finalizers = metadata_of(tree).get("finalizers")
+    if not finalizers:
+        return []
     path = "metadata.finalizers"
     found = [error for name in finalizers for error in reasons(path, name, names.qualified_name)]
     if {"orphan", "foregroundDeletion"} <= set(finalizers):
@@ -169,7 +176,10 @@ def _qualified_finalizers(tree: Tree) -> list[FieldError]:
 
 def _short_finalizers(tree: Tree) -> list[FieldError]:
     """Names without a domain are Kubernetes' own."""
-    named = each("metadata.finalizers", metadata_of(tree).get("finalizers"))
+    finalizers = metadata_of(tree).get("finalizers")
+    if not finalizers:
+        return []
+    named = each("metadata.finalizers", finalizers)
     return [error for path, name in named for error in finalizer_errors(path, name)]
 
 

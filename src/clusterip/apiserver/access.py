@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from clusterip.api.errors import ApiError, quoted
 
@@ -39,8 +39,7 @@ class User:
 NOBODY = User(ANONYMOUS, (UNAUTHENTICATED,))
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(NamedTuple):
     """What a request wants: a verb on a resource, or on a path that is none."""
 
     verb: str

@@ -57,31 +57,19 @@ class AdmissionNumbers:
 
     def __init__(self, registry: Registry | None = None) -> None:
         self._registry = registry or Registry(METRICS)
-        self._steps: dict[tuple[str, str, bool], Histogram] = {}
-        self._plugins: dict[tuple[tuple[str, str, str], bool], Histogram] = {}
-
-    def step(self, kind: str, operation: str, call: Call) -> Step:
+        self._known: dict[tuple[str, ...], Histogram] = {}
+        self.step: Callable[[str, str, Call], Step] = partial(Step, self)
         """A step of admission, `admit` or `validate`, as long as the block lasts."""
-        return Step(self, kind, operation, call)
-
-    def stepped(self, kind: str, operation: str, rejected: bool, seconds: float) -> None:
-        key = (kind, operation, rejected)
-        found = self._steps.get(key)
-        if found is None:
-            name, words = f"{HEAD}step_admission_duration_seconds", ("false", "true")
-            found = self._steps[key] = self._registry.histogram(name, kind, operation, words[rejected])
-        found.observe(seconds)
-
-    def plugin(self, name: str, kind: str, operation: str, call: Call) -> Plugin:
+        self.plugin: Callable[[str, str, str, Call], Plugin] = partial(Plugin, self)
         """One plugin's part of a step, as long as the block lasts."""
-        return Plugin(self, (name, kind, operation), call)
 
-    def plugged(self, key: tuple[str, str, str], rejected: bool, seconds: float) -> None:
-        found = self._plugins.get((key, rejected))
+    def timing(self, *labels: str) -> Histogram:
+        """How long a step (kind, operation, rejected) or a plugin (its name before these) took."""
+        found = self._known.get(labels)
         if found is None:
-            name, words = f"{HEAD}controller_admission_duration_seconds", ("false", "true")
-            found = self._plugins[key, rejected] = self._registry.histogram(name, *key, words[rejected])
-        found.observe(seconds)
+            what = "step" if len(labels) == 3 else "controller"
+            found = self._known[labels] = self._registry.histogram(f"{HEAD}{what}_admission_duration_seconds", *labels)
+        return found
 
     # --- webhooks
 
@@ -133,17 +121,17 @@ class Step:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         if error is None or (isinstance(error, ApiError) and not hasattr(error, "fetch")):
             seconds = time.perf_counter() - self._began + self._call.webhook_seconds
-            counted = partial(self._numbers.stepped, self._kind, self._operation, error is not None, seconds)
-            self._call.tallies.append(counted)
+            counted = self._numbers.timing(self._kind, self._operation, "false" if error is None else "true")
+            self._call.tallies.append(partial(counted.observe, seconds))
 
 
 class Plugin:
     """One plugin's part of a step, timed as a step is."""
 
-    __slots__ = ("_began", "_call", "_key", "_numbers")
+    __slots__ = ("_began", "_call", "_kind", "_name", "_numbers", "_operation")
 
-    def __init__(self, numbers: AdmissionNumbers, key: tuple[str, str, str], call: Call) -> None:
-        self._numbers, self._key, self._call = numbers, key, call
+    def __init__(self, numbers: AdmissionNumbers, name: str, kind: str, operation: str, call: Call) -> None:
+        self._numbers, self._name, self._kind, self._operation, self._call = numbers, name, kind, operation, call
 
     def __enter__(self) -> None:
         self._began = time.perf_counter()
@@ -151,7 +139,9 @@ class Plugin:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         if error is None or (isinstance(error, ApiError) and not hasattr(error, "fetch")):
             seconds = time.perf_counter() - self._began
-            self._call.tallies.append(partial(self._numbers.plugged, self._key, error is not None, seconds))
+            rejected = "false" if error is None else "true"
+            counted = self._numbers.timing(self._name, self._kind, self._operation, rejected)
+            self._call.tallies.append(partial(counted.observe, seconds))
 
 
 def tally(counted: Iterable[Callable[[], None]]) -> None:

@@ -110,16 +110,16 @@ def _follow_addresses(
 
 def hold_address(core: Core, transaction: Transaction, address: Address, service: Tree) -> None:
     """Make the IPAddress of a Service's cluster IP, unless there is one."""
-    served = core.registry.find(NETWORKING, "v1", "ipaddresses")
-    if served is None or transaction.get(served.collection, str(address)) is not None:
+    served, name = core.registry.find(NETWORKING, "v1", "ipaddresses"), str(address)
+    if served is None or transaction.get(served.collection, name) is not None:
         return
     metadata, resource, now = service["metadata"], served.resource, core.clock.now()
-    tree = address_object(str(address), metadata.get("namespace", ""), metadata["name"])
+    tree = address_object(name, metadata.get("namespace", ""), metadata["name"])
     objects.begin_life(tree, now, core.random)
     tree["metadata"]["managedFields"] = [
         {**each, "time": rfc3339(now)} for each in _managed(resource.api_version, resource.schema)
     ]
-    transaction.put(served.collection, str(address), tree)
+    transaction.put(served.collection, name, tree)
 
 
 @cache

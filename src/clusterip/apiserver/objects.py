@@ -6,7 +6,6 @@ Truth: apiserver's registry/rest (create.go, update.go, delete.go, meta.go).
 
 from __future__ import annotations
 
-import uuid
 from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
 
@@ -29,6 +28,7 @@ EQUAL_OWNERS = (
     ".metadata.ownerReferences contains duplicate entries{}; API server dedups owner references in 1.20+, and may "
     "reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {}"
 )
+UUID_BITS, UUID_VERSION = 0xF000 << 64 | 0xC000 << 48, 0x4000 << 64 | 0x8000 << 48
 SERVERS_OWN = (
     "uid",
     "selfLink",
@@ -91,12 +91,19 @@ def merge_equal_owners(tree: Tree, *, admitted: bool = False) -> list[str]:
     return [EQUAL_OWNERS.format(" after mutating admission happens" if admitted else "", ", ".join(twice))]
 
 
+def fresh_uid(random: Random) -> str:
+    """A random UUID (RFC 9562, version 4)."""
+    digits = f"{random.getrandbits(128) & ~UUID_BITS | UUID_VERSION:032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
 def begin_life(tree: Tree, now: datetime, random: Random) -> None:
     """A new object's metadata: what only the server says, and a generated name."""
     metadata = tree["metadata"]
     for field in SERVERS_OWN:
-        metadata.pop(field, None)
-    metadata["uid"] = str(uuid.UUID(int=random.getrandbits(128), version=4))
+        if field in metadata:
+            del metadata[field]
+    metadata["uid"] = fresh_uid(random)
     metadata["creationTimestamp"] = rfc3339(now)
     if not metadata.get("name") and metadata.get("generateName"):
         metadata["name"] = metadata["generateName"][: LONGEST - SUFFIX] + suffix(random)

@@ -8,7 +8,7 @@ Truth: kubernetes.io/docs/reference/using-api/api-concepts (resource URIs); apis
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from clusterip.apiserver.access import Ask
 from clusterip.apiserver.options import flag
@@ -17,8 +17,7 @@ VERBS = {"GET": "get", "HEAD": "get", "POST": "create", "PUT": "update", "PATCH"
 NAMESPACE_SUBRESOURCES = ("status", "finalize")
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(NamedTuple):
     """What a path names. `resource` is empty for paths that are none."""
 
     verb: str
@@ -38,9 +37,10 @@ class Route:
         if not self.resource:
             return Ask(self.verb, path=self.path)
         fields = _equalities(self.fields) if self.fields else ()
-        name = self.name or dict(fields).get("metadata.name", "")
-        where = (self.group, self.resource, self.subresource, self.namespace, name)
-        return Ask(self.verb, *where, version=self.version, fields=fields)
+        name = self.name or (dict(fields).get("metadata.name", "") if fields else "")
+        return Ask(
+            self.verb, self.group, self.resource, self.subresource, self.namespace, name, "", self.version, fields
+        )
 
 
 def _equalities(selector: str) -> tuple[tuple[str, str], ...]:
@@ -51,15 +51,12 @@ def _equalities(selector: str) -> tuple[tuple[str, str], ...]:
 
 def route(method: str, path: str, segments: Sequence[str], query: Mapping[str, str]) -> Route:
     """The route of a request."""
-    plain = Route(VERBS.get(method, method.lower()) if method != "HEAD" else "head", path=path)
-    if not segments:
-        return plain
-    if segments[0] == "api" and len(segments) > 2:
+    if len(segments) > 2 and segments[0] == "api":
         group, version, rest = "", segments[1], segments[2:]
-    elif segments[0] == "apis" and len(segments) > 3:
+    elif len(segments) > 3 and segments[0] == "apis":
         group, version, rest = segments[1], segments[2], segments[3:]
     else:
-        return plain
+        return Route(VERBS.get(method, method.lower()) if method != "HEAD" else "head", path=path)
     watching = rest[0] == "watch" and len(rest) > 1
     if watching:
         rest = rest[1:]

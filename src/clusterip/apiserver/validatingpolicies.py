@@ -23,6 +23,7 @@ from clusterip.api.cel_authorizer import deciding
 from clusterip.api.errors import ApiError
 from clusterip.api.meta import Tree, name_of
 from clusterip.api.selectors import from_label_selector
+from clusterip.apiserver.cache import Collection
 from clusterip.apiserver.core import Call, Core
 from clusterip.apiserver.policyexpressions import OUT_OF_BUDGET, Expressions, decision
 from clusterip.apiserver.policymatching import Constraint, constraint
@@ -95,16 +96,24 @@ class Policies:
     plurals: tuple[str, str] = (POLICIES, BINDINGS)
     _seen: tuple[int, ...] = ()
     _known: tuple[Policy, ...] = field(default=())
+    _kept: tuple[Collection, ...] = ()
+    """Where they are, once they are served."""
 
     def current(self) -> tuple[Policy, ...]:
-        found = [self.registry.of(plural, ADMISSION) for plural in self.plurals]
-        if any(collection is None or not collection.entries for collection in found):
+        kept = self._kept or self._found()
+        if not kept or not kept[0].entries or not kept[1].entries:
             return ()
-        now = tuple(collection.changed for collection in found if collection)
+        now = tuple(collection.changed for collection in kept)
         if now != self._seen:
-            trees = [[e.tree() for e in collection.entries.values()] for collection in found if collection]
+            trees = [[e.tree() for e in collection.entries.values()] for collection in kept]
             self._known, self._seen = tuple(_policies(*trees)), now
         return self._known
+
+    def _found(self) -> tuple[Collection, ...]:
+        found = [self.registry.of(plural, ADMISSION) for plural in self.plurals]
+        if None not in found:
+            self._kept = tuple(each for each in found if each is not None)
+        return self._kept
 
     def validate(
         self, core: Core, call: Call, operation: str, new: Tree | None, old: Tree | None, name: str = ""

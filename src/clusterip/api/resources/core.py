@@ -38,7 +38,7 @@ def _keys(tree: Tree, *fields: str) -> list[FieldError]:
     seen: set[str] = set()
     for field in fields:
         for key in tree.get(field) or ():
-            found += reasons(f"{field}[{key}]", key, names.config_key)
+            found += [invalid(f"{field}[{key}]", key, reason) for reason in names.config_key(key)]
             if key in seen:
                 detail = "duplicate of key present in " + fields[0]
                 found.append(invalid(f"{field}[{key}]", key, detail))
@@ -52,8 +52,8 @@ def _bytes_of(value: str) -> int:
 
 def _validate_config_map(tree: Tree) -> list[FieldError]:
     found = _keys(tree, "data", "binaryData")
-    size = sum(len(value.encode()) for value in (tree.get("data") or {}).values())
-    size += sum(_bytes_of(value) for value in (tree.get("binaryData") or {}).values())
+    size = sum([len(value.encode()) for value in (tree.get("data") or {}).values()])
+    size += sum(map(_bytes_of, (tree.get("binaryData") or {}).values()))
     return found + _too_large("[]", size)
 
 
