@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
-from clusterip.api import openapi
+from clusterip.api import openapi, openapi_custom
 from clusterip.api.customresource import resources_of
 from clusterip.api.openapi_custom import simplified
+from clusterip.api.openapi_paths import V3
 from clusterip.api.resource import Resource
 from clusterip.api.resources import RESOURCES
 
@@ -35,8 +36,8 @@ SPEC: dict[str, Any] = {
 }
 
 
-def lamps(schema: dict[str, Any] | None) -> list[Resource]:
-    version: dict[str, Any] = {"name": "v1", "served": True, "storage": True, "subresources": {"status": {}}}
+def lamps(schema: dict[str, Any] | None, **more: Any) -> list[Resource]:
+    version: dict[str, Any] = {"name": "v1", "served": True, "storage": True, "subresources": {"status": {}}, **more}
     names = {"plural": "lamps", "singular": "lamp", "kind": "Lamp", "listKind": "LampList"}
     return resources_of(
         {
@@ -106,3 +107,21 @@ def test_a_custom_resource_takes_no_strategic_patch() -> None:
 def test_one_custom_resource_does_not_change_the_others() -> None:
     alone, beside = openapi.document_v2(RESOURCES), openapi.document_v2([*RESOURCES, *LAMPS])
     assert {name: beside["definitions"][name] for name in alone["definitions"]} == alone["definitions"]
+
+
+def test_fields_that_selectors_may_name_are_told() -> None:
+    found = openapi_custom.definitions(lamps(SPEC, selectableFields=[{"jsonPath": ".color"}])[0], V3)
+    assert [each["x-kubernetes-selectable-fields"] for each in found.values()] == [[{"fieldPath": "color"}]] * 2
+    assert not any(
+        "x-kubernetes-selectable-fields" in each for each in openapi_custom.definitions(lamps(SPEC)[0], V3).values()
+    )
+
+
+def test_objects_inside_objects_are_described_shortly() -> None:
+    found = openapi_custom.definitions(lamps({"type": "object", "properties": {"spec": SPEC}})[0], V3)[
+        "com.example.v1.Lamp"
+    ]
+    inner, outer = found["properties"]["spec"]["properties"]["whole"]["properties"], found["properties"]
+    assert inner["kind"]["description"].startswith("kind is")
+    assert outer["kind"]["description"].startswith("Kind is")
+    assert inner["metadata"] == outer["metadata"]

@@ -15,10 +15,16 @@ from clusterip.api.openapi_paths import LIST_META, V3, definition_of, list_defin
 from clusterip.api.resource import Resource
 from clusterip.api.structural import EMBEDDED, OBJECT_META, PRESERVE
 
-TEXTS_OF: Final = "io.k8s.api.core.v1.ConfigMap"
-"""A kind whose head is described in the words that all kinds use."""
+TEXTS_OF: Final = "io.k8s.api.core.v1.Service"
+"""A kind whose head is described in the words that most kinds use."""
 JUNCTIONS: Final = ("allOf", "oneOf", "anyOf", "not")
 CONVENTIONS: Final = "https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md"
+EMBEDDED_TEXTS: Final = {
+    "apiVersion": "apiVersion defines the versioned schema of this representation of an object. "
+    f"More info: {CONVENTIONS}#resources",
+    "kind": "kind is a string value representing the type of this object. In CamelCase. "
+    f"More info: {CONVENTIONS}#types-kinds",
+}
 NEEDS: Final = (OBJECT_META, LIST_META)
 """The definitions that these two refer to."""
 
@@ -33,9 +39,9 @@ def _kind(resource: Resource, prefix: str) -> Tree:
     gvk = _gvk(resource, resource.kind)
     is_v2 = prefix != V3
     if given == {"type": "object", PRESERVE: True} or (is_v2 and given.get(PRESERVE)):
-        return {"type": "object", **gvk}  # a reader of properties would refuse all others
+        return {"type": "object", **gvk, **_selectable(resource)}  # a reader of properties would refuse all others
     whole = _embedded(simplified(given) if is_v2 else given, prefix)
-    return {**whole, "properties": {**whole.get("properties", {}), **_head(prefix)}, **gvk}
+    return {**whole, "properties": {**whole.get("properties", {}), **_head(prefix)}, **gvk, **_selectable(resource)}
 
 
 def _list(resource: Resource, prefix: str) -> Tree:
@@ -51,12 +57,19 @@ def _list(resource: Resource, prefix: str) -> Tree:
         "required": ["items"],
         "properties": {**_head(prefix, LIST_META, TEXTS_OF + "List"), "items": items},
         **_gvk(resource, name),
+        **_selectable(resource),
     }
 
 
 def _gvk(resource: Resource, kind: str) -> Tree:
     named = {"group": resource.group, "kind": kind, "version": resource.version}
     return {"x-kubernetes-group-version-kind": [named]}
+
+
+def _selectable(resource: Resource) -> Tree:
+    """The fields that selectors may name."""
+    fields = [{"fieldPath": path} for path in resource.fields]
+    return {"x-kubernetes-selectable-fields": fields} if fields else {}
 
 
 def _head(prefix: str, metadata: str = OBJECT_META, texts_of: str = TEXTS_OF) -> Tree:
@@ -81,7 +94,9 @@ def _embedded(schema: Tree, prefix: str) -> Tree:
             found[field] = _embedded(schema[field], prefix)
     is_open = prefix != V3 and schema.get(PRESERVE)
     if schema.get(EMBEDDED) and not is_open:
-        found["properties"] = {**found.get("properties", {}), **_head(prefix)}
+        head = _head(prefix)
+        said = {name: {**head[name], "description": text} for name, text in EMBEDDED_TEXTS.items()}
+        found["properties"] = {**found.get("properties", {}), **head, **said}
         found["required"] = list(dict.fromkeys([*schema.get("required", ()), "kind", "apiVersion"]))
     return found
 
