@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from clusterip.kernel import mount
-from clusterip.kernel.cgroup import Cgroups, Layout, layout_of
+from clusterip.kernel.cgroup import Cgroups, Layout, is_ungrouped, layout_of
 
 HYBRID = """1 0 0:1 / /sys/fs/cgroup rw - tmpfs tmpfs rw
 2 1 0:2 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct
@@ -42,6 +42,32 @@ def test_a_machine_without_cgroups_fails_nothing() -> None:
     assert groups.procs_files("/x/y") == ()
     assert groups.pids("/x") == set()
     assert groups.remove("/x", kill=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("4:memory:/x\n1:cpu,cpuacct:/\n0::/\n", True),
+        ("4:memory:/\n1:cpu,cpuacct:/user.slice\n0::/\n", False),
+        ("0::/\n", True),
+        ("0::/user.slice/session-1.scope\n", False),
+        ("", False),
+    ],
+)
+def test_who_stands_beside_groups(text: str, answer: bool) -> None:
+    assert is_ungrouped("cpu", text) is answer
+
+
+@pytest.mark.parametrize(
+    ("version", "name", "before", "after"), [("v1", "cpu.shares", "1024", "16384"), ("v2", "cpu.weight", "100", "625")]
+)
+def test_a_group_has_weight(tmp_path: Path, version: str, name: str, before: str, after: str) -> None:
+    file = tmp_path / "all" / name
+    file.parent.mkdir()
+    file.write_text(before)
+    Cgroups(Layout({"cpu": tmp_path}) if version == "v1" else Layout(v2=tmp_path)).weigh("/all", 16384)
+    assert file.read_text() == after
+    Cgroups(Layout()).weigh("/all", 1)
 
 
 @pytest.fixture

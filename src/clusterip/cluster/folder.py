@@ -32,6 +32,8 @@ def cache() -> Path:
     return Path(os.environ.get("CLUSTERIP_CACHE") or Path.home() / ".cache" / "clusterip").absolute()
 
 
+CLUSTERS = "/clusterip"
+"""The control group of all clusters."""
 MADE_HOME = b"made the folder of clusters"
 
 
@@ -95,7 +97,7 @@ class Folder:
     @property
     def cgroup(self) -> str:
         """The control group that holds every process of the cluster; the folder's number keeps homes apart."""
-        return f"/clusterip/{self.name}-{_mark(self.path)}"
+        return f"{CLUSTERS}/{self.name}-{_mark(self.path)}"
 
     def node(self, name: str) -> Path:
         return self.path / "nodes" / name

@@ -15,17 +15,18 @@ import sys
 from pathlib import Path
 
 import clusterip
-from clusterip.cluster.folder import Folder, cache, home
+from clusterip.cluster.folder import CLUSTERS, Folder, cache, home
 from clusterip.cluster.state import SUPERVISOR, ZYGOTE
 from clusterip.failure import Failure
 from clusterip.kernel import process, zygote
-from clusterip.kernel.cgroup import Cgroups
+from clusterip.kernel.cgroup import Cgroups, is_ungrouped
 from clusterip.kernel.process import Process
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 LISTENER_NAME = "host"
 BACKLOG = 1024
 LOOPBACK = "127.0.0.1"
+SHARES = 16 * 1024  # of the processors, for all clusters; a process has 1024
 
 
 def part_environment() -> dict[str, str]:
@@ -67,6 +68,7 @@ def start_zygote(folder: Folder) -> tuple[subprocess.Popen[bytes], Process]:
         raise Failure(f"the zygote ended at once; see {folder.log(ZYGOTE)}")
     folder.record(ZYGOTE, found)
     join(f"{folder.cgroup}/zygote", started.pid)
+    give_weight(Cgroups(), Path("/proc/self/cgroup"))
     return started, found
 
 
@@ -76,6 +78,13 @@ def join(group: str, pid: int) -> None:
     with contextlib.suppress(OSError):
         groups.create(group)
         groups.enter(group, pid)
+
+
+def give_weight(groups: Cgroups, own: Path) -> None:
+    """Where other processes are in no group, each counts as much as a group does: a cluster is many of them."""
+    with contextlib.suppress(OSError):
+        if is_ungrouped("cpu", own.read_text()):
+            groups.weigh(CLUSTERS, SHARES)
 
 
 def procs_files(group: str) -> tuple[str, ...]:

@@ -151,6 +151,14 @@ class Cgroups:
             for name, value in wanted["v1" if controller in self.layout.v1 else "v2"].items():
                 _rewrite(root / path.lstrip("/") / name, value)
 
+    def weigh(self, path: str, shares: int) -> None:
+        """How much of the processors the group gets where others want them; nothing where nobody divides them."""
+        version, name = ("v1", "cpu.shares") if "cpu" in self.layout.v1 else ("v2", "cpu.weight")
+        root = self.layout.v1.get("cpu") or self.layout.v2
+        if root is not None:
+            with contextlib.suppress(OSError):
+                _rewrite(root / path.lstrip("/") / name, _bounds(shares, None, None)["cpu"][version][name])
+
     def memory_used(self, path: str) -> int | None:
         """Bytes of the group; None when nobody counts them."""
         root = self.layout.v1.get("memory") or self.layout.v2
@@ -173,6 +181,13 @@ class Cgroups:
                 yield self.layout.v2, f"{controller}.max", text
             else:
                 raise OSError(errno.ENOSYS, f"no {controller} controller on this machine")
+
+
+def is_ungrouped(controller: str, text: str) -> bool:
+    """Whether a process, whose /proc/PID/cgroup this is, stands beside groups instead of in one."""
+    fields = [line.split(":", 2) for line in text.splitlines() if line.count(":") >= 2]
+    v1 = [path for _, names, path in fields if controller in names.split(",")]
+    return (v1 or [path for _, names, path in fields if not names]) == ["/"]
 
 
 def _bounds(shares: int, quota: int | None, memory: int | None) -> dict[str, dict[str, dict[str, str]]]:
