@@ -288,16 +288,16 @@ BUSYBOX = Entry(
     applets=True,
 )
 
-# Upstream's tests have variables that no shell variable could be named like (`data-1`). The original's shell hands them
-# on to the programs that it starts; that of Debian's busybox is built to drop them, bash does not.
+# Upstream's tests have variables that no shell variable could be named like (`1-data`). The original's shell hands them
+# on to the programs that it starts; that of Debian's busybox is built to drop them, zsh (which acts as sh) is not.
 TESTED_BUSYBOX = Entry(
     name="registry.k8s.io/e2e-test-images/busybox",
-    packages=("busybox-static", "bash"),
+    packages=("busybox-static", "zsh-static"),
     versioned_by="busybox-static",
     config=ImageConfig(cmd=("sh",), env=(PATH,)),
     files=(PRINTENV,),
     folders=(Folder("var/www"),),
-    links=(("usr/bin/sh", "bash"),),
+    links=(("usr/bin/sh", "zsh-static"),),
     applets=True,
 )
 
