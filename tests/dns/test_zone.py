@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clusterip.dns import message
+from clusterip.dns.directory import Key
 from clusterip.dns.model import Endpoint, Port, Service, Slice
-from clusterip.dns.zone import OUTSIDE, Key, Settings, Zone, is_address, reversed_address
+from clusterip.dns.zone import OUTSIDE, Settings, Zone, is_address, reversed_address
 
 PORTS = (Port(b"http", b"tcp", 80),)
 NAMES = ("a", "b")

@@ -23,10 +23,11 @@ from clusterip.client.rest import Client
 from clusterip.clock import Clock
 from clusterip.dns import corefile
 from clusterip.dns.corefile import Corefile
+from clusterip.dns.directory import Key
 from clusterip.dns.model import Address, namespace_of, service_of, slice_of
 from clusterip.dns.reloading import Addresses, Serving, reread, ways
 from clusterip.dns.resolver import Resolver
-from clusterip.dns.zone import Key, Settings, Zone
+from clusterip.dns.zone import Settings, Zone
 from clusterip.transport import listening
 from clusterip.transport.answers import Response
 from clusterip.transport.http import Listener

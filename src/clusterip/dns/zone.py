@@ -10,17 +10,15 @@ Truth: Kubernetes DNS specification 1.1.0; where that is silent, CoreDNS's kuber
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
-from typing import NamedTuple, TypeVar
 
 from clusterip.dns import message as wire
+from clusterip.dns.directory import Directory, Host, Key
 from clusterip.dns.message import Query, Sections
-from clusterip.dns.model import Address, Endpoint, Port, Service, Slice, undashed
+from clusterip.dns.model import Address, Service, Slice, undashed
 
-T = TypeVar("T")
-Key = tuple[str, str]
 KEPT_TYPES = frozenset({wire.A, wire.AAAA, wire.SRV, wire.CNAME, wire.TXT, wire.PTR, 15, 64, 65})
 LONGEST_CHAIN = 8
 MOST_REPLIES = 50_000
@@ -39,14 +37,6 @@ class Settings:
     pods: bool = True  # 10-244-1-5.NAMESPACE.pod.DOMAIN is 10.244.1.5, whether there is such a pod or not
 
 
-class Host(NamedTuple):
-    """An address and a port that a name stands for; `name` is where a service record points."""
-
-    ip: Address
-    port: int
-    name: bytes
-
-
 class Zone:
     """One cluster's names."""
 
@@ -56,12 +46,7 @@ class Zone:
         self._domain = wire.name(settings.domain.lower())
         self._domain_labels = wire.labels(self._domain)
         self._serial = 0
-        self._services: dict[Key, Service] = {}
-        self._slices: dict[Key, Slice] = {}
-        self._slices_of: dict[Key, set[Key]] = defaultdict(set)
-        self._namespaces: set[bytes] = set()
-        self._by_address: dict[Address, set[Key]] = defaultdict(set)  # of Services' own addresses
-        self._by_endpoint: dict[Address, set[Key]] = defaultdict(set)  # of Services by their endpoints
+        self._directory = Directory(self._domain)
         self._kept: dict[tuple[bytes, int], Sections] = {}
         self._kept_of: dict[Key, list[tuple[bytes, int]]] = defaultdict(list)
         self._replies: dict[bytes, tuple[bytes, ...]] = {}
@@ -72,41 +57,18 @@ class Zone:
 
     def put_service(self, key: Key, new: Service | None, serial: int) -> None:
         """A Service is now this, or gone."""
-        old = self._services.pop(key, None)
-        for ip in old.addresses if old else ():
-            _discard(self._by_address, ip, key)
-        if new:
-            self._services[key] = new
-            for ip in new.addresses:
-                self._by_address[ip].add(key)
+        self._directory.put_service(key, new)
         self._changed(key, serial)
 
     def put_slice(self, key: Key, new: Slice | None, serial: int) -> None:
         """An EndpointSlice is now this, or gone."""
-        old = self._slices.pop(key, None)
-        if old:
-            _discard(self._slices_of, (old.namespace, old.service), key)
-        if new and new.service:
-            self._slices[key] = new
-            self._slices_of[new.namespace, new.service].add(key)
-        for change in (old, new):
-            if change:
-                self._index_endpoints((change.namespace, change.service), change.endpoints)
-                self._changed((change.namespace, change.service), serial)
+        for owner in self._directory.put_slice(key, new):
+            self._changed(owner, serial)
 
     def put_namespace(self, name: str, present: bool, serial: int) -> None:
         """A namespace is there, or gone."""
-        (self._namespaces.add if present else self._namespaces.discard)(name.encode())
+        self._directory.put_namespace(name, present)
         self._restart(serial)
-
-    def _index_endpoints(self, owner: Key, touched: Iterable[Endpoint]) -> None:
-        """Say anew which of the touched addresses belong to the Service."""
-        current = {ip for endpoint in self._endpoints(owner) for ip in endpoint.addresses}
-        for ip in {ip for endpoint in touched for ip in endpoint.addresses}:
-            if ip in current:
-                self._by_endpoint[ip].add(owner)
-            else:
-                _discard(self._by_endpoint, ip, owner)
 
     def _changed(self, key: Key, serial: int) -> None:
         for kept in self._kept_of.pop(key, ()):
@@ -179,7 +141,7 @@ class Zone:
             return self._none
         if len(labels) == 1:
             return self._empty
-        if labels[-2] not in self._namespaces:
+        if labels[-2] not in self._directory.namespaces:
             return self._none
         if len(labels) == 2:
             return self._empty
@@ -199,13 +161,7 @@ class Zone:
 
     def _servers(self) -> set[tuple[bytes, Address]]:
         """The names and addresses of this server: the Services that it is an endpoint of, or its own address."""
-        found: set[tuple[bytes, Address]] = set()
-        for own in self._own:
-            for key in self._by_endpoint.get(own, ()):
-                service = self._services.get(key)
-                for host in self._hosts(service, b"", b"", b"") if service else ():
-                    if service and (service.addresses or host.ip == own):
-                        found.add((host.name, host.ip))
+        found = {(host.name, host.ip) for own in self._own for host in self._directory.servers(own)}
         return found or {(b"\x02ns\x03dns" + self._domain, ip) for ip in self._own}
 
     def _pod(self, labels: list[bytes], type: int) -> Sections:
@@ -214,45 +170,21 @@ class Zone:
 
     def _service(self, labels: list[bytes], type: int, name: bytes) -> Sections:
         """[PORT.PROTOCOL.|ENDPOINT.]SERVICE.NAMESPACE.svc"""
-        key = labels[-2].decode("ascii", "replace"), labels[-3].decode("ascii", "replace")
-        service, before = self._services.get(key), labels[:-3]
+        service, before = self._directory.service(labels[-2], labels[-3]), labels[:-3]
         if service is None or len(before) > 2:
             return self._none
         endpoint = before[0] if len(before) == 1 else b""
         port, protocol = (label.removeprefix(b"_") for label in before) if len(before) == 2 else (b"", b"")
         if service.external:
             return self._none if before else self._external(service, type)
-        hosts = list(self._hosts(service, endpoint, port, protocol))
+        hosts = list(self._directory.hosts(service, endpoint, port, protocol))
         if not hosts:
             return self._none
         found = self._services_records(hosts) if type == wire.SRV else self._addresses({h.ip for h in hosts}, type)
         if type in KEPT_TYPES and found is not self._empty:  # what is empty holds the serial, and costs little
             self._kept[name, type] = found
-            self._kept_of[key].append((name, type))
+            self._kept_of[service.namespace, service.name].append((name, type))
         return found
-
-    def _hosts(self, service: Service, endpoint: bytes, port: bytes, protocol: bytes) -> Iterator[Host]:
-        """What a name stands for: the Service's own addresses; its ready endpoints if it has none, or one by name."""
-        owner = self._name_of(service)
-        if service.addresses and not endpoint:
-            for p in service.ports:
-                if _matches(p, port, protocol):
-                    yield from (Host(ip, p.number, owner) for ip in service.addresses)
-            return
-        for one in self._endpoints((service.namespace, service.name)):
-            if endpoint and one.hostname != endpoint:
-                continue
-            for p in one.ports:
-                if _matches(p, port, protocol):
-                    label = bytes((len(one.hostname),)) + one.hostname
-                    yield from (Host(ip, p.number, label + owner) for ip in one.addresses)
-
-    def _endpoints(self, owner: Key) -> Iterator[Endpoint]:
-        for key in sorted(self._slices_of.get(owner, ())):
-            yield from self._slices[key].endpoints
-
-    def _name_of(self, service: Service) -> bytes:
-        return wire.name(f"{service.name}.{service.namespace}.svc")[:-1] + self._domain
 
     def _addresses(self, ips: set[Address], type: int) -> Sections:
         version = {wire.A: 4, wire.AAAA: 6}.get(type)
@@ -309,34 +241,15 @@ class Zone:
         """The Service that is another name itself, if that is what the labels name."""
         if len(labels) != 3 or labels[2] != b"svc":
             return None
-        service = self._services.get((labels[1].decode("ascii", "replace"), labels[0].decode("ascii", "replace")))
+        service = self._directory.service(labels[1], labels[0])
         return service if service is not None and service.external else None
 
     def _pointers(self, ip: Address) -> Sections:
-        """The names of an address: of its Service, else of the endpoints that have it; else it is of the world."""
-        names = {self._name_of(self._services[key]) for key in self._by_address.get(ip, ())}
-        for key in self._by_endpoint.get(ip, ()) if not names else ():
-            service = self._services.get(key)
-            if service is not None:
-                label = {e.hostname for e in self._endpoints(key) if ip in e.addresses}
-                names |= {bytes((len(host),)) + host + self._name_of(service) for host in label}
+        """The names of an address; one that nobody here has is of the world."""
+        names = sorted(self._directory.names_of(ip))
         if not names:
             return OUTSIDE
-        return Sections(
-            answers=tuple(wire.record(wire.THE_QUESTION, wire.PTR, self._ttl, name) for name in sorted(names))
-        )
-
-
-def _matches(port: Port, name: bytes, protocol: bytes) -> bool:
-    return (not name or name == port.name) and (not protocol or protocol == port.protocol)
-
-
-def _discard(index: dict[T, set[Key]], value: T, key: Key) -> None:
-    members = index.get(value)
-    if members is not None:
-        members.discard(key)
-        if not members:
-            del index[value]
+        return Sections(answers=tuple(wire.record(wire.THE_QUESTION, wire.PTR, self._ttl, name) for name in names))
 
 
 def is_address(text: str) -> bool:

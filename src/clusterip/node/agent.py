@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import replace
 from ipaddress import AddressValueError, IPv4Address
 from pathlib import Path
+from typing import Any, Protocol
 
 from clusterip.api.meta import Tree
 from clusterip.client.events import EventRecorder
@@ -21,6 +22,7 @@ from clusterip.client.informer import Informer, Key
 from clusterip.client.names import PODS, SERVICES
 from clusterip.client.rest import Client
 from clusterip.clock import Clock
+from clusterip.kernel.cgroup import Cgroups
 from clusterip.node import admission, record, registration
 from clusterip.node.admission import Refusal
 from clusterip.node.environment import ServiceView, parse_service
@@ -32,7 +34,7 @@ from clusterip.node.lookup import ContainerRef, NoSuchContainer, PodRef
 from clusterip.node.machine import own_capabilities, usable_cgroups
 from clusterip.node.model import Pod, parse_pod
 from clusterip.node.record import PodRecord
-from clusterip.node.registration import LIMITS, Registrar, read_machine
+from clusterip.node.registration import LIMITS, Machine, Registrar, read_machine
 from clusterip.node.runtime import Runtime
 from clusterip.node.settings import Settings, Tools
 from clusterip.node.sources import Sources
@@ -46,6 +48,12 @@ FAULT_SECONDS = 5.0
 DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
 
 
+class Part(Protocol):
+    """What runs as long as the agent does."""
+
+    def run(self) -> Coroutine[Any, Any, None]: ...
+
+
 class Agent:
     """One node."""
 
@@ -57,49 +65,53 @@ class Agent:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Be the node until stop is set; the pods go on without us."""
-        settings, client = self.settings, self._client
-        cgroups, trouble = await asyncio.to_thread(usable_cgroups, settings.cgroup_parent)
-        machine = read_machine(settings.root)
-        if trouble:
-            logger.warning("No control groups", extra={"kv": {"err": trouble}})
-            machine = replace(machine, problems={LIMITS: trouble})
-        events = EventRecorder(client, "kubelet", settings.name, clock=self._clock)
-        services: Informer[ServiceView] = Informer(client, SERVICES, parse_service)
-        pods: Informer[Pod] = Informer(client, PODS, parse_pod, fields=f"spec.nodeName={settings.name}")
-        registrar = Registrar(client, settings, machine, self._clock)
+        client, name = self._client, self.settings.name
+        machine, cgroups = await self._look_around()
+        self._allocatable = registration.capacity(machine, self.settings.max_pods)
+        pods: Informer[Pod] = Informer(client, PODS, parse_pod, fields=f"spec.nodeName={name}")
         async with asyncio.TaskGroup() as group:
-            sources = Sources(client, group)
-            drain = StrictDrain(client, group, self._clock) if settings.strict_drain else None
-            host_ports = None if settings.gate else HostPorts(settings.pod_cidr, settings.inside)
-            self._allocatable = registration.capacity(machine, settings.max_pods)
-            tools = Tools(
-                settings=settings,
-                clock=self._clock,
-                client=client,
-                events=events,
-                sources=sources,
-                services=services,
-                images=ImageStore(settings.images or settings.root / "images"),
-                runtime=self._runtime,
-                cgroups=cgroups,
-                new_id=lambda: os.urandom(32).hex(),
-                allocatable=self._allocatable,
-                capabilities=own_capabilities(),
-                memory_bytes=machine.memory_bytes,
-                strict_drain=drain,
-                host_ports=host_ports,
-            )
-            parts = {"events": events, "services": services, "pods": pods, "node": registrar}
-            running = [group.create_task(part.run(), name=name) for name, part in parts.items()]  # type: ignore[attr-defined]
-            if host_ports is not None:
-                running.append(group.create_task(host_ports.run(), name="host ports"))
+            tools = self._tools(group, machine, cgroups)
+            registrar = Registrar(client, self.settings, machine, self._clock)
+            parts: dict[str, Part] = {"events": tools.events, "services": tools.services, "pods": pods}
+            parts |= {"node": registrar} | ({"host ports": tools.host_ports} if tools.host_ports is not None else {})
+            running = [group.create_task(part.run(), name=name) for name, part in parts.items()]
             running.append(group.create_task(self._follow(tools, pods, group), name="follow"))
             await stop.wait()
             for task in [*running, *self._tasks.values()]:
                 task.cancel()
-            sources.stop()
-            if drain is not None:
-                drain.stop()
+            tools.sources.stop()
+            if tools.strict_drain is not None:
+                tools.strict_drain.stop()
+
+    async def _look_around(self) -> tuple[Machine, Cgroups | None]:
+        """What this machine has."""
+        cgroups, trouble = await asyncio.to_thread(usable_cgroups, self.settings.cgroup_parent)
+        machine = read_machine(self.settings.root)
+        if not trouble:
+            return machine, cgroups
+        logger.warning("No control groups", extra={"kv": {"err": trouble}})
+        return replace(machine, problems={LIMITS: trouble}), cgroups
+
+    def _tools(self, group: asyncio.TaskGroup, machine: Machine, cgroups: Cgroups | None) -> Tools:
+        settings, client, clock = self.settings, self._client, self._clock
+        services: Informer[ServiceView] = Informer(client, SERVICES, parse_service)
+        return Tools(
+            settings=settings,
+            clock=clock,
+            client=client,
+            events=EventRecorder(client, "kubelet", settings.name, clock=clock),
+            sources=Sources(client, group),
+            services=services,
+            images=ImageStore(settings.images or settings.root / "images"),
+            runtime=self._runtime,
+            cgroups=cgroups,
+            new_id=lambda: os.urandom(32).hex(),
+            allocatable=self._allocatable,
+            capabilities=own_capabilities(),
+            memory_bytes=machine.memory_bytes,
+            strict_drain=StrictDrain(client, group, clock) if settings.strict_drain else None,
+            host_ports=None if settings.gate else HostPorts(settings.pod_cidr, settings.inside),
+        )
 
     # -- workers ------------------------------------------------------------------------------------------------------
 
