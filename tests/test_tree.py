@@ -79,6 +79,7 @@ HELD_BY = {
     "kernel/test_link.py": "kernel/rtnetlink",
     "kernel/test_zygote.py": "cluster/zygote",
     "proxy/test_nftables.py": "proxy/backends/nftables_service",
+    "cluster/test_plans.py": "cluster/addon_files",
     "node/test_environment.py": "node/downward",
     "node/test_hostports.py": "kernel/nft_script",
     "node/test_streams.py": "node/attach node/commands node/execute",
