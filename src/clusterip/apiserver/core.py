@@ -14,6 +14,7 @@ from clusterip.api.allocation import Ranges
 from clusterip.apiserver import plugins
 from clusterip.apiserver.access import Authorizer, User
 from clusterip.apiserver.admissionnumbers import AdmissionNumbers
+from clusterip.apiserver.cache import Entry
 from clusterip.apiserver.forms import View, check_include
 from clusterip.apiserver.media import JSON, Form
 from clusterip.apiserver.registry import Registry, Served
@@ -138,6 +139,11 @@ class Call:
         """How this caller sees objects."""
         include = check_include(self.query.get("includeObject", "")) if self.form.shape == "Table" else ""
         return View(self.served, self.form, core.clock.now(), include)
+
+    def shown(self, core: Core, entry: Entry) -> bytes:
+        """An object as this caller sees it."""
+        served = self.served
+        return served.whole(entry) if self.form.plain and served.has_bodies else self.view(core).one(entry)
 
     def warning_headers(self) -> list[tuple[str, str]]:
         """RFC 9110's Warning is gone from the standard; Kubernetes uses it: 299 - "text"."""

@@ -40,7 +40,7 @@ class View:
     def one(self, entry: Entry) -> bytes:
         """One object."""
         if self.form.plain and self.served.has_bodies:
-            return self.served.head + self.served.body(entry)[1:]
+            return self.served.whole(entry)
         return self.render(self.tree(entry))
 
     def tree(self, entry: Entry) -> Tree:

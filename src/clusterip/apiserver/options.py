@@ -64,8 +64,6 @@ def write_problems(
     query: Mapping[str, str], dry_run: Sequence[str], kind: str, *, applies: bool = False
 ) -> list[FieldError]:
     """What is wrong with CreateOptions, UpdateOptions or PatchOptions (of server-side apply, or of another patch)."""
-    if not query and not applies:
-        return []
     problems = []
     if applies and not query.get("fieldManager"):
         problems.append(required("fieldManager", "is required for apply patch"))

@@ -54,6 +54,10 @@ class Served:
         convert = self.resource.from_storage
         return entry.body if convert is None else entry.shown(self.resource.schema, convert)
 
+    def whole(self, entry: Entry) -> bytes:
+        """An object's JSON, where such are made at most once."""
+        return self.head + self.body(entry)[1:]
+
     def bodies(self, entries: Iterable[Entry]) -> list[bytes]:
         """The same of several objects."""
         return [entry.body for entry in entries] if self.ready_made else [self.body(entry) for entry in entries]

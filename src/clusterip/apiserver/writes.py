@@ -35,6 +35,8 @@ class Transaction:
         """Nothing of it will be kept."""
         self.writes: list[Write] = []
         self.made: dict[str, Entry | None] = {}
+        self.places: dict[str, Collection] = {}
+        """Where each of them is kept."""
 
     def get(self, collection: Collection, key: str) -> Entry | None:
         full = collection.prefix + key
@@ -66,7 +68,9 @@ class Transaction:
         return old.moved(revision)
 
     def _write(self, collection: Collection, key: str, value: bytes | None, old: Entry | None) -> None:
-        self.writes.append(Write(collection.prefix + key, value, old.revision if old else 0))
+        full = collection.prefix + key
+        self.places[full] = collection
+        self.writes.append(Write(full, value, old.revision if old else 0))
 
 
 Operation = Callable[[Transaction], T]
@@ -106,6 +110,7 @@ class _Group:
         self.writes: list[Write] = []
         self.made: dict[str, Entry | None] = {}
         self.entries: dict[int, Entry] = {}
+        self.places: dict[str, Collection] = {}
         self.size = 0  # bytes of the values, once somebody asked
         self.kept = False
         """It is in the store, whose answer may come later than news of what follows it."""
@@ -209,17 +214,17 @@ class WritePath:
             entry = transaction.made.get(write.key)
             if entry is not None and entry.revision == first + number:
                 self._open.entries[entry.revision] = entry
+        self._open.places.update(transaction.places)
         for key, entry in transaction.made.items():
-            self._observe(key, entry)
+            self._observe(transaction.places[key], key, entry)
             self.pending[key] = entry
             self._open.made[key] = entry
         self._open.writes += transaction.writes
         if self._open.size:
             self._open.size += _size(transaction.writes)
 
-    def _observe(self, key: str, entry: Entry | None) -> None:
-        collection = self._find(key)
-        if collection is None or not self.observers:
+    def _observe(self, collection: Collection, key: str, entry: Entry | None) -> None:
+        if not self.observers:
             return
         old = self.pending[key] if key in self.pending else collection.entries.get(key[len(collection.prefix) :])
         for observer in self.observers:
@@ -301,11 +306,12 @@ class WritePath:
     def _committed(self, events: Sequence[Event]) -> None:
         """The store's events, in order, into the cache."""
         made: dict[int, Entry] = {}
+        places: dict[str, Collection] = {}
         if self._flying:
-            made, self._flying.kept = self._flying.entries, True
+            made, places, self._flying.kept = self._flying.entries, self._flying.places, True
         self._in_flight = 0
         for event in events:
-            collection = self._find(event.key)
+            collection = places.get(event.key) or self._find(event.key)
             if collection is not None:
                 collection.apply(collection.change_of(event, made.get(event.revision)))
 

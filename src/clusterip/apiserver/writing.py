@@ -100,8 +100,8 @@ async def patch(core: Core, call: Call) -> Response:
 async def _answered(core: Core, call: Call, entry: Entry, status: int = 200) -> Response:
     """The object that was written, as the caller sees objects; where another has to be asked how, that is awaited."""
     if call.served.converter is None:
-        return call.answer(call.view(core).one(entry), status)
-    return call.answer(await fetched(lambda: call.view(core).one(entry)), status)
+        return call.answer(call.shown(core, entry), status)
+    return call.answer(await fetched(lambda: call.shown(core, entry)), status)
 
 
 async def _apply(core: Core, call: Call, body: Body) -> Response:
@@ -155,6 +155,8 @@ async def decide(core: Core, call: Call, operation: Operation[objects.T], dry_ru
 
 def check_options(call: Call, kind: str, *, applies: bool = False) -> None:
     """dryRun, fieldManager, fieldValidation and force."""
+    if not call.query and not applies:
+        return
     problems = options.write_problems(call.query, call.request.values("dryRun"), kind, applies=applies)
     if problems:
         raise ApiError.invalid("meta.k8s.io", kind, "", problems)

@@ -86,10 +86,11 @@ def _endpoint(path: str, endpoint: Tree, kind: str) -> list[FieldError]:
         found += _address(path, where, address, kind)
     if endpoint.get("nodeName") is not None:
         found += reasons(f"{path}.nodeName", endpoint["nodeName"], names.subdomain)
-    found += _topology(f"{path}.deprecatedTopology", endpoint.get("deprecatedTopology") or {})
+    if endpoint.get("deprecatedTopology"):
+        found += _topology(f"{path}.deprecatedTopology", endpoint["deprecatedTopology"])
     if endpoint.get("hostname") is not None:
         found += reasons(f"{path}.hostname", endpoint["hostname"], names.label)
-    return found + _hints(f"{path}.hints", endpoint.get("hints") or {})
+    return found + _hints(f"{path}.hints", endpoint["hints"]) if endpoint.get("hints") else found
 
 
 def _address(endpoint: str, path: str, address: str, kind: str) -> list[FieldError]:
