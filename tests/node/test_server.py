@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -112,3 +113,9 @@ def test_what_is_refused(target: str, headers: dict[str, str], code: int, words:
     status, text = ask(target, headers=headers)
     assert status == code
     assert words in text
+
+
+@pytest.mark.parametrize(("once", "code"), [(False, 500), (True, 403)])
+def test_nobody_joins_a_container_that_is_over_unless_its_output_waits(once: bool, code: int) -> None:
+    over = replace(REF, id="x", stdin_once=once)
+    assert ask("/attach/default/web/c?stdout=true", headers=UPGRADE, ref=over)[0] == code

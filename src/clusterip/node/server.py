@@ -161,6 +161,8 @@ class NodeServer:
         options = parse_streams(request.target, ref, segments[0])
         if segments[0] == "exec" and not ref.running:
             raise ApiError.internal(f'unable to upgrade connection: container not found ("{name}")')
+        if segments[0] == "attach" and ref.id and not ref.running and not ref.stdin_once:
+            raise ApiError.internal("container is in CONTAINER_EXITED state")  # clients turn to its log instead
         session = self._sessions[segments[0]]
         if request.headers.get("Upgrade", "").lower() == SPDY:
             return Takeover(_over_spdy(request, ref, options, session))
