@@ -19,16 +19,28 @@ BETA: Final = "BETA"
 METRICS: Final = (
     Metric("workqueue_adds_total", Kind.COUNTER, "Keys that were to be worked on.", NAME, stability=BETA),
     Metric("workqueue_depth", Kind.GAUGE, "Keys that wait.", NAME, stability=BETA),
-    Metric("workqueue_queue_duration_seconds", Kind.HISTOGRAM, "Seconds that a key waited.", NAME, SECONDS,
-           stability=BETA),
-    Metric("workqueue_work_duration_seconds", Kind.HISTOGRAM, "Seconds of work on a key.", NAME, SECONDS,
-           stability=BETA),
+    Metric(
+        "workqueue_queue_duration_seconds", Kind.HISTOGRAM, "Seconds that a key waited.", NAME, SECONDS, stability=BETA
+    ),
+    Metric(
+        "workqueue_work_duration_seconds", Kind.HISTOGRAM, "Seconds of work on a key.", NAME, SECONDS, stability=BETA
+    ),
     Metric("workqueue_retries_total", Kind.COUNTER, "Keys that come again after a failure.", NAME, stability=BETA),
-    Metric("workqueue_unfinished_work_seconds", Kind.GAUGE, "Seconds of work that goes on, of all keys together.",
-           NAME, stability=BETA),
-    Metric("workqueue_longest_running_processor_seconds", Kind.GAUGE, "Seconds of the longest work that goes on.",
-           NAME, stability=BETA),
-)  # fmt: skip
+    Metric(
+        "workqueue_unfinished_work_seconds",
+        Kind.GAUGE,
+        "Seconds of work that goes on, of all keys together.",
+        NAME,
+        stability=BETA,
+    ),
+    Metric(
+        "workqueue_longest_running_processor_seconds",
+        Kind.GAUGE,
+        "Seconds of the longest work that goes on.",
+        NAME,
+        stability=BETA,
+    ),
+)
 
 
 class QueueNumbers:

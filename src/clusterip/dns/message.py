@@ -110,10 +110,8 @@ def _with_edns(query: Query, packet: bytes, at: int, count: int) -> Query | Refu
             if query.edns or not is_root:
                 return Refusal(query.id, query.flags, FORMERR)
             options = _echoed(packet[end + 10 : at])
-            query = Query(
-                query.id, query.flags, query.question, query.name, query.type, query.class_,
-                True, version, max(SMALLEST, min(size, OUR_SIZE)), bool(flags & DO), options,
-            )  # fmt: skip
+            size = max(SMALLEST, min(size, OUR_SIZE))
+            query = replace(query, edns=True, edns_version=version, size=size, do=bool(flags & DO), options=options)
     return query
 
 

@@ -249,8 +249,21 @@ NGINX = Entry(
     name="docker.io/library/nginx",
     also_known_as=("registry.k8s.io/e2e-test-images/nginx",),
     packages=(
-        "nginx", "dash", "bash", "coreutils", "sed", "grep", "mawk", "findutils", "hostname", "curl", "ca-certificates",
-        "libc-bin", "gettext-base", "netbase", "base-files",
+        "nginx",
+        "dash",
+        "bash",
+        "coreutils",
+        "sed",
+        "grep",
+        "mawk",
+        "findutils",
+        "hostname",
+        "curl",
+        "ca-certificates",
+        "libc-bin",
+        "gettext-base",
+        "netbase",
+        "base-files",
     ),
     versioned_by="nginx",
     config=ImageConfig(
@@ -276,7 +289,7 @@ NGINX = Entry(
         ("var/log/nginx/access.log", "/dev/stdout"),
         ("var/log/nginx/error.log", "/dev/stderr"),
     ),
-)  # fmt: skip
+)
 
 BUSYBOX = Entry(
     name="docker.io/library/busybox",

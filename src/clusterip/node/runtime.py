@@ -84,9 +84,13 @@ class Runtime:
         try:
             monitor = await asyncio.create_subprocess_exec(
                 *self._monitor_command(id, bundle, streams),
-                stdin=NULL, stdout=NULL, stderr=NULL, pass_fds=[send], cwd=bundle,
+                stdin=NULL,
+                stdout=NULL,
+                stderr=NULL,
+                pass_fds=[send],
+                cwd=bundle,
                 env={"PATH": os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"), "_OCI_SYNCPIPE": str(send)},
-            )  # fmt: skip
+            )
             os.close(send)
             send = -1
             async with asyncio.timeout(CREATE_SECONDS):

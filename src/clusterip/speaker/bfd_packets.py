@@ -68,9 +68,7 @@ def read(octets: bytes) -> Packet:
     first, flags, multiplier, length, *numbers = struct.unpack_from("!4B5I", octets)
     mine, yours, transmit, receive, echo = numbers
     is_set = {name: bool(flags & bit) for name, bit in (("poll", POLL), ("final", FINAL), ("demand", DEMAND))}
-    said = Packet(
-        State(flags >> 6), mine, yours, first & 0x1F, multiplier, transmit, receive, echo, **is_set
-    )  # fmt: skip
+    said = Packet(State(flags >> 6), mine, yours, first & 0x1F, multiplier, transmit, receive, echo, **is_set)
     if why := _why_not(said, first >> 5, flags, length, len(octets)):
         raise Dropped(why)
     return said

@@ -155,6 +155,13 @@ class Session:
         self.counts["control_packet_output"] += 1
         wished = self._pace.transmit if self.state is State.UP else SLOW
         return Packet(
-            self.state, self.mine, self._yours, self.reason, self._pace.multiplier, wished, self._pace.receive,
-            poll=poll, final=final,
-        )  # fmt: skip
+            self.state,
+            self.mine,
+            self._yours,
+            self.reason,
+            self._pace.multiplier,
+            wished,
+            self._pace.receive,
+            poll=poll,
+            final=final,
+        )

@@ -51,10 +51,8 @@ class KernelPlace:
             raise OSError(f"a session by interface alone ({peer.interface}) is not supported")
         address, one_hop = peer.address, _is_external(peer) and not peer.multi_hop
         return self._here(
-            lambda: connection_to(
-                address, source=peer.source, password=peer.password, one_hop=one_hop, device=peer.vrf
-            )
-        )  # fmt: skip
+            lambda: connection_to(address, source=peer.source, password=peer.password, one_hop=one_hop, device=peer.vrf)
+        )
 
     def addresses(self) -> Iterable[LinkAddress]:
         with Netlink(self.namespace) as net:

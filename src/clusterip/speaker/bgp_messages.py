@@ -203,9 +203,7 @@ def _with_capabilities(plain: Open, body: bytes) -> Open:
     if not number:
         raise Malformed("AS 0", Fault.OPEN, 2)
     known = frozenset(families or {1})
-    return Open(
-        number, plain.hold_seconds, plain.router_id, known, asn is not None, refresh, v6_next_hops, restart
-    )  # fmt: skip
+    return Open(number, plain.hold_seconds, plain.router_id, known, asn is not None, refresh, v6_next_hops, restart)
 
 
 def _has_v6_next_hops(value: bytes) -> bool:
@@ -240,9 +238,7 @@ def read_notification(body: bytes) -> Notification:
 def read_update(body: bytes) -> Update:
     withdrawn, rest = _counted(body)
     attributes, prefixes = _counted(rest)
-    return Update(
-        tuple(read_prefixes(withdrawn, 1)), dict(_attributes(attributes)), tuple(read_prefixes(prefixes, 1))
-    )  # fmt: skip
+    return Update(tuple(read_prefixes(withdrawn, 1)), dict(_attributes(attributes)), tuple(read_prefixes(prefixes, 1)))
 
 
 def _counted(octets: bytes) -> tuple[bytes, bytes]:

@@ -103,12 +103,10 @@ def advertised(view: View, key: Key) -> tuple[Advertised, ...]:
         return ()
     service, pool = view.services[key], view.pools[key]
     return tuple(
-        Advertised(
-            _aggregated(address, each), Route(each.local_preference, each.communities), each.peers
-        )
+        Advertised(_aggregated(address, each), Route(each.local_preference, each.communities), each.peers)
         for address in service.addresses
         for each in _chosen(pool, service, view.me)
-    )  # fmt: skip
+    )
 
 
 def _aggregated(address: Address, by: BgpAdvertisement) -> Network:
