@@ -119,8 +119,17 @@ def test_the_status_is_all_that_the_status_changes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("spec", "phase", "seconds"),
-    [({}, "Pending", 0), ({"nodeName": "n"}, "Running", 30), ({"nodeName": "n"}, "Succeeded", 0)],
+    ("spec", "phase", "asked", "seconds"),
+    [
+        ({}, "Pending", None, 0),
+        ({}, "Pending", 60, 0),
+        ({"nodeName": "n"}, "Running", None, 30),
+        ({"nodeName": "n"}, "Running", 5, 5),
+        ({"nodeName": "n"}, "Running", -5, 1),
+        ({"nodeName": "n", "terminationGracePeriodSeconds": 0}, "Running", None, 0),
+        ({"nodeName": "n", "terminationGracePeriodSeconds": 0}, "Running", 60, 60),
+        ({"nodeName": "n"}, "Succeeded", 60, 0),
+    ],
 )
-def test_how_long_a_deletion_waits(spec: Tree, phase: str, seconds: int) -> None:
-    assert pod.graceful_seconds({**made(spec), "status": {"phase": phase}}) == seconds
+def test_how_long_a_deletion_waits(spec: Tree, phase: str, asked: int | None, seconds: int) -> None:
+    assert pod.graceful_seconds({**made(spec), "status": {"phase": phase}}, asked) == seconds

@@ -122,8 +122,8 @@ def _read(resource: Resource, tree: Tree) -> None:
         column.cell(tree, NOW)
     for read in resource.fields.values():
         assert isinstance(read(tree), str)
-    if resource.default_graceful_seconds:
-        resource.default_graceful_seconds(tree)
+    if resource.graceful_seconds:
+        resource.graceful_seconds(tree, None)
 
 
 @pytest.mark.parametrize("resource", RESOURCES, ids=lambda r: r.qualified)

@@ -232,9 +232,10 @@ def prepare_status(new: Tree, old: Tree) -> None:
         status["qosClass"] = kept
 
 
-def graceful_seconds(pod: Tree) -> int:
-    """How long a deletion waits for the pod: not at all when no node has it or it has ended."""
+def graceful_seconds(pod: Tree, asked: int | None) -> int:
+    """How long a deletion waits for the pod: not at all when no node has it or it has ended, else as it was asked."""
     spec, status = spec_of(pod), pod.get("status") or {}
     if not spec.get("nodeName") or status.get("phase") in ("Succeeded", "Failed"):
         return 0
-    return int(spec.get("terminationGracePeriodSeconds") or 0)
+    seconds = int(spec.get("terminationGracePeriodSeconds") or 0) if asked is None else asked
+    return 1 if seconds < 0 else seconds

@@ -154,8 +154,8 @@ class Resource:
     to_storage: Callable[[Tree], Tree] | None = None
     prepare_delete: Callable[[Tree, str], None] = lambda tree, now: None
     """What the first delete does to an object that must be ended with care: it adds a finalizer."""
-    default_graceful_seconds: Callable[[Tree], int] | None = None
-    """Seconds between a delete without gracePeriodSeconds and the removal; None: objects go at once."""
+    graceful_seconds: Callable[[Tree, int | None], int] | None = None
+    """Seconds between a delete with this gracePeriodSeconds, or none, and the removal; None: objects go at once."""
     create_on_update: bool = False
     """PUT of a name that is not there creates it."""
     unconditional_update: bool = True

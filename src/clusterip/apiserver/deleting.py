@@ -173,7 +173,7 @@ def _gone(core: Core, call: Call, transaction: Transaction, key: str, tree: Tree
     last = transaction.delete(served.collection, key)
     if served.collection is core.registry.of("services"):
         holdings.follow(core, transaction, tree, None)
-    if served.resource.default_graceful_seconds is None:
+    if served.resource.graceful_seconds is None:
         return Deleted(last, gone=True)
     _mark(tree, now, 0)
     tree["metadata"]["deletionGracePeriodSeconds"] = 0
@@ -221,13 +221,8 @@ def _set_finalizers(tree: Tree, finalizers: list[str]) -> None:
 
 def _grace(call: Call, tree: Tree, options: Options) -> int:
     """Seconds that the object gets."""
-    default = call.served.resource.default_graceful_seconds
-    if default is None:
-        return 0
-    seconds = default(tree)
-    if seconds and options.grace_seconds is not None:
-        seconds = options.grace_seconds
-    return max(seconds, 1) if seconds < 0 else seconds
+    seconds = call.served.resource.graceful_seconds
+    return 0 if seconds is None else seconds(tree, options.grace_seconds)
 
 
 def _mark(tree: Tree, now: datetime, grace: int) -> None:

@@ -65,5 +65,5 @@ POD = core(
         "status.podIPs": _pod_ips,
         "status.nominatedNodeName": lambda tree: at(tree, "status", "nominatedNodeName") or "",
     },
-    default_graceful_seconds=pod.graceful_seconds,
+    graceful_seconds=pod.graceful_seconds,
 )
