@@ -124,6 +124,12 @@ def test_config_maps_and_secrets() -> None:
     assert made(container) == {"M_a": "1", "M_b-c": "2", "pw": "hunter2", "A": "1", "P": "hunter2"}
 
 
+@pytest.mark.parametrize("prefix", ["1-", "$_-", "#"])
+def test_names_that_no_shell_knows_are_given_too(prefix: str) -> None:
+    given = made({"envFrom": [{"configMapRef": {"name": "m"}, "prefix": prefix}]})
+    assert given == {f"{prefix}a": "1", f"{prefix}b-c": "2"}
+
+
 @pytest.mark.parametrize(
     ("source", "words"),
     [

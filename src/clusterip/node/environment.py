@@ -53,7 +53,7 @@ class Surroundings:
 
 
 REFERENCE = re.compile(r"\$(?:\$|\(([^()]*)\))")
-VARIABLE = re.compile(r"^[-._a-zA-Z][-._a-zA-Z0-9]*$")
+VARIABLE = re.compile(r"^[ -<>-~]+$")  # what may be printed, but for the sign that ends a name
 
 
 def expand(text: str, known: Mapping[str, str]) -> str:
