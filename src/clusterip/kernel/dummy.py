@@ -2,6 +2,7 @@
 
 Stage: commit and read.  In: the device's name, addresses as text.  Out: the device of one network namespace; events.
 Rules: the device stays down: its addresses are this machine's all the same, and nothing is ever sent through it.
+An address that was put is in use when the call returns: those of IPv6 are a moment later than the kernel's answer.
 FakeDummy obeys the same Protocol.
 Truth: rtnetlink(7).
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
@@ -21,6 +23,7 @@ from clusterip.kernel.netlink_pipe import READ_BYTES, Call, Pipe
 
 GROUPS = 0x1 | 0x10 | 0x100  # links, IPv4 addresses, IPv6 addresses
 QUIET = {errno.EADDRNOTAVAIL, errno.EEXIST}
+USABLE_SECONDS, LOOK_SECONDS = 1.0, 0.001
 
 
 class Dummy(Protocol):
@@ -105,11 +108,32 @@ class KernelDummy:
         index = self.index()
         if not index:
             raise OSError(errno.ENODEV, f"link {self.name}: {os.strerror(errno.ENODEV)}")
+        added = list(add)
         calls = [_call(rt.RTM_DELADDR, 0, index, text) for text in remove]
-        calls += [_call(rt.RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, index, text) for text in add]
+        calls += [_call(rt.RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, index, text) for text in added]
         for code in self._pipe.run(calls):
             if code and code not in QUIET:
                 raise OSError(code, f"addresses of {self.name}: {os.strerror(code)}")
+        self._until_usable(text for text in added if ":" in text)
+
+    def _until_usable(self, added: Iterable[str]) -> None:
+        """The kernel's own worker makes the routes of addresses on a device that is down; no event is about that alone.
+
+        Where it does not, as without a loopback device that is up, nobody is kept waiting: the rest is programmed.
+        """
+        ends = time.monotonic() + USABLE_SECONDS
+        for text in added:
+            while not self._is_own(text) and time.monotonic() < ends:
+                time.sleep(LOOK_SECONDS)
+
+    def _is_own(self, text: str) -> bool:
+        """Whether packets to the IPv6 address stay on this machine."""
+        wire = rt.RouteWire(socket.AF_INET6, socket.inet_pton(socket.AF_INET6, text), 128)
+        try:
+            found = self._pipe.ask(Call(rt.RTM_GETROUTE, wire.question()), text)
+        except OSError:
+            return False
+        return any(rt.RTMSG.unpack_from(answer.body)[7] == rt.RTN_LOCAL for answer in found)
 
 
 def _call(kind: int, flags: int, index: int, text: str) -> Call:

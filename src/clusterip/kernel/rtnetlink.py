@@ -121,6 +121,10 @@ class RouteWire:
     flags: int = 0
     table: int = RT_TABLE_MAIN
 
+    def question(self) -> bytes:
+        """Which way leads to the destination."""
+        return RTMSG.pack(self.family, self.prefix, 0, 0, 0, 0, 0, 0, 0) + attribute(RTA_DST, self.destination)
+
     def body(self) -> bytes:
         head = RTMSG.pack(
             self.family, self.prefix, 0, 0, min(self.table, 255), RTPROT_STATIC, self.scope, self.kind, self.flags
