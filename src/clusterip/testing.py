@@ -30,7 +30,7 @@ from typing import Any, Self
 
 from clusterip.failure import Failure
 
-START_SECONDS, STOP_SECONDS = 30.0, 10.0
+START_SECONDS, STOP_SECONDS = 120.0, 10.0  # a start takes a second, on a busy machine many
 PATCH = "application/merge-patch+json"
 
 

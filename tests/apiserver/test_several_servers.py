@@ -16,6 +16,7 @@ from apiserver.serving import serving
 from apiserver.wire import CONFIGMAPS, SERVICES, Wire, config_map, service
 from clusterip.api.allocation import Ranges
 from clusterip.apiserver.core import Settings
+from clusterip.store import etcd as etcdstore
 from clusterip.store.etcd import opened
 from clusterip.store.etcdclient import EtcdClient
 from store.etcdserver import Etcd, etcd
@@ -27,6 +28,13 @@ PATIENCE = 200
 def server() -> Iterator[Etcd]:
     with etcd() as found:
         yield found
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Readers and writers wait for an etcd that a busy machine makes slow."""
+    monkeypatch.setattr(etcdstore, "WRITE_SECONDS", 60.0)
+    monkeypatch.setattr(etcdstore, "TRY_SECONDS", 30.0)
 
 
 @asynccontextmanager

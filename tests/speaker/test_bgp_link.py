@@ -56,7 +56,8 @@ async def _packets() -> None:
         await net.frr()
         for node in NODES:
             net.serve(node, VIP)
-        links = [net.call(node) for node in NODES]
+        # packets need routes that stay although the machine pauses
+        links = [net.call(node, hold_seconds=90.0) for node in NODES]
         for link in links:
             link.tell({VIP: Route()})
         await until(lambda: net.ways(VIP) == set(ADDRESSES.values()))
