@@ -109,7 +109,7 @@ def webhook(**client: Any) -> dict[str, Any]:
 def test_who_converts() -> None:
     where = f"{CONVERSION}.webhookClientConfig"
     assert [error.field for error in errors(webhook(url="http://h"))] == [f"{where}.url"]
-    assert [error.field for error in errors(webhook(service={"name": "s"}))] == [f"{where}.service.namespace"]
+    assert [error.field for error in errors(webhook(service={"name": "s"}))] == [f"{where}.service.name"]
     assert errors(webhook(url="https://h", caBundle="eHg=")) == []  # it is never established
 
     old, established = webhook(url="https://h"), {"type": "Established", "status": "True"}

@@ -18,7 +18,7 @@ from typing import Any, Final
 from clusterip.api import cel, cel_paths, cel_sizes
 from clusterip.api.cel import CelError, Program
 from clusterip.api.cel_budget import Spending
-from clusterip.api.errors import WORDS, FieldError, duplicate, forbidden, invalid, not_supported, required
+from clusterip.api.errors import Bare, FieldError, duplicate, forbidden, invalid, not_supported, required
 from clusterip.api.meta import Tree
 from clusterip.api.structural import EMBEDDED, INT_OR_STRING
 
@@ -53,15 +53,6 @@ BLOCKING: Final = (
     "FieldValueTypeInvalid",
     "FieldValueNotSupported",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Bare(FieldError):
-    """A refusal whose value is too large to be repeated."""
-
-    def message(self) -> str:
-        head = WORDS[self.type]
-        return f"{head}: {self.detail}" if self.detail else head
 
 
 # --- the rules themselves --------------------------------------------------------------------------------------------

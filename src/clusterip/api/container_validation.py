@@ -39,6 +39,21 @@ def container_errors(path: str, container: Tree, volumes: frozenset[str], grace:
     return found
 
 
+def resize_errors(path: str, policies: list[Tree], restart: str) -> list[FieldError]:
+    """What happens to a container that is given more or less; upstream names no index but for what is there twice."""
+    found = []
+    seen: set[str] = set()
+    for where, policy in each(path, policies):
+        name, action = policy.get("resourceName") or "", policy.get("restartPolicy") or ""
+        found += [duplicate(where, name)] if name in seen else []
+        found += supported(path, name, ("cpu", "memory"))
+        found += supported(path, action, ("NotRequired", "RestartContainer"))
+        if restart == "Never" and action != "NotRequired":
+            found.append(invalid(path, action, "must be 'NotRequired' when pod `restartPolicy` is 'Never'"))
+        seen.add(name)
+    return found
+
+
 def _name(path: str, container: Tree) -> list[FieldError]:
     name = container.get("name") or ""
     return reasons(f"{path}.name", name, names.label) if name else [required(f"{path}.name")]
@@ -163,6 +178,8 @@ def _seccomp(path: str, profile: Tree | None) -> list[FieldError]:
         return [required(f"{path}.localhostProfile", "must be set when seccomp type is Localhost")]
     if kind != "Localhost" and local is not None:
         return [invalid(f"{path}.localhostProfile", local, "can only be set when seccomp type is Localhost")]
+    if not kind:
+        return [required(f"{path}.type", "type is required when seccompProfile is set")]
     return supported(f"{path}.type", kind, ("Localhost", "RuntimeDefault", "Unconfined"))
 
 

@@ -95,6 +95,15 @@ class FieldError:
         return {"reason": self.type, "message": self.message(), "field": self.field}
 
 
+@dataclass(frozen=True, slots=True)
+class Bare(FieldError):
+    """A refusal whose value is too large to be repeated."""
+
+    def message(self) -> str:
+        head = WORDS[self.type]
+        return f"{head}: {self.detail}" if self.detail else head
+
+
 def invalid(path: str, value: Any, detail: str) -> FieldError:
     return FieldError("FieldValueInvalid", path, detail, value)
 

@@ -16,6 +16,7 @@ from clusterip.api.container_validation import (
     container_errors,
     ephemeral_errors,
     host_port_errors,
+    resize_errors,
 )
 from clusterip.api.errors import FieldError, duplicate, forbidden, invalid, not_supported, required
 from clusterip.api.meta import Tree, copied, metadata_of, spec_of
@@ -98,6 +99,9 @@ def _containers(path: str, spec: Tree, volumes: frozenset[str]) -> list[FieldErr
     for where, container in each(f"{path}.initContainers", init):
         found += container_errors(where, container, volumes, grace)
         found += _init_container(where, container, grace) + _seen(where, container, seen)
+    for where, container in (*each(f"{path}.containers", containers), *each(f"{path}.initContainers", init)):
+        restart = container.get("restartPolicy") or spec.get("restartPolicy") or ""
+        found += resize_errors(f"{where}.resizePolicy", container.get("resizePolicy") or [], restart)
     others = set(seen)
     for where, container in each(f"{path}.ephemeralContainers", spec.get("ephemeralContainers")):
         found += container_errors(where, container, volumes, grace) + _seen(where, container, seen)
@@ -145,9 +149,6 @@ def _names(path: str, spec: Tree) -> list[FieldError]:
     for field, check in checks:
         if spec.get(field):
             found += reasons(f"{path}.{field}", spec[field], check)
-    for where, secret in each(f"{path}.imagePullSecrets", spec.get("imagePullSecrets")):
-        if not secret.get("name"):
-            found.append(required(where + ".name"))
     for where, gate in each(f"{path}.readinessGates", spec.get("readinessGates")):
         found += reasons(f"{where}.conditionType", gate.get("conditionType") or "", names.qualified_name)
     for where, gate in each(f"{path}.schedulingGates", spec.get("schedulingGates")):

@@ -18,6 +18,11 @@ RENAMED_LABELS = {
     "failure-domain.beta.kubernetes.io/region": ("v1.17", "topology.kubernetes.io/region"),
     "failure-domain.beta.kubernetes.io/zone": ("v1.17", "topology.kubernetes.io/zone"),
 }
+SELECTOR = "labelSelector"
+REQUIRED, PREFERRED = (
+    "requiredDuringSchedulingIgnoredDuringExecution",
+    "preferredDuringSchedulingIgnoredDuringExecution",
+)
 WHOLE = ("memory", "ephemeral-storage")
 
 
@@ -40,9 +45,7 @@ def spec_warnings(path: str, spec: Tree) -> list[str]:
         if label in RENAMED_LABELS:
             version, name = RENAMED_LABELS[label]
             found.append(f'{path}.nodeSelector[{label}]: deprecated since {version}; use "{name}" instead')
-    for index, secret in enumerate(spec.get("imagePullSecrets") or ()):
-        if not secret.get("name"):
-            found.append(f'{path}.imagePullSecrets[{index}].name: invalid empty name ""')
+    found += _without_selector(path, spec) + _without_sources(spec) + _secrets(path, spec)
     if (spec.get("terminationGracePeriodSeconds") or 0) < 0:
         words = "must be >= 0; negative values are invalid and will be treated as 1"
         found.append(f"{path}.terminationGracePeriodSeconds: {words}")
@@ -50,6 +53,41 @@ def spec_warnings(path: str, spec: Tree) -> list[str]:
         found += _hidden_variables(f"{path}.{where}.env", container)
         found += _fractions(f"{path}.{where}.resources", container.get("resources") or {})
     return found + _addresses(path, spec)
+
+
+def _secrets(path: str, spec: Tree) -> list[str]:
+    """Secrets for images, that have no name or are named twice."""
+    names = [secret.get("name") or "" for secret in spec.get("imagePullSecrets") or ()]
+    found = []
+    for index, name in enumerate(names):
+        where = f"{path}.imagePullSecrets[{index}].name"
+        found += [f'{where}: duplicate name "{name}"'] if name and name in names[:index] else []
+        found += [] if name else [f'{where}: invalid empty name ""']
+    return found
+
+
+def _without_selector(path: str, spec: Tree) -> list[str]:
+    """Wishes about other pods that mean none."""
+    spreads = enumerate(spec.get("topologySpreadConstraints") or ())
+    found = [f"{path}.topologySpreadConstraints[{index}]" for index, each in spreads if each.get(SELECTOR) is None]
+    for kind in ("podAffinity", "podAntiAffinity"):
+        terms = (spec.get("affinity") or {}).get(kind) or {}
+        for index, term in enumerate(terms.get(REQUIRED) or ()):
+            found += [f"{path}.affinity.{kind}.{REQUIRED}[{index}]"] if term.get(SELECTOR) is None else []
+        for index, term in enumerate(terms.get(PREFERRED) or ()):
+            where = f"{path}.affinity.{kind}.{PREFERRED}[{index}].podAffinityTerm"
+            found += [where] if (term.get("podAffinityTerm") or {}).get(SELECTOR) is None else []
+    return [f"{where}.{SELECTOR}: a null labelSelector results in matching no pod" for where in found]
+
+
+def _without_sources(spec: Tree) -> list[str]:
+    projected = [(volume.get("name"), volume.get("projected") or {}) for volume in spec.get("volumes") or ()]
+    return [
+        f'volume "{name}" (Projected) has no sources provided'
+        for name, source in projected
+        for part in source.get("sources") or ()
+        if not any(value is not None for value in part.values())
+    ]
 
 
 def _addresses(path: str, spec: Tree) -> list[str]:

@@ -59,17 +59,21 @@ def affinity_errors(path: str, affinity: Tree) -> list[FieldError]:
     found = []
     needed = node.get("requiredDuringSchedulingIgnoredDuringExecution")
     if needed is not None:
-        at = f"{where}.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms"
-        terms = needed.get("nodeSelectorTerms") or []
-        if not terms:
-            found.append(required(at, "must have at least one node selector term"))
-        for spot, term in each(at, terms):
-            found += _node_term(spot, term)
+        found += node_selector_errors(f"{where}.requiredDuringSchedulingIgnoredDuringExecution", needed)
     preferred = node.get("preferredDuringSchedulingIgnoredDuringExecution")
     for spot, term in each(f"{where}.preferredDuringSchedulingIgnoredDuringExecution", preferred):
         found += _weight(spot, term) + _node_term(f"{spot}.preference", term.get("preference") or {})
     for kind in ("podAffinity", "podAntiAffinity"):
         found += _pod_affinity(f"{path}.{kind}", affinity.get(kind) or {})
+    return found
+
+
+def node_selector_errors(path: str, selector: Tree) -> list[FieldError]:
+    """Nodes of which one term at least must hold."""
+    place, terms = f"{path}.nodeSelectorTerms", selector.get("nodeSelectorTerms") or []
+    found = [] if terms else [required(place, "must have at least one node selector term")]
+    for where, term in each(place, terms):
+        found += _node_term(where, term)
     return found
 
 
@@ -113,8 +117,7 @@ def _pod_term(path: str, term: Tree) -> list[FieldError]:
     for name in term.get("namespaces") or ():
         found += reasons(f"{path}.namespace", name, names.label)
     key = term.get("topologyKey") or ""
-    if not key:
-        return [*found, required(f"{path}.topologyKey", "can not be empty")]
+    found += [] if key else [required(f"{path}.topologyKey", "can not be empty")]
     return found + reasons(f"{path}.topologyKey", key, names.qualified_name)
 
 

@@ -118,8 +118,8 @@ def _claim(path: str, source: Tree) -> list[FieldError]:
 
 def _downward(path: str, source: Tree) -> list[FieldError]:
     found = _mode(f"{path}.defaultMode", source.get("defaultMode"))
-    for where, item in each(f"{path}.items", source.get("items")):
-        found += _downward_item(where, item)
+    for item in source.get("items") or ():
+        found += _downward_item(path, item)  # upstream names no index
     return found
 
 
@@ -140,6 +140,7 @@ def _downward_item(path: str, item: Tree) -> list[FieldError]:
 
 def _projected(path: str, source: Tree) -> list[FieldError]:
     found = _mode(f"{path}.defaultMode", source.get("defaultMode"))
+    seen: set[str] = set()
     for where, part in each(f"{path}.sources", source.get("sources")):
         kinds = [kind for kind in part if part[kind] is not None]
         for kind in kinds[:1]:
@@ -147,11 +148,27 @@ def _projected(path: str, source: Tree) -> list[FieldError]:
         found += [
             forbidden(f"{where}.{kind}", "may not specify more than 1 volume type per source") for kind in kinds[1:]
         ]
+        if (token := part.get("serviceAccountToken")) is not None:
+            found += _local(f"{path}.path", token.get("path") or "")
+        found += _repeated(path, part, seen)
+    return found
+
+
+def _repeated(path: str, part: Tree, seen: set[str]) -> list[FieldError]:
+    """Files that another part of the volume has, too."""
+    found = []
+    for kind in ("secret", "configMap", "downwardAPI"):
+        source = part.get(kind) or {}
+        for file in filter(None, (item.get("path") for item in source.get("items") or ())):
+            if file in seen:
+                told = file if kind == "downwardAPI" else source.get("name") or ""
+                found.append(invalid(path, told, "conflicting duplicate paths"))
+            seen.add(file)
     return found
 
 
 def _token(path: str, source: Tree) -> list[FieldError]:
-    found = _local(f"{path}.path", source.get("path") or "")
+    found = []
     seconds = source.get("expirationSeconds")
     if seconds is not None and seconds < SHORTEST_TOKEN:
         detail = "may not specify a duration less than 10 minutes"

@@ -74,7 +74,8 @@ def _url(path: str, url: str) -> list[FieldError]:
 
 def _service(path: str, service: Tree) -> list[FieldError]:
     port, where = service.get("port"), service.get("path")
-    found = [required(f"{path}.{field}") for field in ("name", "namespace") if not service.get(field)]
+    swapped = (("name", "namespace"), ("namespace", "name"))  # upstream tells the one where the other is missing
+    found = [required(f"{path}.{told}") for told, field in swapped if not service.get(field)]
     if port is not None and names.port_number(port):
         found.append(invalid(f"{path}.port", port, "port is not valid: " + ", ".join(names.port_number(port))))
     return found + (_service_path(f"{path}.path", where) if where and where != "/" else [])

@@ -11,7 +11,7 @@ from typing import Any
 from clusterip.api import names
 from clusterip.api.checks import label_selector, not_negative, reasons, selects_everything
 from clusterip.api.errors import FieldError, forbidden, invalid, not_supported, required
-from clusterip.api.meta import Tree, labels_of
+from clusterip.api.meta import Tree, labels_of, metadata_of
 from clusterip.api.pod_validation import template_errors
 from clusterip.api.selectors import from_label_selector
 
@@ -29,11 +29,17 @@ def selector_errors(spec: Tree, owner: str) -> list[FieldError]:
     return found
 
 
+def _shown(selector: Tree) -> Tree:
+    """A selector with the fields that are always told."""
+    needs = [{"key": "", "operator": "", **each} for each in selector.get("matchExpressions") or ()]
+    return {**selector, "matchExpressions": needs} if needs else selector
+
+
 def replicated_errors(spec: Tree) -> list[FieldError]:
     """Selector and template of a Deployment or a ReplicaSet."""
     found = selector_errors(spec, "deployment")
     if not is_readable(spec.get("selector")):
-        return [*found, invalid("spec.selector", spec.get("selector"), "invalid label selector")]
+        return [*found, invalid("spec.selector", _shown(spec["selector"]), "invalid label selector")]
     return found + steady_template_errors(spec, "ReplicaSet")
 
 
@@ -61,7 +67,7 @@ def mismatch_errors(spec: Tree) -> list[FieldError]:
     selector, template = spec.get("selector"), template_of(spec)
     if not is_readable(selector) or matches(selector, template):
         return []
-    return [invalid("spec.template.metadata.labels", labels_of(template) or None, MISMATCH)]
+    return [invalid("spec.template.metadata.labels", metadata_of(template).get("labels"), MISMATCH)]
 
 
 def steady_template_errors(spec: Tree, owner: str) -> list[FieldError]:

@@ -27,7 +27,7 @@ PEER, PORT = "spec.egress[0].to[0]", "spec.ingress[0].ports[0]"
         ({"egress": [{"to": [{"ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.0.0.0/8"]}}]}]}, [EXCEPT]),
         ({"egress": [{"to": [{"ipBlock": {"cidr": "10.0.0.0/8", "except": ["fd00::/64"]}}]}]}, [EXCEPT]),
         ({"egress": [{"to": [{"ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.1.0.0/16"]}}]}]}, []),
-        ({"ingress": [{"ports": [{"endPort": 90}]}]}, [f"{PORT}.port"]),
+        ({"ingress": [{"ports": [{"endPort": 90}]}]}, [f"{PORT}.endPort"]),
         ({"ingress": [{"ports": [{"port": 80, "endPort": 70000}]}]}, [f"{PORT}.endPort"]),
         ({"ingress": [{"ports": [{"port": 0}]}]}, [f"{PORT}.port"]),
         ({"policyTypes": ["Ingress", "Egress", "Ingress"]}, ["spec.policyTypes"]),

@@ -44,7 +44,7 @@ def stateful(**spec: Any) -> dict[str, Any]:
             {"persistentVolumeClaimRetentionPolicy": {"whenScaled": "Keep"}},
             [f"spec.{CLAIMS}.whenScaled"],
         ),
-        ({"selector": None}, ["spec.selector"]),
+        ({"selector": None}, ["spec.selector", "spec.template.metadata.labels"]),
     ],
 )
 def test_stateful_sets(spec: dict[str, Any], fields: list[str]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from clusterip.api import cel, cel_mutations, cel_policies, names
 from clusterip.api.checks import each, label_selector, reasons
 from clusterip.api.errors import FieldError, duplicate, forbidden, invalid, not_supported, required
-from clusterip.api.meta import Tree
+from clusterip.api.meta import Tree, name_of
 from clusterip.api.resource import Column, Resource, Subresource
 from clusterip.api.resources.webhookconfigurations import (
     GROUP,
@@ -130,7 +130,8 @@ def _validate_validating(tree: Tree) -> list[FieldError]:
     spec = tree.get("spec") or {}
     found = _policy(tree)
     if not spec.get("validations") and not spec.get("auditAnnotations"):
-        found.append(required("spec.validations", "validations or auditAnnotations must contain at least one item"))
+        why = "validations or auditAnnotations must contain at least one item"
+        found += [required(f"spec.{field}", why) for field in ("validations", "auditAnnotations")]
     for path, validation in each("spec.validations", spec.get("validations")):
         found += _expression(f"{path}.expression", validation.get("expression") or "", "BOOL")
         if validation.get("messageExpression"):
@@ -139,7 +140,8 @@ def _validate_validating(tree: Tree) -> list[FieldError]:
         if reason is not None and reason not in REASONS:
             found.append(not_supported(f"{path}.reason", reason, REASONS))
     for path, annotation in each("spec.auditAnnotations", spec.get("auditAnnotations")):
-        found += reasons(f"{path}.key", annotation.get("key") or "", names.qualified_name)
+        key = f"{name_of(tree)}/{annotation.get('key') or ''}"
+        found += reasons(f"{path}.key", key, names.qualified_name)
         found += _expression(f"{path}.valueExpression", annotation.get("valueExpression") or "", "DYN")
     return found
 

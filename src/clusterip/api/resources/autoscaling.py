@@ -69,7 +69,8 @@ def _default_rules(rules: Tree, policies: list[Tree], window: int | None) -> Non
     if rules.get("stabilizationWindowSeconds") is None and window is not None:
         rules["stabilizationWindowSeconds"] = window
     rules["selectPolicy"] = rules.get("selectPolicy") or "Max"
-    rules["policies"] = rules.get("policies") or policies
+    if rules.get("policies") is None:
+        rules["policies"] = policies
 
 
 # --- the two versions ------------------------------------------------------------------------------------------------
@@ -151,14 +152,38 @@ def _put_aside(tree: Tree, name: str, value: Any) -> None:
 
 
 def _validate(tree: Tree) -> list[FieldError]:
+    reference = (tree.get("spec") or {}).get("scaleTargetRef") or {}
+    return _spec_errors(tree) + _group_errors("spec.scaleTargetRef.apiVersion", reference)
+
+
+def _validate_update(new: Tree, old: Tree) -> list[FieldError]:
+    """A target that stays is not judged again."""
+    now, before = (((tree.get("spec") or {}).get("scaleTargetRef") or {}) for tree in (new, old))
+    same = all(now.get(field) == before.get(field) for field in ("apiVersion", "kind"))
+    return _spec_errors(new) + ([] if same else _group_errors("spec.scaleTargetRef.apiVersion", now))
+
+
+def _group_errors(path: str, reference: Tree) -> list[FieldError]:
+    """What is scaled is of a named group, ReplicationControllers aside."""
+    version = reference.get("apiVersion") or ""
+    if version.count("/") > 1:
+        return [invalid(path, version, f"unexpected GroupVersion string: {version}")]
+    if reference.get("kind") == "ReplicationController" or version.rpartition("/")[0]:
+        return []
+    return [invalid(path, version, "apiVersion must specify API group")]
+
+
+def _spec_errors(tree: Tree) -> list[FieldError]:
     """Judged in the kept form, whichever version it was written in."""
     spec = tree.get("spec") or {}
     least, most = spec.get("minReplicas"), spec.get("maxReplicas") or 0
     found: list[FieldError] = []
     if least is not None and least < 1:
         found.append(invalid("spec.minReplicas", least, "must be greater than or equal to 1"))
-    if most < 1:
-        found.append(invalid("spec.maxReplicas", most, "must be greater than 0"))
+    if not most:
+        found.append(required("spec.maxReplicas", "must be set and greater than 0"))
+    elif most < 0:
+        found.append(invalid("spec.maxReplicas", most, "must be greater than or equal to 1"))
     if least is not None and most < least:
         found.append(invalid("spec.maxReplicas", most, "must be greater than or equal to `minReplicas`"))
     found += _reference("spec.scaleTargetRef", spec.get("scaleTargetRef") or {})
@@ -172,6 +197,10 @@ def _validate(tree: Tree) -> list[FieldError]:
 
 def _validate_old(tree: Tree) -> list[FieldError]:
     return _validate(to_new(tree))
+
+
+def _validate_old_update(new: Tree, old: Tree) -> list[FieldError]:
+    return _validate_update(to_new(new), to_new(old))
 
 
 def _reference(path: str, reference: Tree) -> list[FieldError]:
@@ -194,8 +223,10 @@ def _metric(path: str, metric: Tree) -> list[FieldError]:
         found.append(not_supported(f"{path}.type", kind, sorted(SOURCES)))
     if given:
         found += _source(f"{path}.{given[0]}", given[0], metric[given[0]])
-    wanted = SOURCES.get(kind, kind.lower())
-    if wanted not in given:
+    wanted = SOURCES.get(kind, "")
+    if not wanted:
+        found.append(not_supported(f"{path}.type", kind, sorted(SOURCES)))
+    elif wanted not in given:
         found.append(required(f"{path}.{wanted}", "must populate information for the given metric source"))
     if len(given) > 1:
         text = "must populate the given metric source only"
@@ -385,14 +416,14 @@ AUTOSCALER = _autoscaler(
     columns=_columns(lambda tree: tree),
     default=_default_new,
     validate=_validate,
-    validate_update=lambda new, old: _validate(new),
+    validate_update=_validate_update,
 )
 OLD_AUTOSCALER = _autoscaler(
     "v1",
     columns=_columns(to_new),
     default=_default,
     validate=_validate_old,
-    validate_update=lambda new, old: _validate_old(new),
+    validate_update=_validate_old_update,
     storage="autoscaling/horizontalpodautoscalers",
     stored_version="autoscaling/v2",
     from_storage=from_new,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from clusterip.api import job_policies
 from clusterip.api.checks import each, immutable, label_selector
 from clusterip.api.errors import FieldError, forbidden, invalid, not_supported, required
 from clusterip.api.meta import Tree, copied, labels_of, metadata_of, name_of, spec_of, uid_of
@@ -83,6 +84,8 @@ def _validate(tree: Tree) -> list[FieldError]:
     numbers = ("parallelism", "completions", "activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished")
     found += counts("spec", spec, *numbers, "backoffLimitPerIndex", "maxFailedIndexes")
     found += _mode(spec)
+    found += job_policies.failure_errors("spec.podFailurePolicy", spec)
+    found += job_policies.success_errors("spec.successPolicy", spec)
     if spec.get("selector") is None:
         found.append(required("spec.selector"))
     else:
@@ -115,6 +118,8 @@ def _mode(spec: Tree) -> list[FieldError]:
     if mode is not None and mode not in MODES:
         return [not_supported("spec.completionMode", mode, MODES)]
     found = []
+    if spec.get("maxFailedIndexes") is not None and spec.get("backoffLimitPerIndex") is None:
+        found.append(required("spec.backoffLimitPerIndex", "when maxFailedIndexes is specified"))
     if mode == "Indexed" and spec.get("completions") is None:
         found.append(required("spec.completions", "when completion mode is Indexed"))
     if mode == "Indexed" and (spec.get("parallelism") or 0) > 100_000:

@@ -207,7 +207,9 @@ def _validate_class(tree: Tree) -> list[FieldError]:
     found: list[FieldError] = []
     if len(controller) > LONGEST_CONTROLLER:
         found.append(too_long("spec.controller", LONGEST_CONTROLLER))
-    found += reasons("spec.controller", controller, names.prefixed_path)
+    found += (
+        reasons("spec.controller", controller, names.prefixed_path) if controller else [required("spec.controller")]
+    )
     parameters = at(tree, "spec", "parameters")
     return found if parameters is None else found + _parameters("spec.parameters", parameters)
 

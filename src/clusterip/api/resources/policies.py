@@ -54,7 +54,7 @@ def _port(path: str, port: Tree) -> list[FieldError]:
     found: list[FieldError] = []
     if number is None:
         if last is not None:
-            found.append(required(f"{path}.port", "must be specified when `endPort` is specified"))
+            found.append(invalid(f"{path}.endPort", last, "may not be specified when `port` is not specified"))
     elif isinstance(number, str):
         found += reasons(f"{path}.port", number, names.port_name)
         if last is not None:

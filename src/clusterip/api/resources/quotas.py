@@ -49,6 +49,11 @@ SCOPES = (
     "Terminating",
     "VolumeAttributesClass",
 )
+EXIST = frozenset({"BestEffort", "CrossNamespacePodAffinity", "NotBestEffort", "NotTerminating", "Terminating"})
+EXISTS_ONLY = (
+    "must be 'Exists' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, "
+    "ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or ResourceQuotaScopeCrossNamespacePodAffinity"
+)
 OPERATORS = ("DoesNotExist", "Exists", "In", "NotIn")
 
 
@@ -76,12 +81,25 @@ def _scopes(spec: Tree) -> list[FieldError]:
     for first, second in (("BestEffort", "NotBestEffort"), ("Terminating", "NotTerminating")):
         if {first, second} <= set(scopes):
             found.append(invalid("spec.scopes", scopes, "conflicting scopes"))
-    for path, wanted in each("spec.scopeSelector.matchExpressions", at(spec, "scopeSelector", "matchExpressions")):
-        name = wanted.get("scopeName") or ""
-        if name not in SCOPES:
-            found.append(invalid(f"{path}.scopeName", name, "unsupported scope"))
-        if wanted.get("operator") not in OPERATORS:
-            found.append(invalid(f"{path}.operator", wanted.get("operator") or "", "not a valid selector operator"))
+    path = "spec.scopeSelector.matchExpressions"  # upstream names no index
+    for wanted in at(spec, "scopeSelector", "matchExpressions") or ():
+        found += _scope(path, wanted)
+    return found
+
+
+def _scope(path: str, wanted: Tree) -> list[FieldError]:
+    name, operator, values = wanted.get("scopeName") or "", wanted.get("operator") or "", wanted.get("values") or []
+    found = [] if name in SCOPES else [invalid(f"{path}.scopeName", name, "unsupported scope")]
+    if name in EXIST and operator != "Exists":
+        found.append(invalid(f"{path}.operator", operator, EXISTS_ONLY))
+    if operator in ("In", "NotIn") and not values:
+        why = "must be at least one value when `operator` is 'In' or 'NotIn' for scope selector"
+        found.append(required(f"{path}.values", why))
+    if operator in ("Exists", "DoesNotExist") and values:
+        why = "must be no value when `operator` is 'Exist' or 'DoesNotExist' for scope selector"
+        found.append(invalid(f"{path}.values", values, why))
+    if operator not in OPERATORS:
+        found.append(invalid(f"{path}.operator", operator, "not a valid selector operator"))
     return found
 
 
@@ -175,7 +193,7 @@ def _validate_ranges(tree: Tree) -> list[FieldError]:
     for path, item in each("spec.limits", at(tree, "spec", "limits")):
         kind = item.get("type") or ""
         if not kind:
-            found.append(required(f"{path}.type"))
+            found += reasons(f"{path}.type", kind, names.qualified_name)
         elif kind not in ("Container", "PersistentVolumeClaim", "Pod") and "/" not in kind:
             found.append(invalid(f"{path}.type", kind, "must be a standard limit type or fully qualified"))
         if kind in seen:

@@ -6,7 +6,7 @@ Stage: none; a record and its pure functions.  Truth: kube-apiserver's apis/node
 from __future__ import annotations
 
 from clusterip.api.checks import immutable, label_map, reasons
-from clusterip.api.errors import FieldError
+from clusterip.api.errors import FieldError, required
 from clusterip.api.meta import Tree
 from clusterip.api.names import label, name_is_subdomain
 from clusterip.api.resource import Column, Resource
@@ -16,7 +16,7 @@ from clusterip.api.tables import AGE, NAME, text
 
 
 def _validate(tree: Tree) -> list[FieldError]:
-    found = reasons("handler", tree.get("handler") or "", label)
+    found = reasons("handler", tree["handler"], label) if tree.get("handler") else [required("handler")]
     fixed_amounts = (tree.get("overhead") or {}).get("podFixed")
     if fixed_amounts:
         found += resource_errors("overhead", {"limits": fixed_amounts})

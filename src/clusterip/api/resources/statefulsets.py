@@ -6,13 +6,14 @@ Truth: kube-apiserver's apis/apps defaults, strategy, validation and printer, re
 
 from __future__ import annotations
 
-from clusterip.api.checks import supported
+from clusterip.api.checks import each, supported
 from clusterip.api.errors import FieldError, forbidden, invalid, required
 from clusterip.api.meta import Tree, copied, name_of, spec_of
 from clusterip.api.names import label, name_is_label
 from clusterip.api.pod import default_template
 from clusterip.api.resource import Column
 from clusterip.api.resources.apps import apps
+from clusterip.api.resources.volumes import claim_errors
 from clusterip.api.strategy import first_generation, next_generation, only_status
 from clusterip.api.tables import AGE, CONTAINERS, IMAGES, NAME, at, fixed
 from clusterip.api.workload import (
@@ -45,9 +46,11 @@ def _default(tree: Tree) -> None:
     default_template(spec.setdefault("template", {}))
     spec["podManagementPolicy"] = spec.get("podManagementPolicy") or "OrderedReady"
     strategy = spec.setdefault("updateStrategy", {})
-    strategy["type"] = strategy.get("type") or "RollingUpdate"
-    if strategy["type"] == "RollingUpdate":
-        strategy.setdefault("rollingUpdate", {}).setdefault("partition", 0)
+    if not strategy.get("type"):
+        strategy["type"] = "RollingUpdate"
+        strategy.setdefault("rollingUpdate", {})
+    if strategy["type"] == "RollingUpdate" and strategy.get("rollingUpdate") is not None:
+        strategy["rollingUpdate"].setdefault("partition", 0)
     retention = spec.setdefault("persistentVolumeClaimRetentionPolicy", {})
     for field in ("whenDeleted", "whenScaled"):
         retention[field] = retention.get(field) or "Retain"
@@ -61,6 +64,14 @@ def _default(tree: Tree) -> None:
 
 
 def _validate(tree: Tree) -> list[FieldError]:
+    found = _errors(tree)
+    for path, claim in each("spec.volumeClaimTemplates", spec_of(tree).get("volumeClaimTemplates")):
+        found += claim_errors(f"{path}.spec", claim.get("spec") or {})
+    return found
+
+
+def _errors(tree: Tree) -> list[FieldError]:
+    """What is judged at every write; claims cannot change."""
     spec = spec_of(tree)
     found = _policy(spec.get("podManagementPolicy")) + _strategy(spec.get("updateStrategy") or {})
     found += _retention(spec.get("persistentVolumeClaimRetentionPolicy") or {})
@@ -69,14 +80,12 @@ def _validate(tree: Tree) -> list[FieldError]:
     if name := spec.get("serviceName"):
         found += [invalid("spec.serviceName", name, reason) for reason in label(name)]
     found += selector_errors(spec, "statefulset")
-    return (
-        found if spec.get("selector") is None else found + steady_template_errors(_as_pods_see_it(spec), "StatefulSet")
-    )
+    return found + steady_template_errors(_as_pods_see_it(spec), "StatefulSet")
 
 
 def _as_pods_see_it(spec: Tree) -> Tree:
     """The spec with the volumes that its claims will be, and without the names that its pods get anyway."""
-    claims = [name for claim in spec.get("volumeClaimTemplates") or () if (name := name_of(claim))]
+    claims = list(dict.fromkeys(name_of(claim) for claim in spec.get("volumeClaimTemplates") or ()))
     template = spec.get("template") or {}
     pod = {name: value for name, value in (template.get("spec") or {}).items() if name not in ("hostname", "subdomain")}
     own = [volume for volume in pod.get("volumes") or () if volume.get("name") not in claims]
@@ -126,7 +135,7 @@ def _retention(policy: Tree) -> list[FieldError]:
 
 
 def _validate_update(new: Tree, old: Tree) -> list[FieldError]:
-    found = _validate(new)
+    found = _errors(new)
     same = copied(spec_of(new))
     for field in CHANGEABLE:
         same.pop(field, None)

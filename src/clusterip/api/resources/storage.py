@@ -85,6 +85,8 @@ def _topologies(terms: list[Tree]) -> list[FieldError]:
     found = []
     for path, term in each("allowedTopologies", terms):
         seen: set[str] = set()
+        if not term.get("matchLabelExpressions"):
+            found.append(duplicate(f"{path}.matchLabelExpressions", ""))
         for where, wanted in each(f"{path}.matchLabelExpressions", term.get("matchLabelExpressions")):
             key, values = wanted.get("key") or "", wanted.get("values") or []
             found += [] if values else [required(f"{where}.values")]

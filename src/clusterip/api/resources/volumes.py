@@ -16,10 +16,12 @@ from clusterip.api.names import name_is_subdomain
 from clusterip.api.quantity import amount
 from clusterip.api.resource import Cell, Column, Subresource
 from clusterip.api.resources.core import core
+from clusterip.api.scheduling_validation import node_selector_errors
 from clusterip.api.strategy import keep_status, only_status
 from clusterip.api.tables import AGE, NAME, UNSET, at, fixed, text
 
 MODES = {"ReadWriteOnce": "RWO", "ReadOnlyMany": "ROX", "ReadWriteMany": "RWX", "ReadWriteOncePod": "RWOP"}
+FILLED_FROM = (("", "PersistentVolumeClaim"), ("snapshot.storage.k8s.io", "VolumeSnapshot"))
 CLASS_ANNOTATION = "volume.beta.kubernetes.io/storage-class"
 RECLAIM, VOLUME_MODES = ("Delete", "Recycle", "Retain"), ("Block", "Filesystem")
 NO_SOURCES = frozenset(
@@ -56,10 +58,8 @@ def _default_phase(tree: Tree) -> None:
 # --- what both say ---------------------------------------------------------------------------------------------------
 
 
-def _access_modes(path: str, modes: list[str]) -> list[FieldError]:
-    found: list[FieldError] = []
-    if not modes:
-        found.append(required(path, "at least 1 access mode is required"))
+def _access_modes(path: str, modes: list[str], missing: str = "") -> list[FieldError]:
+    found = [] if modes else [required(path, missing)]
     found += [not_supported(path, mode, sorted(MODES)) for mode in modes if mode not in MODES]
     if "ReadWriteOncePod" in modes and len(modes) > 1:
         found.append(forbidden(path, "may not use ReadWriteOncePod with other access modes"))
@@ -74,9 +74,9 @@ def _storage(path: str, amounts: Tree) -> list[FieldError]:
     return [] if amount(size) > 0 else [invalid(f"{path}[storage]", size, "must be greater than zero")]
 
 
-def _class(spec: Tree) -> list[FieldError]:
+def _class(spec: Tree, path: str = "spec") -> list[FieldError]:
     name = spec.get("storageClassName")
-    return reasons("spec.storageClassName", name, names.subdomain) if name else []
+    return reasons(f"{path}.storageClassName", name, names.subdomain) if name else []
 
 
 def modes_text(modes: list[str] | None) -> str:
@@ -125,21 +125,33 @@ def _validate_volume(tree: Tree) -> list[FieldError]:
     if not capacity:
         found.append(required("spec.capacity"))
     if "storage" not in capacity or len(capacity) > 1:
-        found.append(not_supported("spec.capacity", shown_amounts(capacity), ("storage",)))
+        found.append(not_supported("spec.capacity", shown_amounts(spec.get("capacity")), ("storage",)))
     for name in capacity:
         found += _storage("spec.capacity", capacity) if name == "storage" else []
     found += supported_if_set("spec.persistentVolumeReclaimPolicy", spec.get("persistentVolumeReclaimPolicy"), RECLAIM)
     found += [forbidden(f"spec.{field}", "may not specify more than 1 volume type") for field in sources[1:]]
     if not sources:
         found.append(required("spec", "must specify a volume type"))
+    if spec.get("hostPath") is not None and not at(spec, "hostPath", "path"):
+        found.append(required("spec.hostPath.path"))
+    found += _node_affinity("spec.nodeAffinity", spec.get("nodeAffinity"))
     if at(spec, "hostPath", "path") == "/" and spec.get("persistentVolumeReclaimPolicy") == "Recycle":
         why = "may not be 'recycle' for a hostPath mount of '/'"
         found.append(forbidden("spec.persistentVolumeReclaimPolicy", why))
     return found + _class(spec) + supported_if_set("spec.volumeMode", spec.get("volumeMode"), VOLUME_MODES)
 
 
-def shown_amounts(amounts: Tree) -> Any:
-    return copied(amounts) or None
+def _node_affinity(path: str, affinity: Tree | None) -> list[FieldError]:
+    """Where a volume can be used."""
+    if affinity is None:
+        return []
+    if affinity.get("required") is None:
+        return [required(f"{path}.required", "must specify required node constraints")]
+    return node_selector_errors(f"{path}.required", affinity["required"])
+
+
+def shown_amounts(amounts: Tree | None) -> Any:
+    return copied(amounts)
 
 
 def _validate_volume_update(new: Tree, old: Tree) -> list[FieldError]:
@@ -202,24 +214,52 @@ def _default_claim(tree: Tree) -> None:
 
 
 def _validate_claim(tree: Tree) -> list[FieldError]:
-    spec = tree.get("spec") or {}
-    found = label_selector("spec.selector", spec.get("selector"))
-    found += _access_modes("spec.accessModes", spec.get("accessModes") or [])
-    found += _storage("spec.resources", at(spec, "resources", "requests") or {})
-    found += _class(spec) + supported_if_set("spec.volumeMode", spec.get("volumeMode"), VOLUME_MODES)
-    return found + _data_source(spec)
+    return claim_errors("spec", tree.get("spec") or {})
 
 
-def _data_source(spec: Tree) -> list[FieldError]:
+def claim_errors(path: str, spec: Tree) -> list[FieldError]:
+    """What is wrong with what a claim asks for."""
+    found = label_selector(f"{path}.selector", spec.get("selector"))
+    found += _access_modes(f"{path}.accessModes", spec.get("accessModes") or [], "at least 1 access mode is required")
+    found += _storage(f"{path}.resources", at(spec, "resources", "requests") or {})
+    found += _class(spec, path) + supported_if_set(f"{path}.volumeMode", spec.get("volumeMode"), VOLUME_MODES)
+    return found + _data_source(spec, path)
+
+
+def _prepare_claim(tree: Tree) -> None:
+    """What a claim is filled from is told in both fields; the elder one means claims and snapshots only."""
+    _pending(tree)
+    spec = tree["spec"]
+    elder, newer = spec.get("dataSource"), spec.get("dataSourceRef")
+    if elder and newer is None:
+        if (elder.get("apiGroup") or "", elder.get("kind")) not in FILLED_FROM:
+            del spec["dataSource"]
+        else:
+            spec["dataSourceRef"] = copied(elder)
+    elif newer and elder is None and not newer.get("namespace"):
+        spec["dataSource"] = {field: newer.get(field) for field in ("apiGroup", "kind", "name")}
+
+
+def _data_source(spec: Tree, path: str = "spec") -> list[FieldError]:
     found = []
     for field in ("dataSource", "dataSourceRef"):
         source = spec.get(field)
         if source is None:
             continue
-        found += [required(f"spec.{field}.{name}") for name in ("name", "kind") if not source.get(name)]
+        found += [required(f"{path}.{field}.{name}") for name in ("name", "kind") if not source.get(name)]
         if not source.get("apiGroup") and source.get("kind") != "PersistentVolumeClaim":
             why = "must be 'PersistentVolumeClaim' when referencing the default apiGroup"
-            found.append(invalid(f"spec.{field}", source.get("kind") or "", why))
+            found.append(invalid(f"{path}.{field}", source.get("kind") or "", why))
+    elder, newer = spec.get("dataSource") or {}, spec.get("dataSourceRef") or {}
+    elsewhere = newer.get("namespace")
+    same = all(elder.get(name) == newer.get(name) for name in ("apiGroup", "kind", "name"))
+    if elder and newer and (elsewhere or not same):
+        why = (
+            "may not be specified when dataSourceRef.namespace is specified"
+            if elsewhere
+            else "must match dataSourceRef"
+        )
+        found.append(invalid(path, f"{path}.dataSource", why))
     return found
 
 
@@ -290,7 +330,7 @@ PERSISTENT_VOLUME_CLAIM = core(
     ),
     subresources={"status": Subresource(kind="PersistentVolumeClaim")},
     default=_default_claim,
-    prepare_create=_pending,
+    prepare_create=_prepare_claim,
     prepare_update=keep_status,
     prepare_status=only_status(),
     validate=_validate_claim,
