@@ -5,7 +5,7 @@ from ipaddress import ip_address
 import pytest
 
 from clusterip.explain.rules import elements, iptables_lines, iptables_stops, nft_stops, targets
-from clusterip.proxy.model import Packet
+from clusterip.proxy.verdict import Packet
 
 PACKET = Packet(ip_address("10.244.1.9"), ip_address("10.96.0.20"), "tcp", 80, "veth")
 TABLE = """\

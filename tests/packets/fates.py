@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from ipaddress import ip_address
 
-from clusterip.proxy.model import Deliver, Delivery, Drop, Family, Ignore, IPAddress, Packet, Reject, Verdict
+from clusterip.proxy.model import Drop, Family, IPAddress, Reject
+from clusterip.proxy.verdict import Deliver, Delivery, Ignore, Packet, Verdict
 from packets.lab import SILENCE_SECONDS, Lab
 from packets.machines import ANSWER_SECONDS, host
 from proxy.clusters import PODS_OF, node_of

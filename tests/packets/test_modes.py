@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from clusterip.failure import Failure
-from clusterip.proxy.model import Deliver, Family, Packet, Verdict
+from clusterip.proxy.model import Family
 from clusterip.proxy.plan import decide
+from clusterip.proxy.verdict import Deliver, Packet, Verdict
 from packets.fates import fate
 from packets.lab import Lab
 from packets.nodeproxy import modes_here

@@ -17,11 +17,12 @@ from typing import Any
 from clusterip.api.endpointslice import SERVICE_NAME_LABEL
 from clusterip.proxy.backends import BackendSettings
 from clusterip.proxy.config import default
-from clusterip.proxy.model import Family, IPAddress, IPNetwork, Node, Packet, Plan, PodTraffic, Traits
+from clusterip.proxy.model import Family, IPAddress, IPNetwork, Node, Plan, PodTraffic, Traits
 from clusterip.proxy.modes import MODES
 from clusterip.proxy.objects import EndpointSlice, Service, decoder
 from clusterip.proxy.plan import Planner
 from clusterip.proxy.snapshot import Collector
+from clusterip.proxy.verdict import Packet
 
 PODS = IPv4Network("10.244.0.0/16")
 PODS_OF: dict[Family, IPNetwork] = {Family.IPV4: PODS, Family.IPV6: IPv6Network("fd00:10:244::/48")}

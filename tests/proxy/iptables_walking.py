@@ -10,7 +10,8 @@ from clusterip.kernel import iptables_walk as walk
 from clusterip.kernel.iptables_fake import FakeIptables
 from clusterip.proxy.backends.iptables import Iptables
 from clusterip.proxy.backends.iptables_chains import Options
-from clusterip.proxy.model import Deliver, Delivery, Drop, Ignore, Packet, Plan, Reject, Verdict
+from clusterip.proxy.model import Drop, Plan, Reject
+from clusterip.proxy.verdict import Deliver, Delivery, Ignore, Packet, Verdict
 
 
 def programmed(plan: Plan) -> FakeIptables:

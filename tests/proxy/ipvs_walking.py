@@ -13,7 +13,8 @@ from clusterip.kernel.ipvs import RealKey, RealServer, VirtualKey
 from clusterip.proxy.backends import ipvs_tables as tables
 from clusterip.proxy.backends.ipvs_compile import Compiler
 from clusterip.proxy.backends.ipvs_state import Kinds
-from clusterip.proxy.model import Deliver, Delivery, Drop, Ignore, Packet, Plan, Reject, Verdict
+from clusterip.proxy.model import Drop, Plan, Reject
+from clusterip.proxy.verdict import Deliver, Delivery, Ignore, Packet, Verdict
 
 MARK = 1 << 14
 

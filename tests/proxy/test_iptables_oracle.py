@@ -16,9 +16,10 @@ from clusterip.kernel.iptables import Iptables as Tables
 from clusterip.kernel.iptables_fake import FakeIptables
 from clusterip.proxy.backends.iptables import TRAITS, Compiler, Iptables
 from clusterip.proxy.backends.iptables_chains import Options, is_ours
-from clusterip.proxy.model import Family, IPAddress, Node, Packet, PodTraffic
+from clusterip.proxy.model import Family, IPAddress, Node, PodTraffic
 from clusterip.proxy.plan import decide
 from clusterip.proxy.runner import Runner
+from clusterip.proxy.verdict import Packet
 from kernel.iptables_places import place
 from proxy.clusters import NODE_1, PODS_OF, SERVICES_OF, STATES, Cluster, node, v6
 from proxy.iptables_walking import programmed, verdict_of

@@ -17,9 +17,10 @@ from clusterip.kernel.ipvs_fake import FakeIpvs
 from clusterip.proxy.backends.ipvs import IpvsMode
 from clusterip.proxy.backends.ipvs_prepare import Settings
 from clusterip.proxy.backends.ipvs_service import targets_of
-from clusterip.proxy.model import Deliver, Node, Packet, Plan, PodTraffic, Reject, Verdict
+from clusterip.proxy.model import Node, Plan, PodTraffic, Reject
 from clusterip.proxy.plan import decide, find_rule
 from clusterip.proxy.runner import Runner
+from clusterip.proxy.verdict import Deliver, Packet, Verdict
 from proxy.clusters import NODE_1, PODS, STATES, Cluster, node
 from proxy.ipvs_walking import MARK, Walk, state_of
 

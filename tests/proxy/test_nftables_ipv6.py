@@ -14,11 +14,12 @@ from clusterip.kernel import netns
 from clusterip.kernel.nft_kernel import KernelNft
 from clusterip.proxy.backends.nftables import Compiler, Nftables
 from clusterip.proxy.backends.nftables_table import KUBE_PROXY, kube_proxy
-from clusterip.proxy.model import Deliver, Family, Node, Packet, Plan, PodTraffic
+from clusterip.proxy.model import Family, Node, Plan, PodTraffic
 from clusterip.proxy.objects import EndpointSlice, Service, decoder
 from clusterip.proxy.plan import Planner, decide
 from clusterip.proxy.runner import Runner
 from clusterip.proxy.snapshot import Collector
+from clusterip.proxy.verdict import Deliver, Packet
 from kernel.nft_places import nft_in, own_namespace, run_nft, text_nft_in
 from proxy.clusters import Cluster
 from proxy.test_nftables_writers import listing

@@ -15,9 +15,10 @@ from clusterip.kernel.nft_fake import FakeNft
 from clusterip.kernel.nft_kernel import KernelNft
 from clusterip.proxy.backends.nftables import Nftables
 from clusterip.proxy.backends.nftables_table import KUBE_PROXY
-from clusterip.proxy.model import Node, Packet, PodTraffic
+from clusterip.proxy.model import Node, PodTraffic
 from clusterip.proxy.plan import decide
 from clusterip.proxy.runner import Runner
+from clusterip.proxy.verdict import Packet
 from kernel.nft_places import own_nft
 from proxy.clusters import NODE_1, PODS, STATES, Cluster, node
 from proxy.walking import state_of, verdict_of

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from clusterip.proxy.model import Deliver, Drop, HealthCheck, Ignore, Node, PodTraffic, Reject, Verdict
+from clusterip.proxy.model import Drop, HealthCheck, Node, PodTraffic, Reject
 from clusterip.proxy.plan import Planner, decide
+from clusterip.proxy.verdict import Deliver, Ignore, Verdict
 from proxy.clusters import Cluster, node, packet
 
 LOCAL, REMOTE = "10.244.1.5", "10.244.2.5"

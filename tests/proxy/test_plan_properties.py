@@ -10,10 +10,11 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from clusterip.proxy.model import Deliver, Family, Forward, Node, Packet, Plan, PodTraffic, Snapshot, Traits
+from clusterip.proxy.model import Family, Forward, Node, Plan, PodTraffic, Snapshot, Traits
 from clusterip.proxy.objects import EndpointSlice, Service, decoder
 from clusterip.proxy.plan import Planner, decide, find_rule
 from clusterip.proxy.snapshot import Collector
+from clusterip.proxy.verdict import Deliver, Packet
 from proxy.clusters import PODS, node
 
 Tree = dict[str, Any]

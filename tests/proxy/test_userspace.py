@@ -15,9 +15,10 @@ from clusterip.kernel.iptables import ChainKey
 from clusterip.proxy.backends import Refused
 from clusterip.proxy.backends.userspace import TRAITS, Compiler
 from clusterip.proxy.backends.userspace_rules import CHAINS, PORTALS_CONTAINER, ListenerKey
-from clusterip.proxy.model import Node, Packet
+from clusterip.proxy.model import Node
 from clusterip.proxy.plan import decide
 from clusterip.proxy.relay.table import Listener
+from clusterip.proxy.verdict import Packet
 from proxy.clusters import Cluster, node, packet
 from proxy.test_nftables_oracle import CLUSTERS, VIPS, fill, nodes, packets
 from proxy.userspace_walking import Programmed, verdict_of

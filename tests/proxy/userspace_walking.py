@@ -12,10 +12,11 @@ from clusterip.clock import ManualClock
 from clusterip.kernel.iptables_fake import FakeIptables
 from clusterip.kernel.iptables_listing import target
 from clusterip.proxy.backends.userspace import Userspace
-from clusterip.proxy.model import Deliver, Delivery, Drop, Ignore, Packet, Plan, Reject, Verdict
+from clusterip.proxy.model import Drop, Plan, Reject
 from clusterip.proxy.relay.fake import FakeRelay
 from clusterip.proxy.relay.table import Place
 from clusterip.proxy.runner import Runner
+from clusterip.proxy.verdict import Deliver, Delivery, Ignore, Packet, Verdict
 
 _TO = re.compile(r"^\[?([0-9a-f.:]+?)\]?:(\d+)$")
 

@@ -6,7 +6,8 @@ from clusterip.diff import flat
 from clusterip.kernel import first_packet, nft_walk
 from clusterip.kernel.nft import State
 from clusterip.proxy.backends.nftables import Compiler
-from clusterip.proxy.model import Deliver, Delivery, Drop, Ignore, Packet, Plan, Reject, Verdict
+from clusterip.proxy.model import Drop, Plan, Reject
+from clusterip.proxy.verdict import Deliver, Delivery, Ignore, Packet, Verdict
 
 MARK = 1 << 14
 

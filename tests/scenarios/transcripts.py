@@ -38,21 +38,10 @@ from clusterip.clock import ManualClock
 from clusterip.kernel.nft_fake import FakeNft
 from clusterip.proxy.backends.nftables import Nftables
 from clusterip.proxy.backends.nftables_table import kube_proxy
-from clusterip.proxy.model import (
-    Deliver,
-    Delivery,
-    Drop,
-    Family,
-    Ignore,
-    Node,
-    Packet,
-    Plan,
-    PodTraffic,
-    Reject,
-    Verdict,
-)
+from clusterip.proxy.model import Drop, Family, Node, Plan, PodTraffic, Reject
 from clusterip.proxy.plan import Planner, decide
 from clusterip.proxy.runner import Runner
+from clusterip.proxy.verdict import Deliver, Delivery, Ignore, Packet, Verdict
 from packets.fates import fate
 from packets.lab import Lab
 from packets.machines import Where

@@ -18,7 +18,8 @@ from clusterip.explain.route import Mark, Route, Step
 from clusterip.explain.rules import Line, Stop, elements, iptables_lines, iptables_stops, nft_stops, targets
 from clusterip.explain.visit import Visit
 from clusterip.kernel.listing import ListingError, listing
-from clusterip.proxy.model import Forward, FrontendKind, Packet, Rule
+from clusterip.proxy.model import Forward, FrontendKind, Rule
+from clusterip.proxy.verdict import Packet
 
 TABLE = "ip kube-proxy"
 OWN = (TABLE, "ip6 kube-proxy", "ip clusterip-policy", "ip6 clusterip-policy")

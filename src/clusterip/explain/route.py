@@ -22,16 +22,12 @@ from clusterip.explain.ports import hears
 from clusterip.failure import Failure
 from clusterip.policy.model import Packet as PolicyPacket
 from clusterip.proxy.model import (
-    Deliver,
-    Delivery,
     Drop,
     Forward,
     Frontend,
-    Ignore,
     IPAddress,
     IPNetwork,
     Node,
-    Packet,
     Plan,
     PodTraffic,
     Reject,
@@ -41,6 +37,7 @@ from clusterip.proxy.model import (
 from clusterip.proxy.objects import EndpointSlice, NodeObject, Service, decoder
 from clusterip.proxy.plan import Planner, decide, find_rule
 from clusterip.proxy.snapshot import Collector, addresses_of, zone_of
+from clusterip.proxy.verdict import Deliver, Delivery, Ignore, Packet
 
 LAN_SENDER = ip_address("192.168.4.1")
 

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import NamedTuple
 
-from clusterip.proxy.model import IPAddress, Packet
+from clusterip.proxy.model import IPAddress
+from clusterip.proxy.verdict import Packet
 
 COUNTER = re.compile(r"counter packets (\d+) bytes \d+ ?")
 COMMENT = re.compile(r'comment "[^"]*" ?')

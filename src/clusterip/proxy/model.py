@@ -1,4 +1,4 @@
-"""What the proxy knows and decides, as values: service ports, endpoints, the node, frontends, rules, packets, verdicts.
+"""What the proxy knows and decides, as values: service ports, endpoints, the node, frontends, rules.
 
 Stage: none; values.  Rules: pure; nothing here names a backend.  Every picture and plan is of one IP family: a
 dual-stack node has two of each.
@@ -175,12 +175,13 @@ class PodTraffic:
     network: IPNetwork | None = None
     interface: str = ""  # may end in *
 
-    def covers(self, packet: Packet) -> bool:
+    def covers(self, source: IPAddress, interface: str) -> bool:
+        """Whether a packet is of a pod: its sender, and where it came in ("": it was made on this node)."""
         if self.network is not None:
-            return packet.source in self.network
+            return source in self.network
         if self.interface.endswith("*"):
-            return packet.interface.startswith(self.interface[:-1]) and bool(packet.interface)
-        return bool(self.interface) and packet.interface == self.interface
+            return interface.startswith(self.interface[:-1]) and bool(interface)
+        return bool(self.interface) and interface == self.interface
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,37 +337,3 @@ def _changed_since(found: Snapshot | Plan, revision: int) -> frozenset[ObjectKey
     if revision and revision == found.revision:
         return frozenset()
     return found.changed if revision and revision == found.since else None
-
-
-@dataclass(frozen=True, slots=True)
-class Packet:
-    """The first packet of a connection. One without an interface was made on this node."""
-
-    source: IPAddress
-    destination: IPAddress
-    protocol: str
-    port: int
-    interface: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Ignore:
-    """Not for a Service: the packet goes its way."""
-
-
-class Delivery(NamedTuple):
-    """One way that a packet may take, and whether the endpoint sees the node's address instead of the sender's."""
-
-    address: IPAddress
-    port: int
-    masqueraded: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Deliver:
-    """The packet goes to one of these."""
-
-    ways: frozenset[Delivery]
-
-
-Verdict: TypeAlias = Ignore | Drop | Reject | Deliver

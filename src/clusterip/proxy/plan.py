@@ -17,19 +17,15 @@ from types import MappingProxyType
 
 from clusterip.api.meta import ObjectKey
 from clusterip.proxy.model import (
-    Deliver,
-    Delivery,
     Drop,
     Flows,
     Forward,
     Frontend,
     FrontendKind,
     HealthCheck,
-    Ignore,
     IPNetwork,
     Node,
     Outcome,
-    Packet,
     Plan,
     Reject,
     Rule,
@@ -40,10 +36,10 @@ from clusterip.proxy.model import (
     Snapshot,
     Target,
     Traits,
-    Verdict,
 )
 from clusterip.proxy.shards import Shards
 from clusterip.proxy.topology import Chosen, choose
+from clusterip.proxy.verdict import Deliver, Delivery, Ignore, Packet, Verdict
 
 _revisions = count(1)
 NO_FLOWS: Flows = MappingProxyType({})
@@ -220,7 +216,7 @@ def _escapes(rule: Rule, packet: Packet, node: Node) -> bool:
 
 
 def _outcome(rule: Rule, packet: Packet, node: Node) -> Outcome:
-    if node.pod_traffic and node.pod_traffic.covers(packet):
+    if node.pod_traffic and node.pod_traffic.covers(packet.source, packet.interface):
         return rule.from_pods
     return rule.from_others if packet.interface else rule.from_node
 
