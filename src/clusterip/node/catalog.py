@@ -310,7 +310,7 @@ TESTED_BUSYBOX = Entry(
     config=ImageConfig(cmd=("sh",), env=(PATH,)),
     files=(PRINTENV,),
     folders=(Folder("var/www"),),
-    links=(("usr/bin/sh", "zsh-static"),),
+    links=(("usr/local/bin/sh", "/usr/bin/zsh-static"),),  # /bin/sh is busybox, whose words are the original's
     applets=True,
 )
 
