@@ -108,7 +108,7 @@ def test_an_autoscaler_is_read_in_either_version() -> None:
         spec = {
             "maxReplicas": 3,
             "targetCPUUtilizationPercentage": 50,
-            "scaleTargetRef": {"kind": "Deployment", "name": "web"},
+            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"},
         }
         old, new = (f"/apis/autoscaling/{v}/namespaces/default/horizontalpodautoscalers" for v in ("v1", "v2"))
         made = await wire.ok("POST", old, {"metadata": {"name": "a"}, "spec": spec})
