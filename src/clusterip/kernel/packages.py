@@ -18,7 +18,7 @@ from typing import IO
 from urllib.parse import unquote
 
 TOOLS = ("apt-get", "dpkg-deb")
-RESOLVE_SECONDS = 120
+RESOLVE_SECONDS = 600  # seconds of work, minutes on a machine that many share
 FETCH_SECONDS = 900
 OF_MIRROR = ("Unable to locate", "Failed to fetch", "has no installation candidate", "Unable to fetch")
 
