@@ -122,7 +122,7 @@ class Apt:
 def output_of(program: Path, *words: str) -> str:
     """What a program of an unpacked archive prints; it must need nothing but the kernel."""
     try:
-        done = subprocess.run([str(program), *words], capture_output=True, text=True, timeout=20, check=True)
+        done = subprocess.run([str(program), *words], capture_output=True, text=True, timeout=120, check=True)
     except (OSError, subprocess.SubprocessError) as error:
         raise PackagesFailed(f"{program.name} {' '.join(words)}: {error}") from error
     return done.stdout
