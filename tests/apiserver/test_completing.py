@@ -99,3 +99,41 @@ def test_plugins_that_a_user_turns_on_and_off() -> None:
         assert made["spec"]["containers"][0]["imagePullPolicy"] == "Always"
 
     served(run, settings=Settings(admission=plugins.chosen("AlwaysPullImages,DenyServiceExternalIPs", "Priority")))
+
+
+STORED = {
+    CLAIMS: (
+        {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
+        "kubernetes.io/pvc-protection",
+    ),
+    "/api/v1/persistentvolumes": (
+        {"accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"}, "hostPath": {"path": "/x"}},
+        "kubernetes.io/pv-protection",
+    ),
+}
+
+
+def test_storage_that_may_be_used_is_protected_from_its_first_moment() -> None:
+    async def run(wire: Wire) -> None:
+        for path, (spec, finalizer) in STORED.items():
+            made = await wire.ok("POST", path, {"metadata": {"name": "a", "finalizers": ["x.io/y"]}, "spec": spec})
+            assert made["metadata"]["finalizers"] == ["x.io/y", finalizer]
+            made = await wire.ok("POST", path, {"metadata": {"name": "b", "finalizers": [finalizer]}, "spec": spec})
+            assert made["metadata"]["finalizers"] == [finalizer]
+            assert (await wire.ok("DELETE", f"{path}/b"))["metadata"]["deletionTimestamp"]
+        kind = {"driverName": "d.example.com", "parameters": {"a": "b"}}
+        made = await wire.ok(
+            "POST", "/apis/storage.k8s.io/v1/volumeattributesclasses", {"metadata": {"name": "v"}, **kind}
+        )
+        assert made["metadata"]["finalizers"] == ["kubernetes.io/vac-protection"]
+
+    served(run)
+
+
+def test_storage_is_not_protected_where_a_user_turned_that_off() -> None:
+    async def run(wire: Wire) -> None:
+        for path, (spec, _) in STORED.items():
+            made = await wire.ok("POST", path, {"metadata": {"name": "a"}, "spec": spec})
+            assert "finalizers" not in made["metadata"]
+
+    served(run, settings=Settings(admission=plugins.chosen("", "StorageObjectInUseProtection")))

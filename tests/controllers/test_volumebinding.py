@@ -6,7 +6,7 @@ import asyncio
 
 import msgspec
 
-from clusterip.client.names import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES
+from clusterip.client.names import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, VOLUME_ATTRIBUTES_CLASSES
 from clusterip.controllers.model import Meta
 from clusterip.controllers.volumebinding import CLAIM_IN_USE, protected
 from controllers.cluster import PODS, cluster, pod
@@ -67,6 +67,25 @@ def test_a_volume_is_made_used_and_removed(tmp_path):
         assert not folder.exists()
 
     running(scenario, volumes=tmp_path)
+
+
+def test_a_class_of_attributes_stays_while_a_claim_names_it():
+    async def scenario(c):
+        made = {"driverName": "d.example.com", "parameters": {"a": "b"}}
+        for name in ("used", "free"):
+            meta = {"name": name}
+            await c.create(
+                {"apiVersion": "storage.k8s.io/v1", "kind": "VolumeAttributesClass", "metadata": meta, **made}
+            )
+        await c.create(claim("data", storageClassName="none", volumeAttributesClassName="used"))
+        for name in ("used", "free"):
+            await c.client.delete(VOLUME_ATTRIBUTES_CLASSES, name, None)
+        await c.until(lambda: [one["metadata"]["name"] for one in c.all(VOLUME_ATTRIBUTES_CLASSES)] == ["used"])
+        assert c.one(VOLUME_ATTRIBUTES_CLASSES, "used")["metadata"]["deletionTimestamp"]
+        await c.client.delete(PERSISTENT_VOLUME_CLAIMS, "data", "default")
+        await c.until(lambda: not c.all(VOLUME_ATTRIBUTES_CLASSES))
+
+    running(scenario)
 
 
 def test_a_volume_made_by_hand_is_bound_and_kept():

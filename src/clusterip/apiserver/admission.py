@@ -3,7 +3,7 @@ Default classes of claims and Ingresses, limits and quotas of namespaces, who as
 
 Stage: decide, inside the write path; pure but for look-ups in the transaction.
 Truth: kube-apiserver's plugin/pkg/admission: NamespaceLifecycle, ServiceAccount, DefaultTolerationSeconds,
-       LimitRanger, DefaultStorageClass, DefaultIngressClass, ResourceQuota.
+       LimitRanger, DefaultStorageClass, StorageObjectInUseProtection, DefaultIngressClass, ResourceQuota.
 """
 
 from __future__ import annotations
@@ -55,6 +55,9 @@ def admit_create(core: Core, call: Call, transaction: Transaction, tree: Tree) -
     if own is not None and (not plugin or core.admits(plugin)):
         with timed(plugin, "admit", "CREATE", call) if plugin else nullcontext():
             own(core, call, transaction, tree)
+    if (finalizer := IN_USE.get(call.served.resource.qualified)) and core.admits("StorageObjectInUseProtection"):
+        with timed("StorageObjectInUseProtection", "admit", "CREATE", call):
+            _protect(tree["metadata"], finalizer)
     if core.admits("ResourceQuota"):
         with timed("ResourceQuota", "validate", "CREATE", call):
             quota.check(core, call, transaction, tree)
@@ -147,6 +150,13 @@ def _admit_claim(core: Core, call: Call, transaction: Transaction, claim: Tree) 
     _refuse_all(call, claim, limits.claim_problems(claim, _limit_ranges(core, call)))
 
 
+def _protect(metadata: Tree, finalizer: str) -> None:
+    """A controller takes the finalizer off once nobody uses the object any more."""
+    found = metadata.get("finalizers") or []
+    if finalizer not in found:
+        metadata["finalizers"] = [*found, finalizer]
+
+
 def _refuse_all(call: Call, tree: Tree, problems: list[str]) -> None:
     if problems:
         resource = call.served.resource
@@ -170,6 +180,12 @@ OWN = {
     "ingresses.networking.k8s.io": ("DefaultIngressClass", _admit_ingress),
     f"{CERTIFICATES}.certificates.k8s.io": ("", certificates.admit_create),
     "priorityclasses.scheduling.k8s.io": ("Priority", priorities.check_default),
+}
+
+IN_USE = {
+    "persistentvolumeclaims": "kubernetes.io/pvc-protection",
+    "persistentvolumes": "kubernetes.io/pv-protection",
+    "volumeattributesclasses.storage.k8s.io": "kubernetes.io/vac-protection",
 }
 
 

@@ -28,6 +28,7 @@ USUAL: Final = frozenset(
         "CertificateSubjectRestriction",
         "DefaultIngressClass",
         "PodTopologyLabels",
+        "StorageObjectInUseProtection",
         "MutatingAdmissionPolicy",
         "MutatingAdmissionWebhook",
         "ValidatingAdmissionPolicy",
@@ -50,7 +51,6 @@ ABSENT: Final = frozenset(
         "OwnerReferencesPermissionEnforcement",
         "PodNodeSelector",
         "PodTolerationRestriction",
-        "StorageObjectInUseProtection",
     }
 )
 

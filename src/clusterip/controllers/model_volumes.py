@@ -20,10 +20,17 @@ class ClaimSpec(msgspec.Struct, frozen=True, rename="camel"):
     resources: Resources = Resources()
     selector: Tree | None = None
     volume_mode: str = "Filesystem"
+    volume_attributes_class_name: str | None = None
+
+
+class Modification(msgspec.Struct, frozen=True, rename="camel"):
+    target_volume_attributes_class_name: str = ""
 
 
 class ClaimStatus(msgspec.Struct, frozen=True, rename="camel"):
     phase: str = "Pending"
+    current_volume_attributes_class_name: str | None = None
+    modify_volume_status: Modification | None = None
     capacity: dict[str, str] = {}
     access_modes: tuple[str, ...] = ()
 
@@ -47,6 +54,7 @@ class VolumeSpec(msgspec.Struct, frozen=True, rename="camel"):
     storage_class_name: str = ""
     persistent_volume_reclaim_policy: str = "Retain"
     volume_mode: str = "Filesystem"
+    volume_attributes_class_name: str | None = None
 
 
 class VolumeStatus(msgspec.Struct, frozen=True, rename="camel"):
@@ -57,6 +65,10 @@ class Volume(msgspec.Struct, frozen=True, rename="camel"):
     metadata: Meta
     spec: VolumeSpec = VolumeSpec()
     status: VolumeStatus = VolumeStatus()
+
+
+class AttributesClass(msgspec.Struct, frozen=True, rename="camel"):
+    metadata: Meta
 
 
 class StorageClass(msgspec.Struct, frozen=True, rename="camel"):

@@ -1,27 +1,37 @@
 """Runs volumes over claims and volumes, makes and removes the folders that new volumes are; protects what is in use.
 
-Stage: shell.  In: claims, volumes, storage classes, pods.  Out: three loops; folders.
+Stage: shell.  In: claims, volumes, their classes, pods.  Out: three loops; folders.
 Rules: what is decided is in volumes.py and protected() here, pure.  A folder is there before its volume is, and gone
 before its volume is; without a place for folders nothing is made, and a class of ours waits.
-Truth: kube-controller-manager's persistentvolume, pvc-protection and pv-protection controllers.
+Truth: kube-controller-manager's persistentvolume, pvc-protection, pv-protection and vac-protection controllers.
 """
 
 from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
-from clusterip.client.names import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, PODS, STORAGE_CLASSES, ResourceRef
+from clusterip.client.names import (
+    PERSISTENT_VOLUME_CLAIMS,
+    PERSISTENT_VOLUMES,
+    PODS,
+    STORAGE_CLASSES,
+    VOLUME_ATTRIBUTES_CLASSES,
+    ResourceRef,
+)
 from clusterip.controllers import volumes
 from clusterip.controllers.harness import Loop, World
 from clusterip.controllers.model import Meta, Pod
-from clusterip.controllers.model_volumes import StorageClass, Volume, VolumeClaim
+from clusterip.controllers.model_volumes import AttributesClass, StorageClass, Volume, VolumeClaim
 from clusterip.controllers.writes import NOTHING, Create, Delete, Key, Outcome, Patch
 
 CLAIM_IN_USE = "kubernetes.io/pvc-protection"
 VOLUME_IN_USE = "kubernetes.io/pv-protection"
+CLASS_IN_USE = "kubernetes.io/vac-protection"
+T = TypeVar("T")
 SHOWN_AT = PurePosixPath("/var/lib/clusterip/volumes")  # on every node
 
 
@@ -65,8 +75,11 @@ class Binding:
         self._classes = world.follow(STORAGE_CLASSES, StorageClass)
         self._pods = world.follow(PODS, Pod)
         self._pods.index("claim", _claims_of)
+        self._attributes = world.follow(VOLUME_ATTRIBUTES_CLASSES, AttributesClass)
+        self._claims.index("attributes", attributes_of_claim)
+        self._volumes.index("attributes", attributes_of_volume)
         self._folders = Folders(world.volumes) if world.volumes else None
-        self.loops = [self._claim_loop(world), self._volume_loop(world)]
+        self.loops = [self._claim_loop(world), self._volume_loop(world), self._attributes_loop(world)]
 
     def _claim_loop(self, world: World) -> Loop:
         loop = Loop("persistentvolumeclaim", world, self._claim)
@@ -80,6 +93,13 @@ class Binding:
         loop = Loop("persistentvolume", world, self._volume)
         loop.follow(self._volumes)
         loop.follow(self._claims, self._of_claim)
+        return loop
+
+    def _attributes_loop(self, world: World) -> Loop:
+        loop = Loop("volumeattributesclass", world, self._attributes_class)
+        loop.follow(self._attributes)
+        loop.follow(self._claims, lambda _, old, new: _classes(attributes_of_claim, old, new))
+        loop.follow(self._volumes, lambda _, old, new: _classes(attributes_of_volume, old, new))
         return loop
 
     async def _claim(self, key: Key) -> Outcome:
@@ -113,6 +133,13 @@ class Binding:
             await self._folders.remove(volume.metadata.name)
         return outcome
 
+    async def _attributes_class(self, key: Key) -> Outcome:
+        found = self._attributes.get(*key)
+        if found is None:
+            return NOTHING
+        users = any(kept.by_index("attributes", key[1]) for kept in (self._claims, self._volumes))
+        return protected(VOLUME_ATTRIBUTES_CLASSES, found.metadata, CLASS_IN_USE, users)
+
     # -- which keys a change concerns ----------------------------------------------------------------------------------
 
     def _waiting(self, key: Key, old: Volume | None, new: Volume | None) -> Iterable[Key]:
@@ -132,6 +159,27 @@ class Binding:
             reference = volume.spec.claim_ref
             if reference is not None and (reference.namespace, reference.name) == key:
                 yield found
+
+
+def attributes_of_claim(claim: VolumeClaim) -> set[str]:
+    """The VolumeAttributesClasses that the claim asks for, has, or is on its way to."""
+    status = claim.status
+    target = status.modify_volume_status.target_volume_attributes_class_name if status.modify_volume_status else ""
+    return {
+        claim.spec.volume_attributes_class_name or "",
+        status.current_volume_attributes_class_name or "",
+        target,
+    } - {""}
+
+
+def attributes_of_volume(volume: Volume) -> set[str]:
+    name = volume.spec.volume_attributes_class_name
+    return {name} if name else set()
+
+
+def _classes(names: Callable[[T], set[str]], old: T | None, new: T | None) -> Iterable[Key]:
+    """The classes that a change lets go, or takes."""
+    return [("", name) for each in (old, new) if each is not None for name in names(each)]
 
 
 def _claims_of(pod: Pod) -> Iterable[Key]:
