@@ -93,7 +93,7 @@ def written_back(folder: Path, copy: Copy) -> bytes:
     """The file with all that its log has: a log begins anew only once this is on the disk."""
     put(folder, copy.file, copy.log)
     with closing(sqlite3.connect(folder / "store.db")) as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        assert connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
     return (folder / "store.db").read_bytes()
 
 

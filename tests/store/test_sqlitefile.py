@@ -115,6 +115,19 @@ def test_another_program_s_file_is_left_alone(tmp_path: Path) -> None:
         opened_and_read(path)
 
 
+def test_who_connects_writes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    store = SqliteStore(path)
+    asyncio.run(store.close())
+    before = path.read_bytes()
+    connection = sqlitefile.connect(path)
+    assert connection.execute("PRAGMA auto_vacuum").fetchone()[0] == 2
+    log = tmp_path / "store.db-wal"
+    assert not log.exists() or not log.stat().st_size
+    connection.close()
+    assert path.read_bytes() == before
+
+
 def test_one_process_at_a_time(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
     filled(path, 3)

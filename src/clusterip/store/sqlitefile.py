@@ -36,7 +36,6 @@ CREATE INDEX IF NOT EXISTS log_by_key ON log (key, revision);
 INSERT OR IGNORE INTO log VALUES (0, '', 0, 0, NULL);
 """
 SETTINGS = (
-    "auto_vacuum=INCREMENTAL",  # counts for a new file only
     "journal_mode=WAL",
     "synchronous=FULL",
     "wal_autocheckpoint=6000",  # sqlitecheckpoint.py comes first
@@ -55,6 +54,10 @@ def connect(path: Path) -> sqlite3.Connection:
     """A connection with the store's settings."""
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     try:
+        if not connection.execute("PRAGMA page_count").fetchone()[
+            0
+        ]:  # said of a file that is made, it would be a write
+            connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
         for setting in SETTINGS:
             connection.execute(f"PRAGMA {setting}")
     except sqlite3.Error:
