@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 
 from clusterip.transport.answers import Answer, Response, Sink, Stream, Takeover, framed
@@ -132,3 +133,33 @@ def test_a_connection_can_be_taken_over() -> None:
         writer.close()
 
     served(handler, talk)
+
+
+def test_a_listener_that_closes_waits_for_nobody_who_takes_nothing() -> None:
+    size = 100_000_000
+
+    async def run() -> None:
+        begun = asyncio.Event()
+
+        async def handler(request: Request) -> Answer:
+            async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+                writer.write(bytes(size))
+                begun.set()
+                await writer.drain()
+
+            return Takeover(flood)
+
+        sock, listener = bind("127.0.0.1:0"), Listener(handler)
+        await listener.listen(sock, None)
+        reader, writer = await asyncio.open_connection(*sock.getsockname())
+        writer.write(b"GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
+        await begun.wait()
+        await listener.close()
+        heard = 0
+        with contextlib.suppress(ConnectionError):
+            while piece := await reader.read(1 << 20):
+                heard += len(piece)
+        assert heard < size
+        writer.close()
+
+    asyncio.run(asyncio.wait_for(run(), 60))

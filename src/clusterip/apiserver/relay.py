@@ -161,7 +161,7 @@ def both_ways(
     async def run(client: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
         out, into = asyncio.ensure_future(_pour(reader, back)), asyncio.ensure_future(_pour(client, writer))
         gone = asyncio.ensure_future(departure.left(back.transport))
-        with departure.held(writer.transport) as hold:
+        with departure.held(writer.transport) as hold, departure.dropped(writer.transport):
             try:
                 await asyncio.wait((out, gone), return_when=asyncio.FIRST_COMPLETED)
                 if not out.done():  # the backend may take the client's last bytes

@@ -135,7 +135,8 @@ class Connection:
             return
         ways = asyncio.ensure_future(self._both_ways(reader, writer))
         try:
-            await asyncio.wait((ways, self._dropped), return_when=asyncio.FIRST_COMPLETED)
+            with departure.dropped(writer.transport):
+                await asyncio.wait((ways, self._dropped), return_when=asyncio.FIRST_COMPLETED)
             if ways.done():
                 ways.result()
             elif why := self._dropped.result():

@@ -115,6 +115,16 @@ async def let_go(transport: asyncio.WriteTransport, hold: socket.socket | None) 
 
 
 @contextlib.contextmanager
+def dropped(transport: asyncio.WriteTransport) -> Iterator[None]:
+    """Who is cancelled in this block ends the connection: nobody is left to wait until its last bytes are taken."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        transport.abort()
+        raise
+
+
+@contextlib.contextmanager
 def held(transport: asyncio.BaseTransport) -> Iterator[socket.socket | None]:
     """A hold on a connection's socket, which outlives its transport; None for one that is over."""
     number = _number(transport)

@@ -197,8 +197,9 @@ async def _give_away(protocol: RequestHandler, transport: asyncio.Transport, ans
     streams.connection_made(transport)
     writer = asyncio.StreamWriter(transport, streams, reader, loop)
     try:
-        await answer.run(reader, writer)
-        await departure.close(writer)
+        with departure.dropped(transport):
+            await answer.run(reader, writer)
+            await departure.close(writer)
     finally:
         transport.close()
         protocol.connection_lost(None)
