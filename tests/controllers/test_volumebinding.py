@@ -6,9 +6,10 @@ import asyncio
 
 import msgspec
 
+from clusterip.api.resources.volumes import CLAIM_IN_USE
 from clusterip.client.names import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, VOLUME_ATTRIBUTES_CLASSES
 from clusterip.controllers.model import Meta
-from clusterip.controllers.volumebinding import CLAIM_IN_USE, protected
+from clusterip.controllers.volumebinding import protected
 from controllers.cluster import PODS, cluster, pod
 
 

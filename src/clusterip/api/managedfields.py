@@ -137,8 +137,6 @@ def update_managed(
     """
     structure = structure_of(new, known)
     reset = reset_fields(new, subresource)
-    if live is None and not metadata_of(new).get("managedFields"):
-        return _born(_first(new, structure, reset), manager, operation, api_version, subresource, now)
     before = _former(live, new, ignore_request=bool(subresource))
     if live is not None and not before:
         return []  # an object whose fields nobody managed is left so
@@ -146,11 +144,11 @@ def update_managed(
         return _born(_first(new, structure, reset), manager, operation, api_version, subresource, now)
     changes = _changes(live, new, structure, reset)
     entries = taken(before, changes)
-    gained = difference(union(changes.modified, changes.added), NEVER_MANAGED)
-    if gained:
+    more = difference(union(changes.modified, changes.added), NEVER_MANAGED)
+    if more:
         writer = Manager(manager or "unknown", operation, api_version, subresource)
         had = entries.get(writer, NOTHING)
-        entries = {**entries, writer: Entry(union(gained, had.fields), now, is_ordered=had.is_ordered)}
+        entries = {**entries, writer: Entry(union(more, had.fields), now, is_ordered=had.is_ordered)}
     return encoded(capped(stripped(entries)))
 
 

@@ -13,6 +13,8 @@ from typing import Any
 
 from clusterip.api.errors import ApiError, quoted
 from clusterip.api.meta import Tree
+from clusterip.api.resources.storage import ATTRIBUTES_IN_USE
+from clusterip.api.resources.volumes import CLAIM_IN_USE, VOLUME_IN_USE
 from clusterip.apiserver import (
     certificates,
     completing,
@@ -183,9 +185,9 @@ OWN = {
 }
 
 IN_USE = {
-    "persistentvolumeclaims": "kubernetes.io/pvc-protection",
-    "persistentvolumes": "kubernetes.io/pv-protection",
-    "volumeattributesclasses.storage.k8s.io": "kubernetes.io/vac-protection",
+    "persistentvolumeclaims": CLAIM_IN_USE,
+    "persistentvolumes": VOLUME_IN_USE,
+    "volumeattributesclasses.storage.k8s.io": ATTRIBUTES_IN_USE,
 }
 
 

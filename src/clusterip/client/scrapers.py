@@ -17,8 +17,8 @@ from clusterip.api.meta import Tree
 from clusterip.client.names import SUBJECT_ACCESS_REVIEWS, TOKEN_REVIEWS, ResourceRef
 from clusterip.client.rest import Client, Unreachable
 from clusterip.clock import Clock
-from clusterip.transport.answers import Response
-from clusterip.transport.insight import TEXT, Insight, own_context
+from clusterip.transport.answers import TEXT, Response
+from clusterip.transport.insight import Insight, own_context
 from clusterip.transport.listening import split_address
 from clusterip.transport.request import Request
 

@@ -1,4 +1,4 @@
-"""The former templates of a DaemonSet, kept so that it can be rolled back.
+"""The former templates of a DaemonSet, kept so that it can be rolled back; what revisions of StatefulSets share.
 
 Stage: plan.  In: a DaemonSet, its ControllerRevisions.  Out: the hash that its pods bear, writes.
 Rules: pure; one revision a template, whoever made it; the present one has the highest number.
@@ -7,7 +7,7 @@ Truth: apps/v1 ControllerRevision; data is a patch of the set, written so that c
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 import orjson
@@ -39,7 +39,7 @@ def history(daemon: DaemonSet, revisions: Iterable[ControllerRevision], live: Co
     highest = known[-1].revision if known else 0
     writes: list[Write] = []
     if present is None:
-        hash, collisions = _free_hash(daemon, known, collisions)
+        hash, collisions = free_hash(daemon.metadata.name, daemon.spec.template, known, collisions)
         writes.append(Create(CONTROLLER_REVISIONS, _new(daemon, hash, highest + 1), exists_ok=True))
     else:
         meta = present.metadata
@@ -65,10 +65,10 @@ def restoring(template: Tree) -> Tree:
     return found
 
 
-def _free_hash(daemon: DaemonSet, known: Sequence[ControllerRevision], collisions: int) -> tuple[str, int]:
-    """One whose name no other template has."""
+def free_hash(name: str, template: Tree, known: Iterable[ControllerRevision], collisions: int) -> tuple[str, int]:
+    """A template's hash that no other template of the set of this name has, and how many were taken."""
     taken = {revision.metadata.name for revision in known}
-    while f"{daemon.metadata.name}-{(hash := template_hash(daemon.spec.template, collisions))}" in taken:
+    while f"{name}-{(hash := template_hash(template, collisions))}" in taken:
         collisions += 1
     return hash, collisions
 

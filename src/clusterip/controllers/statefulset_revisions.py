@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from clusterip.api.meta import Tree
 from clusterip.client.names import CONTROLLER_REVISIONS, STATEFUL_SETS
-from clusterip.controllers.deployment import bare, template_hash
+from clusterip.controllers.deployment import bare
 from clusterip.controllers.model_workloads import ControllerRevision, StatefulSet
-from clusterip.controllers.revisions import restoring, template_of
+from clusterip.controllers.revisions import free_hash, restoring, template_of
 from clusterip.controllers.writes import Create, Delete, Patch, Write, owned_by
 
 HASH_LABEL = "controller.kubernetes.io/hash"
@@ -40,7 +40,8 @@ def found(stateful: StatefulSet, revisions: Iterable[ControllerRevision], live: 
     highest = known[-1].revision if known else 0
     writes: list[Write] = []
     if not equal:
-        name, collisions = _free_name(stateful, known, collisions)
+        hash, collisions = free_hash(stateful.metadata.name, stateful.spec.template, known, collisions)
+        name = f"{stateful.metadata.name}-{hash}"
         writes.append(_create(stateful, name, highest + 1))
     else:
         meta = equal[-1].metadata
@@ -52,14 +53,6 @@ def found(stateful: StatefulSet, revisions: Iterable[ControllerRevision], live: 
     template = template_of(current) if current else stateful.spec.template
     writes += _dropped(stateful, known, {*live, name, current_name})
     return Revisions(current_name, name, template, collisions, tuple(writes))
-
-
-def _free_name(stateful: StatefulSet, known: Sequence[ControllerRevision], collisions: int) -> tuple[str, int]:
-    """A name that no other template has."""
-    taken = {revision.metadata.name for revision in known}
-    while (name := f"{stateful.metadata.name}-{template_hash(stateful.spec.template, collisions)}") in taken:
-        collisions += 1
-    return name, collisions
 
 
 def _create(stateful: StatefulSet, name: str, number: int) -> Create:

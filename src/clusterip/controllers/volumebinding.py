@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
+from clusterip.api.resources.storage import ATTRIBUTES_IN_USE
+from clusterip.api.resources.volumes import CLAIM_IN_USE, VOLUME_IN_USE
 from clusterip.client.names import (
     PERSISTENT_VOLUME_CLAIMS,
     PERSISTENT_VOLUMES,
@@ -28,9 +30,6 @@ from clusterip.controllers.model import Meta, Pod
 from clusterip.controllers.model_volumes import AttributesClass, StorageClass, Volume, VolumeClaim
 from clusterip.controllers.writes import NOTHING, Create, Delete, Key, Outcome, Patch
 
-CLAIM_IN_USE = "kubernetes.io/pvc-protection"
-VOLUME_IN_USE = "kubernetes.io/pv-protection"
-CLASS_IN_USE = "kubernetes.io/vac-protection"
 T = TypeVar("T")
 SHOWN_AT = PurePosixPath("/var/lib/clusterip/volumes")  # on every node
 
@@ -138,7 +137,7 @@ class Binding:
         if found is None:
             return NOTHING
         users = any(kept.by_index("attributes", key[1]) for kept in (self._claims, self._volumes))
-        return protected(VOLUME_ATTRIBUTES_CLASSES, found.metadata, CLASS_IN_USE, users)
+        return protected(VOLUME_ATTRIBUTES_CLASSES, found.metadata, ATTRIBUTES_IN_USE, users)
 
     # -- which keys a change concerns ----------------------------------------------------------------------------------
 

@@ -29,7 +29,7 @@ from clusterip.dns.reloading import Addresses, Serving, reread, ways
 from clusterip.dns.resolver import Resolver
 from clusterip.dns.zone import Settings, Zone
 from clusterip.transport import listening
-from clusterip.transport.answers import Response
+from clusterip.transport.answers import TEXT, Response
 from clusterip.transport.http import Listener
 from clusterip.transport.request import Request
 
@@ -42,7 +42,6 @@ IDLE_SECONDS = 10.0
 MOST_CONNECTIONS = 500
 MOST_WAITING = 4096  # replies by UDP that wait for others
 RECEIVE_BUFFER = 4 * 1024 * 1024
-TEXT = "text/plain; charset=utf-8"
 RCODES = {0: "NOERROR", 1: "FORMERR", 2: "SERVFAIL", 3: "NXDOMAIN", 4: "NOTIMP", 5: "REFUSED"}
 
 

@@ -32,13 +32,12 @@ from clusterip.node.lookup import ContainerRef, Lookup, NoSuchContainer, PodRef
 from clusterip.node.spdychannels import SpdyChannels
 from clusterip.node.spdyforward import PROTOCOL, TUNNEL, Forwarding
 from clusterip.transport import listening, websocket
-from clusterip.transport.answers import Answer, Response, Sink, Stream, Takeover, framed
+from clusterip.transport.answers import TEXT, Answer, Response, Sink, Stream, Takeover, framed
 from clusterip.transport.http import Listener
 from clusterip.transport.request import Peer, Request
 
 CLIENTS = frozenset({"kube-apiserver-kubelet-client"})
 ADMINISTRATORS = "system:masters"
-TEXT = "text/plain; charset=utf-8"
 TRUE = ("true", "1")
 SPDY = "spdy/3.1"
 LOG_ROOT = Path("/var/log/pods")

@@ -17,10 +17,9 @@ from datetime import datetime
 from clusterip.clock import Clock, rfc3339_micro
 from clusterip.proxy.metrics import Metrics, ip_family
 from clusterip.proxy.model import Family
-from clusterip.transport.answers import Response
+from clusterip.transport.answers import TEXT, Response
 from clusterip.transport.request import Request
 
-TEXT = "text/plain; charset=utf-8"
 NOT_GUESSED = (("X-Content-Type-Options", "nosniff"),)
 NEVER = "0001-01-01T00:00:00Z"  # Go's zero time, as upstream writes it
 

@@ -24,8 +24,8 @@ from typing import TypeAlias
 
 from clusterip import __version__
 from clusterip.proxy.flags import as_flags
-from clusterip.proxy.health import TEXT, Health, not_found
-from clusterip.transport.answers import Response
+from clusterip.proxy.health import Health, not_found
+from clusterip.transport.answers import TEXT, Response
 from clusterip.transport.exposition import CONTENT_TYPE
 from clusterip.transport.http import Listener
 from clusterip.transport.request import Request

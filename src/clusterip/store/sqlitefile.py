@@ -54,9 +54,8 @@ def connect(path: Path) -> sqlite3.Connection:
     """A connection with the store's settings."""
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     try:
-        if not connection.execute("PRAGMA page_count").fetchone()[
-            0
-        ]:  # said of a file that is made, it would be a write
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+        if not pages:  # a file that is there has it already, and to say it again is a write
             connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
         for setting in SETTINGS:
             connection.execute(f"PRAGMA {setting}")

@@ -13,14 +13,11 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 
 from clusterip.transport import certificates
-from clusterip.transport.answers import Response
+from clusterip.transport.answers import TEXT, Response
 from clusterip.transport.exposition import CONTENT_TYPE, Registry
 from clusterip.transport.http import Listener
 from clusterip.transport.listening import bind, bind_any, split_address
 from clusterip.transport.request import Request
-
-TEXT = "text/plain; charset=utf-8"
-
 
 Gate = Callable[[Request], Awaitable[Response | None]]  # None: come in
 

@@ -134,6 +134,8 @@ STORAGE_CLASS = storage(
 
 # --- VolumeAttributesClass -------------------------------------------------------------------------------------------
 
+ATTRIBUTES_IN_USE = "kubernetes.io/vac-protection"
+
 
 def _driver(path: str, name: str) -> list[FieldError]:
     if not name:

@@ -22,6 +22,7 @@ from clusterip.api.tables import AGE, NAME, UNSET, at, fixed, text
 
 MODES = {"ReadWriteOnce": "RWO", "ReadOnlyMany": "ROX", "ReadWriteMany": "RWX", "ReadWriteOncePod": "RWOP"}
 FILLED_FROM = (("", "PersistentVolumeClaim"), ("snapshot.storage.k8s.io", "VolumeSnapshot"))
+CLAIM_IN_USE, VOLUME_IN_USE = "kubernetes.io/pvc-protection", "kubernetes.io/pv-protection"
 CLASS_ANNOTATION = "volume.beta.kubernetes.io/storage-class"
 RECLAIM, VOLUME_MODES = ("Delete", "Recycle", "Retain"), ("Block", "Filesystem")
 NO_SOURCES = frozenset(
