@@ -35,6 +35,16 @@ def test_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert asyncio.run(modules.load("ip_vs")) == "cannot run modprobe: No such file or directory"
 
 
+def test_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program(tmp_path, f'echo "$@" >>{tmp_path}/asked; exit 1', monkeypatch)
+    (tmp_path / "here").mkdir()
+    for name in ("here", "there"):
+        modules.load_now(name, tmp_path)
+    assert (tmp_path / "asked").read_text() == "-q -- there\n"
+    monkeypatch.setenv("PATH", str(tmp_path / "here"))
+    modules.load_now("there", tmp_path)
+
+
 def test_what_is_at_hand(tmp_path: Path) -> None:
     (tmp_path / "here").mkdir()
     assert modules.is_at_hand("here", tmp_path)

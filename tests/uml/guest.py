@@ -69,15 +69,17 @@ def run(
         folder=folder,
         memory=memory,
         consoles={0: "null,fd:2", 1: "null,fd:1"},
-        words=(str(folder), str(int(seconds) + 5)),
+        words=(str(folder), str(int(seconds))),
     )
     with open(folder / "console", "wb") as console, open(folder / "output", "wb") as output:
-        ended = _boot(uml.command_line(guest), None if passing else output.fileno(), console.fileno(), seconds)
+        ended = _boot(uml.command_line(guest), None if passing else output.fileno(), console.fileno(), seconds + 60)
     text = (folder / "output").read_text(errors="replace")
     code = folder / "exit"
     if not code.exists():
-        last = (folder / "console").read_text(errors="replace")[-2000:]
-        raise GuestFailed(f"the guest {ended} before its command did\n{text[-4000:]}\n{last}")
+        told = [
+            path.read_text(errors="replace") for name in ("console", "processes") if (path := folder / name).exists()
+        ]
+        raise GuestFailed("\n".join((f"the guest {ended} before its command did", text[-4000:], *told)))
     return Done(int(code.read_text()), text)
 
 

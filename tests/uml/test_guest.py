@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -37,8 +38,9 @@ def test_output_and_exit_code_come_back(tmp_path: Path) -> None:
 
 
 def test_one_that_hangs_is_ended_by_the_clock(tmp_path: Path) -> None:
-    with pytest.raises(guest.GuestFailed, match="was ended after 6 s"):
+    with pytest.raises(guest.GuestFailed, match="ended with 0 before its command did") as failed:
         guest.run(["sleep", "1000"], tmp_path, seconds=6)
+    assert re.search(r"sleep 1000\n(?:.*\n)+?.*nanosleep", str(failed.value)), "where its processes are is told"
     assert of_guest(tmp_path) == []
 
 

@@ -17,7 +17,7 @@ FILES = sorted(path.name for path in INSIDE.glob("test_*.py"))
 SECONDS = 3600 if os.environ.get("CLUSTERIP_SOAK") else 600
 OPTIONS = ("-p", "no:cacheprovider", "--color=no", "--junitxml=/run/host/report.xml", "-o", "junit_family=xunit1")
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(SECONDS + 60)]
+pytestmark = [pytest.mark.root, pytest.mark.timeout(SECONDS + 90)]
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def read_verdict(report: Path) -> Verdict:
 
 @pytest.mark.parametrize("file", FILES)
 def test_in_a_guest(file: str, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "pytest", *OPTIONS, f"--timeout={SECONDS}", f"tests/uml/inside/{file}"]
+    command = [sys.executable, "-m", "pytest", *OPTIONS, f"--timeout={SECONDS // 3}", f"tests/uml/inside/{file}"]
     done = guest.run(command, tmp_path, seconds=SECONDS)
     report = tmp_path / "report.xml"
     assert report.exists(), done.output

@@ -13,12 +13,13 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeAlias
 
 from clusterip.diff import Changes
+from clusterip.kernel import modules
 from clusterip.kernel.genetlink import Command, Genetlink
 from clusterip.kernel.netlink import ATTRIBUTE, NESTED, attribute, attributes
 
@@ -48,6 +49,9 @@ PORT = struct.Struct("!Hxx")
 HOW = struct.Struct("=HHIIHHIHHI")
 REAL_HEAD = struct.Struct("=HHHHHxxHHIHHIHHIHHIHH16sHH")
 SCHEDULERS = ("rr", "wrr", "lc", "wlc", "lblc", "lblcr", "sh", "dh", "sed", "nq", "mh", "fo", "ovf")
+# Their modules want a lock that a network namespace holds while it is taken down, until it gets the lock of IPVS; with
+# this one held the kernel would load them.
+PER_NAMESPACE = frozenset(("lblc", "lblcr"))
 
 
 class VirtualKey(NamedTuple):
@@ -159,6 +163,7 @@ class KernelIpvs:
 
     def __init__(self) -> None:
         self._opened: Genetlink | None = None
+        self._loaded: set[str] = set()
 
     @property
     def _family(self) -> Genetlink:
@@ -175,6 +180,7 @@ class KernelIpvs:
         steps = list(ordered(changes))
         if not steps:
             return
+        self._load({value.scheduler for value in changes.put.values() if isinstance(value, VirtualServer)})
         codes = self._family.run([_command(*step) for step in steps])
         refused: dict[Key, int] = {}
         again: list[tuple[int, Key, Value]] = []
@@ -188,6 +194,11 @@ class KernelIpvs:
                 refused[key] = code
         if refused:
             raise IpvsError(refused)
+
+    def _load(self, schedulers: Set[str]) -> None:
+        for scheduler in (PER_NAMESPACE & schedulers) - self._loaded:
+            modules.load_now(f"ip_vs_{scheduler}")
+            self._loaded.add(scheduler)
 
     def virtual_servers(self, version: int) -> dict[VirtualKey, VirtualServer]:
         found = (_virtual(answer[SERVICE]) for answer in self._family.dump(Command(GET_SERVICE)))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 PATIENCE_SECONDS = 30.0
@@ -31,6 +32,14 @@ async def load(*names: str) -> str:
         return f"modprobe did not end within {PATIENCE_SECONDS:g} s"
     words = "; ".join(line.strip() for line in trouble.decode(errors="replace").splitlines() if line.strip())
     return (words or f"modprobe ended with {process.returncode}") if process.returncode else ""
+
+
+def load_now(name: str, loaded: Path = Path("/sys/module")) -> None:
+    """Load a module unless it is loaded; whoever needs it sees whether it is there."""
+    if (loaded / name).exists():
+        return
+    with suppress(OSError, subprocess.TimeoutExpired):
+        subprocess.run(["modprobe", "-q", "--", name], check=False, timeout=PATIENCE_SECONDS)
 
 
 def is_at_hand(name: str, loaded: Path = Path("/sys/module")) -> bool:

@@ -8,6 +8,7 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -126,6 +127,21 @@ def test_refusals_are_told_by_key_and_the_rest_is_done(ipvs: Ipvs) -> None:
 def test_every_scheduler(ipvs: Ipvs, scheduler: str) -> None:
     ipvs.commit(Changes({WEB: VirtualServer(scheduler)}))
     assert ipvs.read(4) == {WEB: VirtualServer(scheduler)}
+
+
+@pytest.mark.parametrize("scheduler", ["lblc", "lblcr"])
+def test_a_scheduler_with_state_per_namespace_is_not_left_to_the_kernel(scheduler: str) -> None:
+    """Which would load it under the lock of IPVS, and stand still for ever when a namespace is taken down beside it."""
+    subprocess.run(["modprobe", "-r", f"ip_vs_{scheduler}"], check=True)
+    loader = Path("/proc/sys/kernel/modprobe")
+    own = loader.read_text()
+    loader.write_text("/bin/false\n")
+    try:
+        with namespace() as fd, closing(KernelIpvs()) as door:
+            netns.inside(fd, lambda: door.commit(Changes({WEB: VirtualServer(scheduler)})))
+            assert netns.inside(fd, lambda: door.read(4)) == {WEB: VirtualServer(scheduler)}
+    finally:
+        loader.write_text(own)
 
 
 def test_timeouts(ipvs: Ipvs) -> None:
