@@ -126,6 +126,7 @@ class PodSpec(Frozen, frozen=True):
     priority: int = 0
     preemption_policy: str = ""
     scheduling_gates: tuple[Tree, ...] = ()
+    topology_spread_constraints: tuple[Tree, ...] = ()
 
 
 class Terminated(Frozen, frozen=True):

@@ -1,6 +1,6 @@
 """The scheduler: pods without a node get one; those that fit nowhere wait for a change.
 
-Stage: shell.  In: pods and nodes.  Out: bindings, events, the condition PodScheduled.
+Stage: shell.  In: pods, nodes, namespaces.  Out: bindings, events, the condition PodScheduled.
 Rules: choices are scheduling.py's, and preemption.py's where there is no room; a waiting pod is looked at again when a
 node or the room on one changes, more important ones first.  Room that a pod was promised is not given to lesser ones.
 Truth: core/v1 Binding, kube-scheduler's events and conditions.
@@ -8,18 +8,19 @@ Truth: core/v1 Binding, kube-scheduler's events and conditions.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 
 from clusterip.api.meta import Tree
 from clusterip.client.events import NORMAL, WARNING
-from clusterip.client.names import NODES, POD_DISRUPTION_BUDGETS, PODS
+from clusterip.client.names import NAMESPACES, NODES, POD_DISRUPTION_BUDGETS, PODS
 from clusterip.clock import rfc3339
-from clusterip.controllers import preemption
+from clusterip.controllers import neighbours, preemption
 from clusterip.controllers.harness import Loop, World
 from clusterip.controllers.ledger import Ledger, Load, adjusted
-from clusterip.controllers.model import Node, Pod
+from clusterip.controllers.model import Node, Partial, Pod
 from clusterip.controllers.model_workloads import Budget
+from clusterip.controllers.neighbours import Around, Placed, Relations
 from clusterip.controllers.preemption import Place
 from clusterip.controllers.scheduling import Decision, decide, fits
 from clusterip.controllers.writes import NOTHING, Bind, Key, Outcome, Patch, Said, Say, about
@@ -73,6 +74,17 @@ def room_changed(old: Node | None, new: Node | None) -> bool:
     )
 
 
+def matters_to_others(old: Pod | None, new: Pod) -> bool:
+    """Whether a placed pod changed in what those care for who want it near, or away."""
+    if not new.spec.node_name:
+        return False
+    return old is None or (old.spec.node_name, old.metadata.labels, old.metadata.is_terminating) != (
+        new.spec.node_name,
+        new.metadata.labels,
+        new.metadata.is_terminating,
+    )
+
+
 class Scheduler:
     """One loop over pods; what it placed is counted before the cache shows it."""
 
@@ -81,14 +93,17 @@ class Scheduler:
         self._ledger = Ledger()
         self._waiting: set[Key] = set()  # pods that fit nowhere now
         self._promised: dict[str, tuple[str, Pod]] = {}  # uid -> node where others make room for the pod
-        self._placed: dict[str, str] = {}  # uid -> node, chosen here and not yet seen bound
+        self._placed: dict[str, tuple[str, Pod]] = {}  # uid -> node, chosen here and not yet seen bound
+        self._wishing: dict[str, Pod] = {}  # uid -> pod on a node that decides where others may be
         self._pods = world.follow(PODS, Pod)
         self._pods.index("node", lambda pod: (pod.spec.node_name,))
         self._nodes = world.follow(NODES, Node)
         self._budgets = world.follow(POD_DISRUPTION_BUDGETS, Budget)
+        self._namespaces = world.follow(NAMESPACES, Partial)
         self.loop = Loop("scheduler", world, self._reconcile, workers=8)
         self.loop.follow(self._pods, self._pod_changed)
         self.loop.follow(self._nodes, self._node_changed)
+        self.loop.follow(self._namespaces, self._namespace_changed)
         self.loop.on_failure(self._not_bound)
 
     def _pod_changed(self, key: Key, old: Pod | None, new: Pod | None) -> Iterable[Key]:
@@ -98,9 +113,15 @@ class Scheduler:
         if new is not None and new.spec.node_name and not new.is_finished:
             self._placed.pop(uid, None)
             self._ledger.put(new, new.spec.node_name)
+            if neighbours.affects_others(new):
+                self._wishing[uid] = new
+            if matters_to_others(old, new):
+                elsewhere = new.status.nominated_node_name not in ("", new.spec.node_name)
+                yield from self._in_turn() if elsewhere else self._in_turn(neighbours.has_wishes)
         elif new is None or new.is_finished:
             self._placed.pop(uid, None)
             self._ledger.remove(uid)
+            self._wishing.pop(uid, None)
             if old is not None and old.spec.node_name:
                 yield from self._in_turn()  # there is room now
         if new is None or not is_waiting(new):
@@ -108,26 +129,35 @@ class Scheduler:
             if self._promised.pop(uid, None) is not None and (new is None or not new.spec.node_name):
                 yield from self._in_turn()  # what was kept for it is free
         elif old is None or not is_waiting(old):
+            if new.status.nominated_node_name:
+                self._promised.setdefault(uid, (new.status.nominated_node_name, new))
             yield key
 
     def _node_changed(self, key: Key, old: Node | None, new: Node | None) -> Iterable[Key]:
         return self._in_turn() if room_changed(old, new) else ()
 
-    def _in_turn(self) -> tuple[Key, ...]:
+    def _namespace_changed(self, key: Key, old: Partial | None, new: Partial | None) -> Iterable[Key]:
+        changed = old is None or new is None or old.metadata.labels != new.metadata.labels
+        return self._in_turn(neighbours.has_wishes) if changed else ()
+
+    def _in_turn(self, who: Callable[[Pod], bool] = lambda pod: True) -> tuple[Key, ...]:
         """Those who wait, the more important ones first."""
-        pods = [(key, self._pods.get(*key)) for key in self._waiting]
-        return tuple(key for key, pod in sorted(pods, key=lambda pair: -pair[1].spec.priority if pair[1] else 0))
+        pods = [(key, pod) for key in self._waiting if (pod := self._pods.get(*key)) is not None and who(pod)]
+        return tuple(key for key, pod in sorted(pods, key=lambda pair: -pair[1].spec.priority))
 
     def _reconcile(self, key: Key) -> Outcome:
         pod = self._pods.get(*key)
         self._waiting.discard(key)
         if pod is None or not is_waiting(pod) or pod.metadata.uid in self._placed:
             return NOTHING
-        decision = decide(pod, self._nodes.items().values(), lambda node: self._load(node, pod))
+        nodes = list(self._nodes.items().values())
+        relations = neighbours.relate(pod, nodes, self._around())
+        decision = decide(pod, nodes, lambda node: self._load(node, pod), relations)
         if decision.node is None:
             self._waiting.add(key)
-            return self._unplaced(pod, decision)
-        self._placed[pod.metadata.uid] = decision.node
+            return self._unplaced(pod, decision, relations)
+        self._promised.pop(pod.metadata.uid, None)
+        self._placed[pod.metadata.uid] = (decision.node, pod)
         self._ledger.put(pod, decision.node)
         return placed(pod, decision.node)
 
@@ -141,7 +171,26 @@ class Scheduler:
         ]
         return adjusted(load, added=promised) if promised else load
 
-    def _unplaced(self, pod: Pod, decision: Decision) -> Outcome:
+    def _around(self) -> Around:
+        """The placed pods, those too that the cache does not show on their nodes yet."""
+        chosen = [(node, pod) for node, pod in self._placed.values()]
+        wishing = [(pod.spec.node_name, pod) for pod in self._wishing.values()]
+        wishing += [(node, pod) for node, pod in chosen if neighbours.affects_others(pod)]
+
+        def placed() -> list[Placed]:
+            seen = ((pod.spec.node_name, pod) for pod in self._pods.items().values() if not pod.is_finished)
+            return self._on_nodes((*seen, *chosen))
+
+        return Around(
+            placed,
+            self._on_nodes(wishing),
+            lambda: {found.metadata.name: found.metadata.labels for found in self._namespaces.items().values()},
+        )
+
+    def _on_nodes(self, pods: Iterable[tuple[str, Pod]]) -> list[Placed]:
+        return [Placed(pod, node) for name, pod in pods if (node := self._nodes.get("", name)) is not None]
+
+    def _unplaced(self, pod: Pod, decision: Decision, relations: Relations) -> Outcome:
         """The pod waits, and others may have to go."""
         now, uid = self._world.clock.now(), pod.metadata.uid
         before = self._promised[uid][0] if uid in self._promised else pod.status.nominated_node_name
@@ -149,7 +198,7 @@ class Scheduler:
             return refused(pod, decision.reasons, now)
         places = [Place(one.node, one.load, self._there(one.node.metadata.name)) for one in decision.hopeful]
         chosen = preemption.plan(
-            pod, places, list(self._budgets.items().values()), lambda node, load: fits(pod, node, load)
+            pod, places, list(self._budgets.items().values()), lambda node, load: fits(pod, node, load, relations)
         )
         if chosen is None:
             self._promised.pop(uid, None)

@@ -1,6 +1,6 @@
 """Which node takes a pod, or why none does.
 
-Stage: plan.  In: a pod, nodes, their loads.  Out: a node's name, or kube-scheduler's sentence.
+Stage: plan.  In: a pod, nodes, their loads, what other pods mean for it.  Out: a node's name, or a sentence.
 Rules: pure; equal inputs give equal answers; the first filter that refuses a node gives the reason.
 Truth: kube-scheduler's default profile; its sentences as its users see them.
 """
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from clusterip.controllers import placement
 from clusterip.controllers.ledger import Amounts, Load, allocatable, collides, host_ports, owner_of, requests_of
 from clusterip.controllers.model import Node, Pod
+from clusterip.controllers.neighbours import FREE, RESOLVABLE, Relations
 
 NO_NODES = "no nodes available to schedule pods"
 
@@ -30,6 +31,7 @@ class Refusal:
 class Candidate:
     node: Node
     load: Load
+    relations: Relations = FREE
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +47,9 @@ class Decision:
 Filter = Callable[[Pod, Amounts, Candidate], Refusal | None]
 
 
-def decide(pod: Pod, nodes: Iterable[Node], load: Callable[[str], Load]) -> Decision:
+def decide(pod: Pod, nodes: Iterable[Node], load: Callable[[str], Load], relations: Relations = FREE) -> Decision:
     """The node for the pod."""
-    candidates = [Candidate(node, load(node.metadata.name)) for node in nodes]
+    candidates = [Candidate(node, load(node.metadata.name), relations) for node in nodes]
     if not candidates:
         return Decision(None, NO_NODES)
     asked = requests_of(pod.spec)
@@ -67,9 +69,9 @@ def decide(pod: Pod, nodes: Iterable[Node], load: Callable[[str], Load]) -> Deci
     return Decision(min(fitting, key=lambda candidate: _rank(pod, asked, candidate)).node.metadata.name)
 
 
-def fits(pod: Pod, node: Node, load: Load) -> bool:
+def fits(pod: Pod, node: Node, load: Load, relations: Relations = FREE) -> bool:
     """Whether the node would take the pod beside this load."""
-    return _refusal(pod, requests_of(pod.spec), Candidate(node, load)) is None
+    return _refusal(pod, requests_of(pod.spec), Candidate(node, load, relations)) is None
 
 
 def _refusal(pod: Pod, asked: Amounts, candidate: Candidate) -> Refusal | None:
@@ -114,14 +116,19 @@ def _too_small(pod: Pod, asked: Amounts, candidate: Candidate) -> Refusal | None
     return Refusal(tuple(reasons), resolvable=not hopeless) if reasons else None
 
 
-FILTERS: Sequence[Filter] = (_unschedulable, _tainted, _unwanted, _port_taken, _too_small)
+def _others_object(pod: Pod, asked: Amounts, candidate: Candidate) -> Refusal | None:
+    why = candidate.relations.objection(candidate.node)
+    return Refusal((why,), resolvable=why in RESOLVABLE) if why else None
+
+
+FILTERS: Sequence[Filter] = (_unschedulable, _tainted, _unwanted, _port_taken, _too_small, _others_object)
 
 
 # -- choice -----------------------------------------------------------------------------------------------------------
 
 
 def _rank(pod: Pod, asked: Amounts, candidate: Candidate) -> tuple[object, ...]:
-    """Lowest first: avoided softly, least preferred, siblings, share of the machine in use, pods, name."""
+    """Lowest first: avoided softly, least preferred by itself and for its pods, siblings, share in use, pods, name."""
     node, load = candidate.node, candidate.load
     owner = owner_of(pod)
     soft = [taint for taint in node.spec.taints if taint.effect == "PreferNoSchedule"]
@@ -131,6 +138,7 @@ def _rank(pod: Pod, asked: Amounts, candidate: Candidate) -> tuple[object, ...]:
     return (
         avoided,
         -placement.preference(pod.spec, node),
+        -candidate.relations.pull(node),
         load.owners[owner] if owner else 0,
         _use(asked, candidate),
         load.pods,
