@@ -38,7 +38,7 @@ def place(name: str, *pods: Pod) -> Place:
 
 
 def planned(one: Pod, *places: Place, budgets: tuple[Budget, ...] = ()) -> tuple[str, list[str]] | None:
-    found = plan(one, places, budgets, lambda node, load: fits(one, node, load))
+    found = plan(one, places, budgets, lambda node, load, gone: fits(one, node, load))
     return None if found is None else (found.node, [victim.metadata.name for victim in found.victims])
 
 

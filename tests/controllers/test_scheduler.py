@@ -135,6 +135,21 @@ def test_pods_that_keep_apart():
     running(scenario)
 
 
+def test_a_less_important_neighbour_leaves():
+    async def scenario(c):
+        await c.create(pod("a"))
+        await c.create(pod("b", labels={"app": "other"}))
+        await c.until(lambda: node_of(c, "a") and node_of(c, "b"))
+        rule = {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [APART]}}
+        critical = {"priorityClassName": "system-cluster-critical", "affinity": rule}
+        await c.create(pod("c", labels={"app": "other"}, **critical))
+        await c.until(lambda: node_of(c, "c"))
+        assert c.one(PODS, "a") is None
+        assert c.one(PODS, "b") is not None
+
+    running(scenario, nodes=1)
+
+
 def test_a_pod_that_waits_for_company():
     async def scenario(c):
         rule = {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [APART]}}

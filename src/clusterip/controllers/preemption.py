@@ -8,7 +8,7 @@ Truth: kube-scheduler's DefaultPreemption: who is chosen, in which order nodes a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -26,7 +26,7 @@ CONDITION = "DisruptionTarget"
 REASON = "PreemptionByScheduler"
 SINCE_EVER = ""
 
-Fits = Callable[[Node, Load], bool]
+Fits = Callable[[Node, Load, Set[str]], bool]  # the node with that load, the pods of those uids gone
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +63,15 @@ def plan(pod: Pod, places: Iterable[Place], budgets: Sequence[Budget], fits: Fit
 def _victims(pod: Pod, place: Place, budgets: Sequence[Budget], fits: Fits) -> Plan | None:
     """All lesser pods go, then, the most important first, those stay with whom there still is room."""
     lesser = sorted((one for one in place.pods if _is_lesser(one, pod)), key=_importance)
-    load = adjusted(place.load, removed=lesser)
-    if not lesser or not fits(place.node, load):
+    load, gone = adjusted(place.load, removed=lesser), {one.metadata.uid for one in lesser}
+    if not lesser or not fits(place.node, load, gone):
         return None
     protected = _protected(lesser, budgets)
     victims = []
     for one in sorted(lesser, key=lambda one: one.metadata.uid not in protected):
-        with_it = adjusted(load, added=[one])
-        if fits(place.node, with_it):
-            load = with_it
+        with_it, without = adjusted(load, added=[one]), gone - {one.metadata.uid}
+        if fits(place.node, with_it, without):
+            load, gone = with_it, without
         else:
             victims.append(one)
     violations = sum(one.metadata.uid in protected for one in victims)

@@ -8,7 +8,7 @@ Truth: core/v1 Binding, kube-scheduler's events and conditions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Set
 from datetime import datetime
 
 from clusterip.api.meta import Tree
@@ -150,12 +150,11 @@ class Scheduler:
         self._waiting.discard(key)
         if pod is None or not is_waiting(pod) or pod.metadata.uid in self._placed:
             return NOTHING
-        nodes = list(self._nodes.items().values())
-        relations = neighbours.relate(pod, nodes, self._around())
-        decision = decide(pod, nodes, lambda node: self._load(node, pod), relations)
+        relations = self._relations(pod)
+        decision = decide(pod, self._nodes.items().values(), lambda node: self._load(node, pod), relations)
         if decision.node is None:
             self._waiting.add(key)
-            return self._unplaced(pod, decision, relations)
+            return self._unplaced(pod, decision)
         self._promised.pop(pod.metadata.uid, None)
         self._placed[pod.metadata.uid] = (decision.node, pod)
         self._ledger.put(pod, decision.node)
@@ -171,26 +170,29 @@ class Scheduler:
         ]
         return adjusted(load, added=promised) if promised else load
 
-    def _around(self) -> Around:
-        """The placed pods, those too that the cache does not show on their nodes yet."""
-        chosen = [(node, pod) for node, pod in self._placed.values()]
-        wishing = [(pod.spec.node_name, pod) for pod in self._wishing.values()]
-        wishing += [(node, pod) for node, pod in chosen if neighbours.affects_others(pod)]
+    def _relations(self, pod: Pod, gone: Set[str] = frozenset()) -> Relations:
+        """What the placed pods mean for the pod, those too that the cache does not show on their nodes yet."""
+        wishing = [(one.spec.node_name, one) for one in self._wishing.values()]
+        wishing += [(node, one) for node, one in self._placed.values() if neighbours.affects_others(one)]
 
         def placed() -> list[Placed]:
-            seen = ((pod.spec.node_name, pod) for pod in self._pods.items().values() if not pod.is_finished)
-            return self._on_nodes((*seen, *chosen))
+            seen = [(one.spec.node_name, one) for one in self._pods.items().values() if not one.is_finished]
+            return self._on_nodes([*seen, *self._placed.values()], gone)
 
-        return Around(
-            placed,
-            self._on_nodes(wishing),
-            lambda: {found.metadata.name: found.metadata.labels for found in self._namespaces.items().values()},
-        )
+        def namespaces() -> Mapping[str, Mapping[str, str]]:
+            return {found.metadata.name: found.metadata.labels for found in self._namespaces.items().values()}
 
-    def _on_nodes(self, pods: Iterable[tuple[str, Pod]]) -> list[Placed]:
-        return [Placed(pod, node) for name, pod in pods if (node := self._nodes.get("", name)) is not None]
+        around = Around(placed, self._on_nodes(wishing, gone), namespaces)
+        return neighbours.relate(pod, list(self._nodes.items().values()), around)
 
-    def _unplaced(self, pod: Pod, decision: Decision, relations: Relations) -> Outcome:
+    def _on_nodes(self, pods: Iterable[tuple[str, Pod]], gone: Set[str]) -> list[Placed]:
+        return [
+            Placed(pod, node)
+            for name, pod in pods
+            if (node := self._nodes.get("", name)) is not None and pod.metadata.uid not in gone
+        ]
+
+    def _unplaced(self, pod: Pod, decision: Decision) -> Outcome:
         """The pod waits, and others may have to go."""
         now, uid = self._world.clock.now(), pod.metadata.uid
         before = self._promised[uid][0] if uid in self._promised else pod.status.nominated_node_name
@@ -198,7 +200,10 @@ class Scheduler:
             return refused(pod, decision.reasons, now)
         places = [Place(one.node, one.load, self._there(one.node.metadata.name)) for one in decision.hopeful]
         chosen = preemption.plan(
-            pod, places, list(self._budgets.items().values()), lambda node, load: fits(pod, node, load, relations)
+            pod,
+            places,
+            list(self._budgets.items().values()),
+            lambda node, load, gone: fits(pod, node, load, self._relations(pod, gone)),
         )
         if chosen is None:
             self._promised.pop(uid, None)
