@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from ipaddress import IPv4Network
+from pathlib import Path
 from typing import Any
 
 from apiserver.serving import serving
@@ -111,22 +114,43 @@ MACHINE: dict[str, Any] = {
 }  # fmt: skip
 
 
-def test_a_node_that_was_called_unknown_says_that_it_is_ready(tmp_path: Any) -> None:
-    from ipaddress import IPv4Network
-
-    settings = Settings(name="node-1", node_ip="192.168.4.101", pod_cidr=IPv4Network("10.244.1.0/24"), root=tmp_path)
+def test_a_node_that_was_called_unknown_says_that_it_is_ready(tmp_path: Path) -> None:
     unknown = {"status": {"conditions": [{"type": "Ready", "status": "Unknown", "reason": "NodeStatusUnknown"}]}}
 
-    async def body() -> None:
-        async with serving() as api, api.client() as client, asyncio.timeout(SECONDS), asyncio.TaskGroup() as group:
-            registrar = Registrar(client, settings, Machine(**MACHINE), SystemClock())
-            task = group.create_task(registrar.run())
-            await registrar.registered.wait()
-            said = await client.patch(NODES, "node-1", None, unknown, type="strategic", subresource="status")
-            revision = said["metadata"]["resourceVersion"]
-            async for _, node in client.watch(NODES, resource_version=revision):
-                if ready(node) == "True":
-                    break
-            task.cancel()
+    async def body(client: Client) -> None:
+        await told(client, unknown, lambda node: ready(node) == "True")
 
-    asyncio.run(body())
+    asyncio.run(registered(tmp_path, body))
+
+
+def test_what_others_declare_a_node_to_have_can_be_given_to_pods(tmp_path: Path) -> None:
+    """As in https://kubernetes.io/docs/tasks/administer-cluster/extended-resource-node/."""
+
+    def given(node: Tree) -> Any:
+        return node["status"]["allocatable"].get("example.com/dongle")
+
+    async def body(client: Client) -> None:
+        for amount in ("4", "2", None):
+            declared = {"status": {"capacity": {"example.com/dongle": amount}}}
+            await told(client, declared, lambda node, amount=amount: given(node) == amount)
+
+    asyncio.run(registered(tmp_path, body))
+
+
+async def registered(root: Path, body: Callable[[Client], Awaitable[None]]) -> None:
+    """Do it while node-1 tells how it is."""
+    settings = Settings(name="node-1", node_ip="192.168.4.101", pod_cidr=IPv4Network("10.244.1.0/24"), root=root)
+    async with serving() as api, api.client() as client, asyncio.timeout(SECONDS), asyncio.TaskGroup() as group:
+        registrar = Registrar(client, settings, Machine(**MACHINE), SystemClock())
+        task = group.create_task(registrar.run())
+        await registrar.registered.wait()
+        await body(client)
+        task.cancel()
+
+
+async def told(client: Client, patch: Tree, agrees: Callable[[Tree], bool]) -> None:
+    """Somebody writes over the node's status, and the node comes to terms with it."""
+    said = await client.patch(NODES, "node-1", None, patch, type="strategic", subresource="status")
+    async for _, node in client.watch(NODES, resource_version=said["metadata"]["resourceVersion"]):
+        if agrees(node):
+            return

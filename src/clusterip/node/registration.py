@@ -2,7 +2,8 @@
 
 Stage: plan (trees) and commit (Registrar).  In: settings, facts of the machine.  Out: the Node, its status, its Lease.
 Rules: trees are built by pure functions; the Lease is the heartbeat, the whole status is said again every five minutes,
-and at once when another has written over it (the controllers, after a silence of ours).
+and at once when another has written over it (the controllers, after a silence of ours).  Resources that others
+declare in its capacity (with a domain, as example.com/dongle) can be given to pods.
 Truth: pkg/kubelet/kubelet_node_status.go, nodestatus/setters.go: types, reasons and messages of conditions.
 """
 
@@ -101,6 +102,11 @@ def capacity(machine: Machine, max_pods: int) -> dict[str, str]:
         "hugepages-1Gi": "0",
         "pods": str(max_pods),
     }
+
+
+def extended(amounts: Mapping[str, str] | None) -> dict[str, str]:
+    """The resources that are not the node's own knowledge."""
+    return {name: amount for name, amount in (amounts or {}).items() if "/" in name}
 
 
 def labels(settings: Settings, machine: Machine) -> dict[str, str]:
@@ -223,7 +229,10 @@ class Registrar:
     def _is_contradicted(self, shown: Tree | None) -> bool:
         if shown is None:
             return False
-        has = {c["type"]: c["status"] for c in (shown.get("status") or {}).get("conditions") or ()}
+        status = shown.get("status") or {}
+        if extended(status.get("capacity")) != extended(status.get("allocatable")):
+            return True
+        has = {c["type"]: c["status"] for c in status.get("conditions") or ()}
         said = node_status(self._settings, self._machine, {}, "")["conditions"]
         return any(has.get(one["type"]) != one["status"] for one in said)
 
@@ -245,6 +254,9 @@ class Registrar:
 
     async def _say_status(self, node: Tree) -> Tree:
         moment = rfc3339(self._clock.now())
-        status = node_status(self._settings, self._machine, node.get("status") or {}, moment)
-        patch: Tree = {"status": {**status, "addresses": [WHOLE, *status["addresses"]]}}
+        known = node.get("status") or {}
+        status = node_status(self._settings, self._machine, known, moment)
+        declared, given = (extended(known.get(amounts)) for amounts in ("capacity", "allocatable"))
+        allocatable = {**status["allocatable"], **dict.fromkeys(given), **declared}
+        patch: Tree = {"status": {**status, "allocatable": allocatable, "addresses": [WHOLE, *status["addresses"]]}}
         return await self._client.patch(NODES, self._settings.name, None, patch, type="strategic", subresource="status")
