@@ -300,6 +300,21 @@ def test_input_of_a_pipe_ends_with_the_first_attach(tmp_path: Path) -> None:
     run(work())
 
 
+def test_input_that_stays_open_outlives_the_client(tmp_path: Path) -> None:
+    """As `kubectl run --stdin --leave-stdin-open` does it: the client's input has ended, and the client is let go."""
+
+    async def work() -> None:
+        async with container(tmp_path, "cat", stdin=True) as agent, served(agent) as client:
+            for text in ("one\n", "two\n"):
+                async with client.open("attach/default/web/c?stdin=true&stdout=true&stderr=true") as session:
+                    await session.type(text)
+                    await session.end_input()
+                    assert (await session.status())["status"] == "Success"
+                await printed(agent, text.strip().encode())
+
+    run(work())
+
+
 def test_attach_sees_only_what_comes_and_both_streams(tmp_path: Path) -> None:
     async def work() -> None:
         script = "echo before; read x; echo after; echo wrong >&2; cat"

@@ -4,8 +4,9 @@ Stage: edge.  In: a container, the client's channels.  Out: bytes both ways.
 Attach takes its output from the container's log alone: conmon writes there at once and as it came, so that what was
 printed before the attach can be shown first, with no gap and nothing twice; conmon's socket carries the input only.
 Rules: a client that leaves never ends a container; the first attach to a `stdinOnce` container shows first what nobody
-has read yet, and when it ends the container's input is over.
-Truth: conmon's attach socket (SOCK_SEQPACKET, raw input).
+has read yet, and when it ends the container's input is over.  Any other container's input stays open for the next one:
+a client whose own input has ended is let go.
+Truth: conmon's attach socket (SOCK_SEQPACKET, raw input); containerd's cri/io for who is let go when.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ REPLAYED_MARK = "attached"
 class ConmonInput:
     """A container's standard input and terminal size, by conmon's socket and the terminal itself."""
 
-    def __init__(self, ref: ContainerRef, *, stdin: bool) -> None:
-        self._ref = ref
+    def __init__(self, ref: ContainerRef, over: asyncio.Event, *, stdin: bool) -> None:
+        self._ref, self._over = ref, over
         self._socket = Seqpacket(ref.attach_socket) if stdin and ref.stdin and ref.attach_socket else None
 
     async def write(self, content: bytes) -> None:
@@ -39,11 +40,13 @@ class ConmonInput:
                 await self._socket.send(content[at : at + CONMON_PACKET])
 
     async def end_input(self) -> None:
-        """Pipes end; a terminal is told what its user would type."""
+        """A pipe for one client alone ends, others are left; a terminal is told what its user would type."""
         if self._socket and self._ref.tty:
             await self._socket.send(END_OF_INPUT)
-        elif self._socket:
+        elif self._socket and self._ref.stdin_once:
             self._socket.end()
+        elif self._socket:
+            self._over.set()
 
     def resize(self, rows: int, columns: int) -> None:
         """By the terminal itself: of several lines that wait in the control fifo, conmon 2.1 heeds only the first."""
@@ -71,9 +74,9 @@ async def run_attach(ref: ContainerRef, lookup: Lookup, options: StreamOptions, 
     over = asyncio.Event()
     start = _attach_start(ref, options, shown)
     try:
-        sink = ConmonInput(ref, stdin=options.stdin)
+        sink = ConmonInput(ref, over, stdin=options.stdin)
     except OSError:  # the container has ended in the meantime; its output is still there
-        sink = ConmonInput(ref, stdin=False)
+        sink = ConmonInput(ref, over, stdin=False)
     try:
         async with asyncio.TaskGroup() as group:
             ending = group.create_task(_set_at_end(ref, lookup, over), name="attach end")
