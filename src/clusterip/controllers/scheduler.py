@@ -18,7 +18,7 @@ from clusterip.clock import rfc3339
 from clusterip.controllers import neighbours, preemption
 from clusterip.controllers.harness import Loop, World
 from clusterip.controllers.ledger import Ledger, Load, adjusted
-from clusterip.controllers.model import Node, Partial, Pod
+from clusterip.controllers.model import Namespace, Node, Pod
 from clusterip.controllers.model_workloads import Budget
 from clusterip.controllers.neighbours import Around, Placed, Relations
 from clusterip.controllers.preemption import Place
@@ -99,7 +99,7 @@ class Scheduler:
         self._pods.index("node", lambda pod: (pod.spec.node_name,))
         self._nodes = world.follow(NODES, Node)
         self._budgets = world.follow(POD_DISRUPTION_BUDGETS, Budget)
-        self._namespaces = world.follow(NAMESPACES, Partial)
+        self._namespaces = world.follow(NAMESPACES, Namespace)
         self.loop = Loop("scheduler", world, self._reconcile, workers=8)
         self.loop.follow(self._pods, self._pod_changed)
         self.loop.follow(self._nodes, self._node_changed)
@@ -136,7 +136,7 @@ class Scheduler:
     def _node_changed(self, key: Key, old: Node | None, new: Node | None) -> Iterable[Key]:
         return self._in_turn() if room_changed(old, new) else ()
 
-    def _namespace_changed(self, key: Key, old: Partial | None, new: Partial | None) -> Iterable[Key]:
+    def _namespace_changed(self, key: Key, old: Namespace | None, new: Namespace | None) -> Iterable[Key]:
         changed = old is None or new is None or old.metadata.labels != new.metadata.labels
         return self._in_turn(neighbours.has_wishes) if changed else ()
 
