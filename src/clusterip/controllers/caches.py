@@ -44,12 +44,18 @@ class Caches:
     def __init__(self, client: Client, clock: Clock, chance: Chance = system_chance) -> None:
         self._client, self._clock, self._chance = client, clock, chance
         self._informers: dict[tuple[ResourceRef, Selection], Informer[Any]] = {}
+        self._kinds: dict[tuple[ResourceRef, Selection], type[Any]] = {}
         self._group: asyncio.TaskGroup | None = None
         self._tasks: dict[tuple[ResourceRef, Selection], asyncio.Task[None]] = {}
 
     def follow(self, ref: ResourceRef, kind: type[T], selection: Selection = ALL) -> Informer[T]:
-        """The resource's informer; its struct is that of the first who asks, and Partial is satisfied by any."""
-        known = self._informers.get((ref, selection))
+        """The resource's informer; its struct is that of the first who asks, and Partial is satisfied by any.
+
+        TypeError when it is followed as another struct already: both have to ask for the same.
+        """
+        known, had = self._informers.get((ref, selection)), self._kinds.setdefault((ref, selection), kind)
+        if kind not in (had, Partial):
+            raise TypeError(f"{ref.plural} are followed as {had.__name__} already, and cannot be {kind.__name__}")
         if known is None:
             known = self._new(ref, kind, selection)
             self._informers[ref, selection] = known
@@ -60,7 +66,7 @@ class Caches:
     def forget(self, ref: ResourceRef) -> None:
         """Follow a resource no longer: the server has it no more."""
         for found in [found for found in self._informers if found[0] == ref]:
-            del self._informers[found]
+            del self._informers[found], self._kinds[found]
             if (task := self._tasks.pop(found, None)) is not None:
                 task.cancel()
 

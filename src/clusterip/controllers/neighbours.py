@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from clusterip.api.meta import Tree
@@ -50,15 +50,12 @@ class Around:
     namespaces: Callable[[], Namespaces]
 
 
-NOBODY = Around(tuple, (), dict)
-
-
 @dataclass(frozen=True, slots=True)
 class Relations:
     """What other pods mean for one pod's place."""
 
     rules: tuple[Rule, ...] = ()
-    pulls: Mapping[Domain, int] | None = None
+    pulls: Mapping[Domain, int] = field(default_factory=dict)
 
     def objection(self, node: Node) -> str | None:
         return next((why for rule in self.rules if (why := rule(node)) is not None), None)
@@ -88,25 +85,24 @@ def relate(pod: Pod, nodes: Sequence[Node], around: Around) -> Relations:
         return FREE
     placed = around.placed() if has_wishes(pod) else ()
     spread = [_Spread.of(pod, tree, nodes, placed) for tree in pod.spec.topology_spread_constraints]
-    hard = [one for one in spread if one.is_required]
-    near, away = (list(_required(pod, kind, around)) for kind in (NEAR, AWAY))
-    kept = {
-        domain
-        for other in around.wishing
-        for term in _required(other.pod, AWAY, around)
-        if term.selects(pod) and (domain := _domain(other.node, term.key))
-    }
-    rules = (
-        *([_evenly(hard)] if hard else []),
-        *([_beside(pod, near, placed)] if near else []),
-        *([_outside(_domains(away, placed), NEAR_UNWANTED)] if away else []),
-        *([_outside(kept, UNWANTED_THERE)] if kept else []),
-    )
     pulls = _pulls(pod, placed, around)
     for one in spread:
         if not one.is_required:
             pulls.subtract(one.counts)
-    return Relations(rules, pulls)
+    return Relations(tuple(_rules(pod, spread, placed, around)), pulls)
+
+
+def _rules(pod: Pod, spread: Sequence[_Spread], placed: Sequence[Placed], around: Around) -> Iterator[Rule]:
+    """What can object, in kube-scheduler's order."""
+    if hard := [one for one in spread if one.is_required]:
+        yield _evenly(hard)
+    if near := list(_required(pod, NEAR, around)):
+        yield _beside(pod, near, placed)
+    if away := list(_required(pod, AWAY, around)):
+        yield _outside(((term, other.pod, other.node) for term in away for other in placed), NEAR_UNWANTED)
+    theirs = [(term, pod, other.node) for other in around.wishing for term in _required(other.pod, AWAY, around)]
+    if theirs:
+        yield _outside(theirs, UNWANTED_THERE)
 
 
 # -- affinity ---------------------------------------------------------------------------------------------------------
@@ -120,14 +116,19 @@ class Term(NamedTuple):
     weight: int = 1
 
 
+Case = tuple[Term, Pod, Node]  # whether the term means the pod, asked for the node
+
+
 def _required(pod: Pod, kind: str, around: Around) -> Iterator[Term]:
     for tree in ((pod.spec.affinity or {}).get(kind) or {}).get(REQUIRED) or ():
         yield _term(pod, tree, around)
 
 
-def _preferred(pod: Pod, kind: str, around: Around) -> Iterator[Term]:
-    for tree in ((pod.spec.affinity or {}).get(kind) or {}).get(PREFERRED) or ():
-        yield _term(pod, tree["podAffinityTerm"], around, int(tree["weight"]))
+def _preferred(pod: Pod, around: Around) -> Iterator[Term]:
+    """What is to be kept away has a negative weight."""
+    for kind, sign in ((NEAR, 1), (AWAY, -1)):
+        for tree in ((pod.spec.affinity or {}).get(kind) or {}).get(PREFERRED) or ():
+            yield _term(pod, tree["podAffinityTerm"], around, sign * int(tree["weight"]))
 
 
 def _term(owner: Pod, tree: Tree, around: Around, weight: int = 1) -> Term:
@@ -162,14 +163,11 @@ def _domain(node: Node, key: str) -> Domain | None:
     return None if value is None else (key, value)
 
 
-def _domains(terms: Iterable[Term], placed: Iterable[Placed]) -> set[Domain]:
-    """Where there is a pod that a term means."""
-    return {
-        domain
-        for other in placed
-        for term in terms
-        if term.selects(other.pod) and (domain := _domain(other.node, term.key))
-    }
+def _met(cases: Iterable[Case]) -> Iterator[tuple[Domain, int]]:
+    """Where a term means a pod, and with what weight."""
+    for term, meant, node in cases:
+        if (domain := _domain(node, term.key)) and term.selects(meant):
+            yield domain, term.weight
 
 
 def _beside(pod: Pod, terms: Sequence[Term], placed: Iterable[Placed]) -> Rule:
@@ -190,28 +188,20 @@ def _beside(pod: Pod, terms: Sequence[Term], placed: Iterable[Placed]) -> Rule:
     return rule
 
 
-def _outside(domains: set[Domain], why: str) -> Rule:
+def _outside(cases: Iterable[Case], why: str) -> Rule:
+    domains = {domain for domain, _ in _met(cases)}
     return lambda node: why if any(label in domains for label in node.metadata.labels.items()) else None
 
 
 def _pulls(pod: Pod, placed: Iterable[Placed], around: Around) -> Counter[Domain]:
     """What the pod prefers, and what those there prefer; who must have it near prefers it by one."""
+    cases = [(term, other.pod, other.node) for term in _preferred(pod, around) for other in placed]
+    for other in around.wishing:
+        terms = (*_preferred(other.pod, around), *_required(other.pod, NEAR, around))
+        cases += [(term, pod, other.node) for term in terms]
     pulls: Counter[Domain] = Counter()
-
-    def count(term: Term, meant: Pod, node: Node, sign: int) -> None:
-        if term.selects(meant) and (domain := _domain(node, term.key)):
-            pulls[domain] += sign * term.weight
-
-    for kind, sign in ((NEAR, 1), (AWAY, -1)):
-        for term in _preferred(pod, kind, around):
-            for other in placed:
-                count(term, other.pod, other.node, sign)
-        for other in around.wishing:
-            for term in (
-                *_preferred(other.pod, kind, around),
-                *(_required(other.pod, NEAR, around) if sign > 0 else ()),
-            ):
-                count(term, pod, other.node, sign)
+    for domain, weight in _met(cases):
+        pulls[domain] += weight
     return pulls
 
 
@@ -247,7 +237,8 @@ class _Spread:
 
 def _eligible(pod: Pod, tree: Tree, nodes: Iterable[Node]) -> Iterator[tuple[Node, Domain]]:
     """The nodes that count: with the labels of all that has to be kept, and as the policies say."""
-    keys = {one["topologyKey"] for one in pod.spec.topology_spread_constraints if _is_same_kind(one, tree)}
+    how = "whenUnsatisfiable"
+    keys = {one["topologyKey"] for one in pod.spec.topology_spread_constraints if one[how] == tree[how]}
     for node in nodes:
         if not keys <= node.metadata.labels.keys():
             continue
@@ -256,10 +247,6 @@ def _eligible(pod: Pod, tree: Tree, nodes: Iterable[Node]) -> Iterator[tuple[Nod
         taints = node.spec.taints if tree.get("nodeTaintsPolicy") == "Honor" else ()
         if placement.untolerated(pod.spec.tolerations, taints, placement.KEEPS_AWAY) is None:
             yield node, (tree["topologyKey"], node.metadata.labels[tree["topologyKey"]])
-
-
-def _is_same_kind(one: Tree, other: Tree) -> bool:
-    return bool(one.get("whenUnsatisfiable") == other.get("whenUnsatisfiable"))
 
 
 def _evenly(constraints: Sequence[_Spread]) -> Rule:

@@ -94,9 +94,9 @@ class Scheduler:
         self._waiting: set[Key] = set()  # pods that fit nowhere now
         self._promised: dict[str, tuple[str, Pod]] = {}  # uid -> node where others make room for the pod
         self._placed: dict[str, tuple[str, Pod]] = {}  # uid -> node, chosen here and not yet seen bound
-        self._wishing: dict[str, Pod] = {}  # uid -> pod on a node that decides where others may be
         self._pods = world.follow(PODS, Pod)
         self._pods.index("node", lambda pod: (pod.spec.node_name,))
+        self._pods.index("wishing", lambda pod: (True,) if neighbours.affects_others(pod) else ())
         self._nodes = world.follow(NODES, Node)
         self._budgets = world.follow(POD_DISRUPTION_BUDGETS, Budget)
         self._namespaces = world.follow(NAMESPACES, Namespace)
@@ -113,15 +113,12 @@ class Scheduler:
         if new is not None and new.spec.node_name and not new.is_finished:
             self._placed.pop(uid, None)
             self._ledger.put(new, new.spec.node_name)
-            if neighbours.affects_others(new):
-                self._wishing[uid] = new
             if matters_to_others(old, new):
                 elsewhere = new.status.nominated_node_name not in ("", new.spec.node_name)
                 yield from self._in_turn() if elsewhere else self._in_turn(neighbours.has_wishes)
         elif new is None or new.is_finished:
             self._placed.pop(uid, None)
             self._ledger.remove(uid)
-            self._wishing.pop(uid, None)
             if old is not None and old.spec.node_name:
                 yield from self._in_turn()  # there is room now
         if new is None or not is_waiting(new):
@@ -172,17 +169,19 @@ class Scheduler:
 
     def _relations(self, pod: Pod, gone: Set[str] = frozenset()) -> Relations:
         """What the placed pods mean for the pod, those too that the cache does not show on their nodes yet."""
-        wishing = [(one.spec.node_name, one) for one in self._wishing.values()]
-        wishing += [(node, one) for node, one in self._placed.values() if neighbours.affects_others(one)]
+        chosen = [(node, one) for node, one in self._placed.values() if neighbours.affects_others(one)]
+
+        def seen(pods: Iterable[Pod]) -> list[tuple[str, Pod]]:
+            return [(one.spec.node_name, one) for one in pods if not one.is_finished]
 
         def placed() -> list[Placed]:
-            seen = [(one.spec.node_name, one) for one in self._pods.items().values() if not one.is_finished]
-            return self._on_nodes([*seen, *self._placed.values()], gone)
+            return self._on_nodes([*seen(self._pods.items().values()), *self._placed.values()], gone)
 
         def namespaces() -> Mapping[str, Mapping[str, str]]:
             return {found.metadata.name: found.metadata.labels for found in self._namespaces.items().values()}
 
-        around = Around(placed, self._on_nodes(wishing, gone), namespaces)
+        wishing = self._on_nodes([*seen(self._pods.by_index("wishing", True)), *chosen], gone)
+        around = Around(placed, wishing, namespaces)
         return neighbours.relate(pod, list(self._nodes.items().values()), around)
 
     def _on_nodes(self, pods: Iterable[tuple[str, Pod]], gone: Set[str]) -> list[Placed]:
